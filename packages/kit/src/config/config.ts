@@ -1,0 +1,56 @@
+import { z } from 'zod'
+import { bootErrors } from '../errors/errors.ts'
+
+type Shape = Record<string, z.ZodType>
+export type Config<S extends Shape> = { [Key in keyof S]: z.output<S[Key]> }
+
+/**
+ * Reads variables of the environment; an empty variable counts as absent.
+ * Throws one `E_CONFIG` that names every variable that is wrong and its rule, and no value: it may be a secret.
+ */
+export function readConfig<S extends Shape>(env: Record<string, string | undefined>, shape: S): Config<S> {
+  const config: Record<string, unknown> = {}
+  const problems: string[] = []
+  for (const [name, schema] of Object.entries(shape)) {
+    const value = env[name] === '' ? undefined : env[name]
+    const parsed = schema.safeParse(value)
+    if (parsed.success) config[name] = parsed.data
+    else problems.push(`${name}: ${value === undefined ? 'is required; ' : ''}${ruleOf(schema, parsed.error)}`)
+  }
+  if (problems.length > 0) {
+    throw bootErrors.E_CONFIG({ detail: `configuration: ${problems.length} problem(s)\n  ${problems.join('\n  ')}` })
+  }
+  return config as Config<S>
+}
+
+function ruleOf(schema: z.ZodType, error: z.ZodError): string {
+  return schema.description ?? error.issues.map((issue) => issue.message).join(', ')
+}
+
+/** A whole number between two bounds, both allowed. */
+export function integer(min: number, max: number, fallback?: number) {
+  const rule = `a whole number from ${min} to ${max}`
+  const schema = z
+    .string()
+    .regex(/^\d+$/, rule)
+    .transform(Number)
+    .refine((value) => value >= min && value <= max, rule)
+  return (fallback === undefined ? schema : schema.default(fallback)).describe(rule)
+}
+
+/** `1` or `0`. */
+export function flag(fallback = false) {
+  return z
+    .enum(['0', '1'])
+    .transform((value) => value === '1')
+    .default(fallback)
+    .describe('1 or 0')
+}
+
+export function url(...protocols: string[]) {
+  const rule = `an address that begins with ${protocols.map((protocol) => `${protocol}://`).join(' or ')}`
+  return z
+    .string()
+    .refine((value) => URL.canParse(value) && protocols.includes(new URL(value).protocol.slice(0, -1)), rule)
+    .describe(rule)
+}

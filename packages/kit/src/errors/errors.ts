@@ -1,0 +1,30 @@
+import { defineErrors } from './app-error.ts'
+
+/** Every code that the kit itself can answer with. Equal to `docs/errors.md`; a test holds them together. */
+export const kitErrors = defineErrors({
+  E_VALIDATION: { status: 400, title: 'The request does not have the expected shape' },
+  E_MALFORMED_BODY: { status: 400, title: 'The body cannot be read as JSON' },
+  E_IDEMPOTENCY_KEY_MISSING: { status: 400, title: 'This request needs an Idempotency-Key header' },
+  E_NOT_LOGGED_IN: { status: 401, title: 'Nobody is logged in' },
+  E_FORBIDDEN: { status: 403, title: 'This user may not do that' },
+  E_NOT_FOUND: { status: 404, title: 'There is nothing here' },
+  E_METHOD_NOT_ALLOWED: { status: 405, title: 'This address does not take that method' },
+  E_IDEMPOTENCY_IN_PROGRESS: { status: 409, title: 'The first request with this key is still being worked on' },
+  E_BODY_TOO_LARGE: { status: 413, title: 'The body is too large' },
+  E_UNSUPPORTED_MEDIA_TYPE: { status: 415, title: 'The body has a type that is not taken here' },
+  E_IDEMPOTENCY_MISMATCH: { status: 422, title: 'This Idempotency-Key was used with another request' },
+  E_RATE_LIMITED: { status: 429, title: 'Too many requests' },
+  E_INTERNAL: { status: 500, title: 'Something went wrong on our side' },
+  E_TIMEOUT: { status: 503, title: 'The request took too long and was given up' },
+  E_POSTGRES_UNAVAILABLE: { status: 503, title: 'The database cannot be reached in time' },
+  E_REDIS_UNAVAILABLE: { status: 503, title: 'Shared state cannot be reached in time' },
+  E_OVERLOADED: { status: 503, title: 'This replica has more work than it can do' },
+})
+
+/** Codes that end a start: they are printed and logged, never sent to a client. */
+export const bootErrors = defineErrors({
+  E_CONFIG: { status: 500, title: 'The configuration is not valid' },
+  E_PROCESS_SCOPE: { status: 500, title: 'State that lives in one process cannot be used by more than one replica' },
+  E_SECRETS_DIFFER: { status: 500, title: 'This replica shares no session secret with the others' },
+  E_MIGRATION_FAILED: { status: 500, title: 'A migration failed' },
+})
