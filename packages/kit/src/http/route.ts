@@ -1,0 +1,68 @@
+import type { Request, Response } from 'express'
+import type { z } from 'zod'
+import type { Logger } from '../log/log.ts'
+
+export type Method = 'get' | 'post' | 'put' | 'patch' | 'delete'
+/** `public`: anybody. `user`: whoever is logged in. `organiser`: a logged-in user who has that role. */
+export type Access = 'public' | 'user' | 'organiser'
+
+export interface User {
+  id: string
+}
+
+export interface Context<Params, Query, Body> {
+  params: Params
+  query: Query
+  body: Body
+  /** Set unless the route is `public`. */
+  user: User
+  requestId: string
+  log: Logger
+  /** Aborted when the client goes away or the request's deadline passes. */
+  signal: AbortSignal
+  req: Request
+  res: Response
+}
+
+export interface Answer {
+  status: number
+  body?: unknown
+  headers?: Record<string, string>
+}
+
+export interface RouteAnswer {
+  description: string
+  schema?: z.ZodType
+  /** Default `application/json`. */
+  contentType?: string
+}
+
+/** One route: what validates it is what documents it. */
+export interface Route<
+  Params extends z.ZodType = z.ZodType,
+  Query extends z.ZodType = z.ZodType,
+  Body extends z.ZodType = z.ZodType,
+> {
+  method: Method
+  /** Express's form: `/v1/shows/:id`. */
+  path: string
+  summary: string
+  access: Access
+  params?: Params
+  query?: Query
+  body?: Body
+  /** Request headers for the documentation; name → description. */
+  headers?: Record<string, string>
+  answers: Record<number, RouteAnswer>
+  /** The error codes that are this route's own. */
+  errors?: string[]
+  /** `undefined`: the handler answered by itself, through `res` (streams). */
+  handle(context: Context<z.output<Params>, z.output<Query>, z.output<Body>>): Promise<Answer | undefined>
+}
+
+/** Keeps the types of one route's parts while lists of routes stay plain. */
+export function route<Params extends z.ZodType, Query extends z.ZodType, Body extends z.ZodType>(
+  definition: Route<Params, Query, Body>,
+): Route {
+  return definition as unknown as Route
+}

@@ -1,0 +1,51 @@
+import type { Logger } from '../log/log.ts'
+import type { Scope } from '../scope.ts'
+
+export interface NewJob {
+  /** `<type>-<uuid>`: a second job of the same id is not added while the first is known. */
+  id: string
+  type: string
+  payload: unknown
+  /** The request that caused it: every log line of the job carries it. */
+  requestId?: string
+}
+
+export interface JobQueue {
+  scope: Scope
+  add(job: NewJob): Promise<void>
+  stop(): Promise<void>
+}
+
+export interface Job {
+  id: string
+  type: string
+  payload: unknown
+  requestId: string | undefined
+  /** 1 for the first try. */
+  attempt: number
+  /** Fires when the worker stops and cannot wait for longer. */
+  signal: AbortSignal
+  log: Logger
+}
+
+/** Runs at least once: a handler must make its effect idempotent. A throw is tried again later, with backoff. */
+export type JobHandler = (job: Job) => Promise<void>
+
+/** Wrap a failure that no further try can cure: the job goes to the dead letters at once. */
+export class PermanentFailure extends Error {
+  override readonly name = 'PermanentFailure'
+}
+
+export interface JobConsumer {
+  /** Takes no new job, waits for the running ones until the deadline, then aborts them; another worker takes them over. */
+  stop(deadlineMs: number): Promise<void>
+}
+
+/** A job that a cluster runs once per tick, whatever the number of workers. */
+export interface Schedule {
+  id: string
+  /** The job type that each tick adds. */
+  type: string
+  /** Either a period or a cron pattern (UTC). */
+  every: { ms: number } | { cron: string }
+}

@@ -1,0 +1,137 @@
+import { setTimeout as wait } from 'node:timers/promises'
+import pg from 'pg'
+import { AppError } from '../errors/app-error.ts'
+import { kitErrors } from '../errors/errors.ts'
+import type { Logger } from '../log/log.ts'
+
+/** SQL with a name of its own is parsed once per connection. A name must never be used for another text: Postgres refuses that. */
+export interface Statement {
+  name: string
+  text: string
+}
+
+export interface Result<Row> {
+  rows: Row[]
+  rowCount: number
+}
+
+/** Runs one statement: on any connection, or inside one transaction. */
+export interface Sql {
+  query<Row = Record<string, unknown>>(statement: string | Statement, values?: unknown[]): Promise<Result<Row>>
+}
+
+export interface Postgres extends Sql {
+  /**
+   * `work` commits when it resolves and rolls back when it rejects. Serialization failures and deadlocks (40001, 40P01)
+   * are tried again, five times in all, so `work` must have no effect outside of the transaction.
+   */
+  transaction<T>(work: (tx: Sql) => Promise<T>): Promise<T>
+  /** Lets the pool have more connections; a pool never shrinks. */
+  grow(maxConnections: number): void
+  stats(): { total: number; idle: number; waiting: number; max: number }
+  stop(): Promise<void>
+}
+
+export interface PostgresOptions {
+  url: string
+  log: Logger
+  /** Shown in `pg_stat_activity`: the replica's id. */
+  applicationName: string
+  maxConnections: number
+  /** Longest wait for a connection, and longest run of one statement as seen from here. */
+  timeoutMs: number
+  /** `false` behind a pooler that knows no named statements (PgBouncer before 1.21). */
+  namedStatements?: boolean
+}
+
+const maxTries = 5
+const retryable = new Set(['40001', '40P01'])
+
+/** Failures of the mechanism become `E_POSTGRES_UNAVAILABLE` (503); what the server says about the statement itself is thrown as it is. */
+export function createPostgres(options: PostgresOptions): Postgres {
+  const { log, timeoutMs, namedStatements = true } = options
+  const pool = new pg.Pool({
+    connectionString: options.url,
+    application_name: options.applicationName,
+    max: options.maxConnections,
+    connectionTimeoutMillis: timeoutMs,
+    query_timeout: timeoutMs,
+    idleTimeoutMillis: 30_000,
+    keepAlive: true,
+  })
+  // Without a listener, one idle connection that the server ends would end the process.
+  pool.on('error', (err) => log.warn({ err }, 'idle database connection lost'))
+
+  const run = async <Row>(client: pg.Pool | pg.PoolClient, statement: string | Statement, values?: unknown[]) => {
+    try {
+      const text = typeof statement === 'string' ? statement : statement.text
+      const name = typeof statement === 'string' || !namedStatements ? undefined : statement.name
+      const result = await client.query<pg.QueryResultRow>({ text, name, values })
+      return { rows: result.rows as Row[], rowCount: result.rowCount ?? 0 }
+    } catch (error) {
+      throw translate(error)
+    }
+  }
+
+  const attempt = async <T>(work: (tx: Sql) => Promise<T>): Promise<T> => {
+    const client = await pool.connect().catch((error) => {
+      throw translate(error)
+    })
+    // A connection that ends between two statements says so here; the next statement fails and is translated.
+    const lost = (err: Error) => log.warn({ err }, 'database connection lost in a transaction')
+    client.on('error', lost)
+    let broken = false
+    try {
+      await run(client, 'BEGIN')
+      const result = await work({ query: (statement, values) => run(client, statement, values) })
+      await run(client, 'COMMIT')
+      return result
+    } catch (error) {
+      broken = error instanceof AppError && error.code === 'E_POSTGRES_UNAVAILABLE'
+      if (!broken) await run(client, 'ROLLBACK').catch(() => (broken = true))
+      throw error
+    } finally {
+      client.off('error', lost)
+      client.release(broken)
+    }
+  }
+
+  return {
+    query: (statement, values) => run(pool, statement, values),
+    async transaction(work) {
+      for (let tries = 1; ; tries++) {
+        try {
+          return await attempt(work)
+        } catch (error) {
+          if (tries >= maxTries || !retryable.has(sqlState(error) ?? '')) throw error
+          await wait(Math.random() * 10 * 2 ** tries)
+        }
+      }
+    },
+    grow(maxConnections) {
+      pool.options.max = Math.max(pool.options.max, maxConnections)
+    },
+    stats: () => ({ total: pool.totalCount, idle: pool.idleCount, waiting: pool.waitingCount, max: pool.options.max }),
+    stop: () => pool.end(),
+  }
+}
+
+/** The five-character SQLSTATE, if Postgres itself answered with an error. */
+export function sqlState(error: unknown): string | undefined {
+  return error instanceof pg.DatabaseError ? error.code : undefined
+}
+
+/** Whether the server refused a row because of this constraint. */
+export function violates(error: unknown, constraint: string): boolean {
+  return error instanceof pg.DatabaseError && error.constraint === constraint
+}
+
+// 08: connection; 53: too few resources; 57: ended or cancelled by somebody; 25P03: idle in a transaction for too long
+const unavailable = /^(08|53|57|25P03|25006)/
+
+function translate(error: unknown): unknown {
+  if (error instanceof AppError) return error
+  const state = sqlState(error)
+  if (state !== undefined && !unavailable.test(state)) return error
+  return kitErrors.E_POSTGRES_UNAVAILABLE({ cause: error, retryAfterMs: 1000 })
+}
