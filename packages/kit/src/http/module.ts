@@ -1,0 +1,62 @@
+import type { z } from 'zod'
+import type { Config } from '../config/config.ts'
+import type { AppError } from '../errors/app-error.ts'
+import type { Idempotency } from '../idempotency/idempotency.ts'
+import type { JobHandler, Schedule } from '../jobs/jobs.ts'
+import type { Locks } from '../locks/locks.ts'
+import type { Logger } from '../log/log.ts'
+import type { Outbox } from '../outbox/outbox.ts'
+import type { Postgres } from '../postgres/postgres.ts'
+import type { Route } from './route.ts'
+
+type Settings = Record<string, z.ZodType>
+
+/** What the API gives to a domain: interfaces, whose adapters only `compose` knows. */
+export interface ApiParts {
+  postgres: Postgres
+  idempotency: Idempotency
+  outbox: Outbox
+  locks: Locks
+  log: Logger
+}
+
+/** What the worker gives to a domain. */
+export interface WorkerParts {
+  postgres: Postgres
+  outbox: Outbox
+  locks: Locks
+  log: Logger
+}
+
+/** A domain's half in the API. `settings` are variables of the environment, read with the API's own. */
+export interface ApiModule<S extends Settings = Settings> {
+  name: string
+  settings: S
+  routes(parts: ApiParts, settings: Config<S>): Route[]
+}
+
+/** A domain's half in the worker. */
+export interface WorkerModule<S extends Settings = Settings> {
+  name: string
+  settings: S
+  jobs(parts: WorkerParts, settings: Config<S>): Record<string, JobHandler>
+  schedules: Schedule[]
+}
+
+/** A domain's tables and first rows. */
+export interface DataModule {
+  name: string
+  /** The folder of its `NNNN_name.sql` files, run in order after the kit's. */
+  migrations: URL
+  errors: Record<string, () => AppError>
+  seed?(postgres: Postgres): Promise<void>
+}
+
+/** Keeps a module's settings typed while lists of modules stay plain. */
+export function apiModule<S extends Settings>(module: ApiModule<S>): ApiModule {
+  return module as unknown as ApiModule
+}
+
+export function workerModule<S extends Settings>(module: WorkerModule<S>): WorkerModule {
+  return module as unknown as WorkerModule
+}
