@@ -1,0 +1,40 @@
+import { isIP } from 'node:net'
+import { baseSettings } from '@escala/kit/config/base.ts'
+import { type Config, flag, integer } from '@escala/kit/config/config.ts'
+import { z } from 'zod'
+
+const secretRule = 'a list, separated by commas, of secrets of at least 32 bytes each; the first signs, all verify'
+const proxyRule = 'the number of proxies in front (0 to 9) or a list of their addresses; never true: clients could name their own address'
+const named = ['loopback', 'linklocal', 'uniquelocal']
+
+function isAddress(part: string): boolean {
+  const [address = '', bits, ...rest] = part.split('/')
+  return named.includes(part) || (isIP(address) !== 0 && rest.length === 0 && (bits === undefined || /^\d{1,3}$/.test(bits)))
+}
+
+/** Every variable of the API; `docs/configuration.md` explains each. */
+export const apiSettings = {
+  ...baseSettings,
+  PORT: integer(0, 65_535, 3000),
+  /** Default: PORT + 1000, so that replicas counted up from one port do not meet. */
+  INTERNAL_PORT: integer(0, 65_535).optional(),
+  SESSION_SECRETS: z
+    .string()
+    .transform((list) => list.split(','))
+    .refine((secrets) => secrets.every((secret) => Buffer.byteLength(secret) >= 32))
+    .describe(secretRule),
+  TRUST_PROXY: z
+    .string()
+    .refine((value) => /^\d$/.test(value) || value.split(',').every((part) => isAddress(part.trim())))
+    .transform((value) => (/^\d$/.test(value) ? Number(value) : value.split(',').map((part) => part.trim())))
+    .default(1)
+    .describe(proxyRule),
+  RATE_LIMIT_PER_MINUTE: integer(1, 1_000_000, 600),
+  EXPOSE_REPLICA: flag(),
+  DRAIN_DELAY_MS: integer(0, 60_000, 0),
+  REFUSE_MS: integer(0, 60_000, 2000),
+  REQUEST_TIMEOUT_MS: integer(100, 120_000, 10_000),
+  ALLOW_SECRET_SPLIT: flag(),
+}
+
+export type ApiConfig = Config<typeof apiSettings>

@@ -1,0 +1,75 @@
+import express, { type Request, type RequestHandler, type Router } from 'express'
+import type { z } from 'zod'
+import { kitErrors } from '../errors/errors.ts'
+import type { Context, Route } from './route.ts'
+
+export interface MountOptions {
+  /** Asked for routes whose access is `organiser`. */
+  isOrganiser(userId: string): Promise<boolean>
+  /** Largest JSON body. */
+  maxBodyBytes?: number
+}
+
+/** Puts routes on a router: access, then input, then the handler, whose answer is checked too. Another method of a known path is a 405. */
+export function mountRoutes(router: Router, routes: Route[], options: MountOptions): void {
+  const json = express.json({ limit: options.maxBodyBytes ?? 100_000, strict: true })
+  for (const route of routes) {
+    const handlers = route.body ? [requireJson, json, handle(route, options)] : [handle(route, options)]
+    router[route.method](route.path, ...handlers)
+  }
+  for (const path of new Set(routes.map((route) => route.path))) {
+    const methods = routes.filter((route) => route.path === path).map((route) => route.method.toUpperCase())
+    router.all(path, (_req, res, next) => {
+      res.setHeader('Allow', methods.join(', '))
+      next(kitErrors.E_METHOD_NOT_ALLOWED())
+    })
+  }
+}
+
+const requireJson: RequestHandler = (req, _res, next) => {
+  next(req.is('application/json') ? undefined : kitErrors.E_UNSUPPORTED_MEDIA_TYPE({ detail: 'send application/json' }))
+}
+
+function handle(route: Route, { isOrganiser }: MountOptions): RequestHandler {
+  return async (req, res) => {
+    const userId = await checkAccess(route, req, isOrganiser)
+    const context: Context<unknown, unknown, unknown> = {
+      params: parse(route.params, req.params, ''),
+      query: parse(route.query, req.query, 'query.'),
+      body: parse(route.body, req.body, ''),
+      user: { id: userId ?? '' },
+      requestId: req.id,
+      log: req.log,
+      signal: req.signal,
+      req,
+      res,
+    }
+    const answer = await route.handle(context)
+    if (answer === undefined || res.headersSent) return
+    for (const [name, value] of Object.entries(answer.headers ?? {})) res.setHeader(name, value)
+    res.status(answer.status)
+    if (answer.body === undefined) return void res.end()
+    const schema = route.answers[answer.status]?.schema
+    res.type('json').send(JSON.stringify(schema ? schema.parse(answer.body) : answer.body))
+  }
+}
+
+async function checkAccess(route: Route, req: Request, isOrganiser: MountOptions['isOrganiser']) {
+  const userId = req.session?.userId
+  if (route.access === 'public') return userId
+  if (userId === undefined) throw kitErrors.E_NOT_LOGGED_IN()
+  if (route.access === 'organiser' && !(await isOrganiser(userId))) throw kitErrors.E_FORBIDDEN()
+  return userId
+}
+
+function parse(schema: z.ZodType | undefined, value: unknown, prefix: string): unknown {
+  if (schema === undefined) return undefined
+  const parsed = schema.safeParse(value ?? {})
+  if (parsed.success) return parsed.data
+  const fields: Record<string, string> = {}
+  for (const issue of parsed.error.issues) {
+    const names = issue.code === 'unrecognized_keys' ? issue.keys.map((key) => [...issue.path, key]) : [issue.path]
+    for (const name of names) fields[`${prefix}${name.join('.')}` || 'body'] = issue.message
+  }
+  throw kitErrors.E_VALIDATION({ fields })
+}

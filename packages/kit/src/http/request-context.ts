@@ -1,0 +1,64 @@
+import { randomUUID } from 'node:crypto'
+import type { Request, RequestHandler } from 'express'
+import { kitErrors } from '../errors/errors.ts'
+import type { Logger } from '../log/log.ts'
+
+declare global {
+  namespace Express {
+    interface Request {
+      /** Made by the proxy, or here where there is none. */
+      id: string
+      log: Logger
+      /** Aborted when the client goes away or the deadline passes. */
+      signal: AbortSignal
+    }
+  }
+}
+
+export interface RequestContextOptions {
+  log: Logger
+  replicaId: string
+  /** Sends `X-Replica-Id`: for labs and demonstrations. */
+  exposeReplica: boolean
+  /** Longest time that a request may take; below the proxy's read timeout, so that the answer is ours. Streams are exempt. */
+  deadlineMs: number
+}
+
+const wellFormed = /^[A-Za-z0-9_-]{8,64}$/
+
+/** First in line: gives each request its id, its log and its deadline, and writes one line when it ends. */
+export function requestContext({ log, replicaId, exposeReplica, deadlineMs }: RequestContextOptions): RequestHandler {
+  return (req, res, next) => {
+    const startedAt = performance.now()
+    const given = fromProxy(req) ? req.get('x-request-id') : undefined
+    req.id = given !== undefined && wellFormed.test(given) ? given : randomUUID()
+    req.log = log.child({ requestId: req.id })
+    res.setHeader('X-Request-Id', req.id)
+    res.setHeader('X-Content-Type-Options', 'nosniff')
+    if (exposeReplica) res.setHeader('X-Replica-Id', replicaId)
+
+    const abort = new AbortController()
+    req.signal = abort.signal
+    const timer = setTimeout(() => {
+      if (res.headersSent) return // a stream, or an answer on its way
+      const late = kitErrors.E_TIMEOUT({ retryAfterMs: 1000 })
+      abort.abort(late)
+      next(late)
+    }, deadlineMs)
+    res.once('close', () => {
+      clearTimeout(timer)
+      if (!res.writableFinished) abort.abort(new Error('the client went away'))
+      const ms = Math.round((performance.now() - startedAt) * 10) / 10
+      const line = { method: req.method, path: req.path, status: res.statusCode, ms, userId: req.session?.userId }
+      if (res.writableFinished) req.log.info(line, 'request')
+      else req.log.warn(line, 'request cut off')
+    })
+    next()
+  }
+}
+
+/** Whether the request came through a proxy that `TRUST_PROXY` names: only then are its headers believed. */
+function fromProxy(req: Request): boolean {
+  const trust = req.app.get('trust proxy fn') as (address: string, hop: number) => boolean
+  return trust(req.socket.remoteAddress ?? '', 0)
+}
