@@ -1,0 +1,120 @@
+import { once } from 'node:events'
+import type { AddressInfo } from 'node:net'
+import { setTimeout as wait } from 'node:timers/promises'
+import { SMTPServer } from 'smtp-server'
+import { answer, type ListenOptions, listen, readJson } from './control.ts'
+
+/** One mail as its receiver sees it: SMTP may deliver it more than once, its `Message-ID` says that it is the same. */
+export interface Mail {
+  messageId: string
+  to: string[]
+  subject: string
+  /** Names in lower case. */
+  headers: Record<string, string>
+  /** How often it arrived. */
+  count: number
+}
+
+export interface MailBehaviour {
+  /** Between taking a mail and confirming it. */
+  latencyMs: number
+  /** The next so many mails are refused with 451, which asks the sender to try again. */
+  failures: number
+}
+
+export interface MailOptions extends ListenOptions {
+  /** Of `GET /_mails`. Default: any free port. */
+  httpPort?: number
+}
+
+export interface MailServer {
+  smtpUrl: string
+  /** `GET /_mails`, `PUT /_behaviour`. */
+  url: string
+  stop(): Promise<void>
+}
+
+const usual: MailBehaviour = { latencyMs: 0, failures: 0 }
+
+/** A fake mail server: SMTP for the sender, HTTP for whoever wants to know what arrived. It keeps everything in memory. */
+export async function startMail(options: MailOptions = {}): Promise<MailServer> {
+  const { host = '127.0.0.1', port = 0, httpPort = 0 } = options
+  const mails = new Map<string, Mail>()
+  let behaviour = usual
+
+  const smtp = new SMTPServer({
+    authOptional: true,
+    disabledCommands: ['STARTTLS', 'AUTH'],
+    disableReverseLookup: true,
+    async onData(stream, session, done) {
+      const chunks: Buffer[] = []
+      for await (const chunk of stream) chunks.push(chunk)
+      if (behaviour.failures > 0) {
+        behaviour = { ...behaviour, failures: behaviour.failures - 1 }
+        return done(Object.assign(new Error('Try again later'), { responseCode: 451 }))
+      }
+      const headers = readHeaders(Buffer.concat(chunks).toString())
+      const messageId = headers['message-id'] ?? `none-${mails.size}`
+      const to = session.envelope.rcptTo.map((recipient) => recipient.address)
+      const count = (mails.get(messageId)?.count ?? 0) + 1
+      mails.set(messageId, { messageId, to, subject: headers.subject ?? '', headers, count })
+      if (behaviour.latencyMs > 0) await wait(behaviour.latencyMs)
+      done()
+    },
+  })
+  // A sender that is killed within a mail is what labs do; it must not end this process.
+  smtp.on('error', () => undefined)
+  const server = smtp.listen(port, host)
+  await once(server, 'listening')
+
+  const http = await listen(
+    async (req, res) => {
+      if (req.url === '/livez') return answer(res, 200, { status: 'ok' })
+      if (req.url === '/_mails') return answer(res, 200, [...mails.values()])
+      if (req.url === '/_behaviour' && req.method === 'PUT') {
+        behaviour = { ...usual, ...(await readJson(req)) }
+        return answer(res, 200, behaviour)
+      }
+      answer(res, 404, { error: 'no such route' })
+    },
+    { host, port: httpPort },
+  )
+  return {
+    smtpUrl: `smtp://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    url: http.url,
+    async stop() {
+      await Promise.all([http.stop(), new Promise<void>((resolve) => smtp.close(() => resolve()))])
+    },
+  }
+}
+
+function readHeaders(message: string): Record<string, string> {
+  const [head = ''] = message.split('\r\n\r\n', 1)
+  const lines = head.replace(/\r\n[ \t]+/g, ' ').split('\r\n')
+  return Object.fromEntries(
+    lines.map((line) => {
+      const colon = line.indexOf(':')
+      return [line.slice(0, colon).toLowerCase(), line.slice(colon + 1).trim()]
+    }),
+  )
+}
+
+export interface MailControl {
+  url: string
+  mails(): Promise<Mail[]>
+  /** What is left out goes back to normal. */
+  behave(behaviour: Partial<MailBehaviour>): Promise<void>
+}
+
+/** What a test asks a fake mail server and tells it, wherever that runs. */
+export function mailControl(url: string): MailControl {
+  return {
+    url,
+    async mails() {
+      return (await (await fetch(`${url}/_mails`)).json()) as Mail[]
+    },
+    async behave(behaviour) {
+      await fetch(`${url}/_behaviour`, { method: 'PUT', body: JSON.stringify(behaviour) })
+    },
+  }
+}

@@ -1,0 +1,130 @@
+import { randomUUID } from 'node:crypto'
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import { setTimeout as wait } from 'node:timers/promises'
+import { answer, type Listening, type ListenOptions, listen, readJson } from './control.ts'
+
+export interface Payment {
+  id: string
+  key: string
+  reference: string
+  amountCents: number
+  currency: string
+  status: 'succeeded' | 'declined'
+  /** How often it was asked for under this key; it was done once. */
+  attempts: number
+}
+
+/** What `GET /_seen` answers: how much money moved, and how often somebody tried. */
+export interface PaymentsSeen {
+  charges: Payment[]
+  refunds: Payment[]
+  /** Requests of any kind, also those that failed. */
+  requests: number
+}
+
+export interface PaymentsBehaviour {
+  /** Between the effect and the answer. */
+  latencyMs: number
+  /** The next so many requests answer 500 and have no effect. */
+  failures: number
+  /** The next so many requests have their effect, and the connection is cut instead of an answer. */
+  lostAnswers: number
+  /** The next so many new charges are declined. Amounts that end in 13 cents are always declined. */
+  declines: number
+  /** Requests are taken and never answered; they have no effect. */
+  hang: boolean
+}
+
+const usual: PaymentsBehaviour = { latencyMs: 0, failures: 0, lostAnswers: 0, declines: 0, hang: false }
+
+/**
+ * A fake payment provider that speaks HTTP: `POST /charges` and `POST /refunds` with an `Idempotency-Key`, `GET /charges/:key`.
+ * One key has one effect, whatever the number of attempts. It keeps everything in memory.
+ */
+export function startPayments(options: ListenOptions = {}): Promise<Listening> {
+  const payments = { charges: new Map<string, Payment>(), refunds: new Map<string, Payment>() }
+  let behaviour = usual
+  let requests = 0
+
+  const control = async (req: IncomingMessage, res: ServerResponse) => {
+    if (req.url === '/livez') return answer(res, 200, { status: 'ok' })
+    if (req.url === '/_seen') {
+      return answer(res, 200, {
+        charges: [...payments.charges.values()],
+        refunds: [...payments.refunds.values()],
+        requests,
+      })
+    }
+    if (req.url === '/_behaviour' && req.method === 'PUT') {
+      behaviour = { ...usual, ...(await readJson(req)) }
+      return answer(res, 200, behaviour)
+    }
+    answer(res, 404, { error: 'no such route' })
+  }
+
+  const serve = async (req: IncomingMessage, res: ServerResponse) => {
+    const [, kind, key] = /^\/(charges|refunds)(?:\/([^/]+))?$/.exec(req.url ?? '') ?? []
+    if (kind !== 'charges' && kind !== 'refunds') return control(req, res)
+    requests++
+    const body = req.method === 'POST' ? await readJson(req) : undefined
+    if (behaviour.hang) return
+    if (behaviour.failures > 0) {
+      behaviour = { ...behaviour, failures: behaviour.failures - 1 }
+      return answer(res, 500, { error: 'try again later' })
+    }
+    if (key) {
+      const payment = payments[kind].get(decodeURIComponent(key))
+      return payment ? answer(res, 200, payment) : answer(res, 404, { error: 'never seen' })
+    }
+    const { status, payment, error } = accept(kind, req.headers['idempotency-key'], body)
+    if (behaviour.latencyMs > 0) await wait(behaviour.latencyMs)
+    if (behaviour.lostAnswers > 0) {
+      behaviour = { ...behaviour, lostAnswers: behaviour.lostAnswers - 1 }
+      return req.socket.destroy()
+    }
+    answer(res, status, payment ? { id: payment.id, status: payment.status } : { error })
+  }
+
+  const accept = (kind: 'charges' | 'refunds', key: unknown, body: Record<string, unknown> | undefined) => {
+    const { reference, amountCents, currency } = body ?? {}
+    if (typeof key !== 'string') return { status: 400, error: 'Idempotency-Key is missing' }
+    if (typeof reference !== 'string' || typeof amountCents !== 'number' || typeof currency !== 'string') {
+      return { status: 400, error: 'reference, amountCents and currency are required' }
+    }
+    const before = payments[kind].get(key)
+    if (before) {
+      before.attempts++
+      const same = before.reference === reference && before.amountCents === amountCents && before.currency === currency
+      if (!same) return { status: 422, error: 'this key was used for something else' }
+      return { status: before.status === 'declined' ? 402 : 201, payment: before }
+    }
+    const declined = kind === 'charges' && (amountCents % 100 === 13 || behaviour.declines > 0)
+    if (declined && behaviour.declines > 0) behaviour = { ...behaviour, declines: behaviour.declines - 1 }
+    const status = declined ? 'declined' : 'succeeded'
+    const payment: Payment = { id: randomUUID(), key, reference, amountCents, currency, status, attempts: 1 }
+    payments[kind].set(key, payment)
+    return { status: declined ? 402 : 201, payment }
+  }
+
+  return listen((req, res) => void serve(req, res).catch(() => res.destroy()), options)
+}
+
+export interface PaymentsControl {
+  url: string
+  seen(): Promise<PaymentsSeen>
+  /** What is left out goes back to normal. */
+  behave(behaviour: Partial<PaymentsBehaviour>): Promise<void>
+}
+
+/** What a test asks a fake provider and tells it, wherever that runs. */
+export function paymentsControl(url: string): PaymentsControl {
+  return {
+    url,
+    async seen() {
+      return (await (await fetch(`${url}/_seen`)).json()) as PaymentsSeen
+    },
+    async behave(behaviour) {
+      await fetch(`${url}/_behaviour`, { method: 'PUT', body: JSON.stringify(behaviour) })
+    },
+  }
+}
