@@ -1,0 +1,94 @@
+import { randomBytes } from 'node:crypto'
+import { setTimeout as wait } from 'node:timers/promises'
+import { baseSettings } from '@escala/kit/config/base.ts'
+import { readConfig } from '@escala/kit/config/config.ts'
+import { createLog } from '@escala/kit/log/log.ts'
+import { kitMigrations, migrate } from '@escala/kit/postgres/migrations.ts'
+import { createPostgres } from '@escala/kit/postgres/postgres.ts'
+import pg from 'pg'
+import { z } from 'zod'
+import { dataModules } from './modules.ts'
+
+// The step before any replica starts: `migrate.ts` brings the schema up to date, `migrate.ts --seed` also makes the first rows.
+const config = read()
+const say = (line: string) => console.log(`migrate: ${line}`)
+const log = createLog({ service: 'migrate', replicaId: 'migrate', version: '', level: 'warn' })
+
+try {
+  await waitForPostgres(60_000)
+  const timeoutMs = config.DATABASE_TIMEOUT_MS
+  const { applied } = await migrate({
+    url: config.DATABASE_URL,
+    folders: [kitMigrations, ...dataModules.map(({ name, migrations }) => ({ name, url: migrations }))],
+    log,
+    report: say,
+    limits: {
+      statementMs: Math.round(timeoutMs * 0.9),
+      lockMs: Math.round(timeoutMs * 0.75),
+      idleInTransactionMs: Math.round(timeoutMs * 0.75),
+    },
+  })
+  say(applied.length === 0 ? 'the schema is up to date' : `${applied.length} migration(s) applied`)
+  if (process.argv.includes('--seed')) await seed()
+} catch (error) {
+  console.error(`migrate: ${error instanceof Error ? error.message : String(error)}`)
+  process.exitCode = 1
+}
+
+function read() {
+  try {
+    return readConfig(process.env, {
+      DATABASE_URL: baseSettings.DATABASE_URL,
+      DATABASE_TIMEOUT_MS: baseSettings.DATABASE_TIMEOUT_MS,
+      SEED_PASSWORD: z.string().min(8).max(200).optional().describe('8 to 200 characters'),
+    })
+  } catch (error) {
+    console.error(error instanceof Error ? error.message : String(error))
+    process.exit(1)
+  }
+}
+
+/** Beside a database that starts at the same time, the first tries are refused. */
+async function waitForPostgres(deadlineMs: number): Promise<void> {
+  const started = Date.now()
+  for (let told = false; ; told = true) {
+    const client = new pg.Client({ connectionString: config.DATABASE_URL, connectionTimeoutMillis: 5000 })
+    client.on('error', () => {}) // lost again while it is ended: nothing to do about it
+    try {
+      await client.connect()
+      return
+    } catch (error) {
+      const reason =
+        error instanceof Error ? error.message || String((error as { code?: unknown }).code) : String(error)
+      // 28: a wrong password, 3D: no such database: waiting does not help
+      if (/^(28|3D)/.test(String((error as { code?: unknown }).code)) || Date.now() - started > deadlineMs) {
+        throw new Error(`cannot connect to Postgres: ${reason}`)
+      }
+      if (!told) say(`waiting up to ${deadlineMs / 1000} s for Postgres (${reason})`)
+      await wait(500)
+    } finally {
+      await client.end().catch(() => undefined)
+    }
+  }
+}
+
+async function seed(): Promise<void> {
+  const { seedAccounts } = await import('./seed.ts')
+  const password = config.SEED_PASSWORD ?? randomBytes(9).toString('base64url')
+  const postgres = createPostgres({
+    url: config.DATABASE_URL,
+    log,
+    applicationName: 'seed',
+    maxConnections: 1,
+    timeoutMs: 10_000,
+  })
+  try {
+    const accounts = await seedAccounts(postgres, password)
+    for (const module of dataModules) await module.seed?.(postgres)
+    say('log in as')
+    for (const { email, role } of accounts) say(`  ${email}  (${role})`)
+    say(config.SEED_PASSWORD ? '  with the password from SEED_PASSWORD' : `  with the password ${password}`)
+  } finally {
+    await postgres.stop()
+  }
+}
