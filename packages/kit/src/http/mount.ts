@@ -40,7 +40,7 @@ function handle(route: Route, { isOrganiser }: MountOptions): RequestHandler {
       user: { id: userId ?? '' },
       requestId: req.id,
       log: req.log,
-      signal: req.signal,
+      signal: req.deadline,
       req,
       res,
     }

@@ -10,7 +10,7 @@ declare global {
       id: string
       log: Logger
       /** Aborted when the client goes away or the deadline passes. */
-      signal: AbortSignal
+      deadline: AbortSignal
     }
   }
 }
@@ -38,7 +38,7 @@ export function requestContext({ log, replicaId, exposeReplica, deadlineMs }: Re
     if (exposeReplica) res.setHeader('X-Replica-Id', replicaId)
 
     const abort = new AbortController()
-    req.signal = abort.signal
+    req.deadline = abort.signal
     const timer = setTimeout(() => {
       if (res.headersSent) return // a stream, or an answer on its way
       const late = kitErrors.E_TIMEOUT({ retryAfterMs: 1000 })

@@ -1,0 +1,43 @@
+import { createRequire } from 'node:module'
+import { dirname } from 'node:path'
+import { openApi } from '@escala/kit/http/openapi.ts'
+import { type MountOptions, mountRoutes } from '@escala/kit/http/mount.ts'
+import { notFound, problemHandler } from '@escala/kit/http/problem.ts'
+import { type RequestContextOptions, requestContext } from '@escala/kit/http/request-context.ts'
+import type { Route } from '@escala/kit/http/route.ts'
+import express, { type Express, type RequestHandler } from 'express'
+
+export interface AppOptions extends RequestContextOptions, MountOptions {
+  trustProxy: number | string[]
+  version: string
+  /** Session and general rate limit, side by side: one wait for Redis. */
+  gate: RequestHandler
+  routes: Route[]
+}
+
+/** The order of everything that a request passes. */
+export function createApp(options: AppOptions): Express {
+  const app = express()
+  app.disable('x-powered-by')
+  app.disable('etag') // routes that have a version send a tag of their own
+  app.set('trust proxy', options.trustProxy)
+  app.set('query parser', 'simple')
+
+  app.use(requestContext(options))
+  app.use(options.gate)
+  mountRoutes(app, options.routes, options)
+  mountDocs(app, options)
+  app.use(notFound)
+  app.use(problemHandler)
+  return app
+}
+
+function mountDocs(app: Express, { routes, version }: AppOptions): void {
+  const description = JSON.stringify(openApi(routes, { title: 'Escala', version }))
+  app.get('/v1/openapi.json', (_req, res) => void res.type('json').send(description))
+
+  const files = dirname(createRequire(import.meta.url).resolve('swagger-ui-dist/package.json'))
+  const initializer = `window.ui = SwaggerUIBundle({ url: '/v1/openapi.json', dom_id: '#swagger-ui', deepLinking: true })`
+  app.get('/docs/swagger-initializer.js', (_req, res) => void res.type('js').send(initializer))
+  app.use('/docs', express.static(files, { maxAge: '1h' }))
+}

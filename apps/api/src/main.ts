@@ -1,0 +1,6 @@
+import { readConfig } from '@escala/kit/config/config.ts'
+import { runProcess } from '@escala/kit/lifecycle/process.ts'
+import { compose } from './compose.ts'
+import { apiConfigSettings } from './compose.ts'
+
+await runProcess(async () => compose(readConfig(process.env, apiConfigSettings)))

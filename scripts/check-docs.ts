@@ -1,0 +1,67 @@
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { dirname, join, resolve } from 'node:path'
+import { bootErrors, kitErrors } from '@escala/kit/errors/errors.ts'
+import { apiSettings } from '../apps/api/src/config.ts'
+import { apiModules, dataModules } from '../apps/api/src/modules.ts'
+import { workerSettings } from '../apps/worker/src/config.ts'
+import { workerModules } from '../apps/worker/src/modules.ts'
+
+/** Holds the pages to the code: errors, variables, problems, commands and links. Prints every difference; exits with 1 if there is one. */
+const root = resolve(import.meta.dirname, '..')
+const problems: string[] = []
+const read = (path: string) => (existsSync(join(root, path)) ? readFileSync(join(root, path), 'utf8') : '')
+
+function same(what: string, code: Iterable<string>, docs: Iterable<string>) {
+  const inCode = new Set(code)
+  const inDocs = new Set(docs)
+  for (const name of inCode) if (!inDocs.has(name)) problems.push(`${what}: ${name} is not in the docs`)
+  for (const name of inDocs) if (!inCode.has(name)) problems.push(`${what}: ${name} is in the docs only`)
+}
+
+function headings(path: string, pattern: RegExp): string[] {
+  return [...read(path).matchAll(pattern)].map((match) => match[1] ?? '')
+}
+
+const errorCodes = [kitErrors, bootErrors, ...dataModules.map((module) => module.errors)].flatMap(Object.keys)
+same('errors', errorCodes, headings('docs/errors.md', /^### `?(E_[A-Z_]+)`?$/gm))
+
+const proxyErrors = headings('infra/nginx/escala.conf.template', /"code":"(E_[A-Z_]+)"/g)
+for (const code of proxyErrors) if (!errorCodes.includes(code)) problems.push(`errors: NGINX answers with the unknown ${code}`)
+
+const settings = [apiSettings, workerSettings, ...[...apiModules, ...workerModules].map((module) => module.settings)]
+same('variables', settings.flatMap(Object.keys), headings('docs/configuration.md', /^\| `([A-Z_]+)` \|/gm))
+
+const labs = readdirSync(join(root, 'labs')).filter((name) => existsSync(join(root, 'labs', name, 'scenario.ts')))
+const pages = readdirSync(join(root, 'docs/problems')).flatMap((name) => (name === 'README.md' ? [] : [name.replace('.md', '')]))
+same('problems, pages', labs, pages)
+same('problems, table', labs, headings('docs/problems/README.md', /\]\(([a-z-]+)\.md\)/g))
+for (const page of pages) {
+  for (const heading of ['Symptom', 'Why', 'See it fail', 'The fix', 'What it costs', 'When not to', 'Take it into your own API', 'Sources']) {
+    if (!read(`docs/problems/${page}.md`).includes(`\n## ${heading}\n`)) problems.push(`docs/problems/${page}.md has no section "${heading}"`)
+  }
+}
+
+const scripts = Object.keys(JSON.parse(read('package.json')).scripts)
+const documents = ['README.md', 'CHANGELOG.md', ...markdown('docs')]
+for (const path of documents) {
+  const text = read(path)
+  for (const [, name = ''] of text.matchAll(/\bnpm run ([a-z][a-z:-]*)/g)) {
+    if (!scripts.includes(name)) problems.push(`${path}: npm run ${name} does not exist`)
+  }
+  for (const [, name = ''] of text.matchAll(/\bnpm run lab ([a-z][a-z-]*)/g)) {
+    if (!labs.includes(name)) problems.push(`${path}: npm run lab ${name} does not exist`)
+  }
+  for (const [, target = ''] of text.matchAll(/\]\((?!https?:|#|mailto:)([^)#\s]+)/g)) {
+    if (!existsSync(resolve(root, dirname(path), target))) problems.push(`${path}: ${target} does not exist`)
+  }
+}
+
+function markdown(folder: string): string[] {
+  return readdirSync(join(root, folder), { withFileTypes: true }).flatMap((entry) =>
+    entry.isDirectory() ? markdown(join(folder, entry.name)) : entry.name.endsWith('.md') ? [join(folder, entry.name)] : [],
+  )
+}
+
+for (const problem of problems) console.error(problem)
+console.log(`docs: ${errorCodes.length} errors, ${labs.length} problems, ${documents.length} pages, ${problems.length} differences`)
+process.exitCode = problems.length > 0 ? 1 : 0
