@@ -154,7 +154,7 @@ export async function freePort(): Promise<number> {
 export async function freeRange(from: number, count: number): Promise<number> {
   for (let first = from; first + count < 65_536; first++) {
     const ports = Array.from({ length: count }, (_, index) => first + index)
-    const free = await Promise.all(ports.map(isFree))
+    const free = await Promise.all(ports.map((port) => isFree(port)))
     const taken = free.lastIndexOf(false)
     if (taken === -1) return first
     first += taken

@@ -40,12 +40,12 @@ export async function startPostgres(options: PostgresServerOptions): Promise<Loc
   const user = await unprivileged()
   const environment = { ...process.env, ...env, LC_ALL: undefined, LC_MESSAGES: 'C', TZ: 'UTC' }
   await mkdir(dataDir, { recursive: true, mode: 0o700 })
-  if (user.uid !== undefined) await chown(dataDir, user.uid, user.gid)
+  if (user.uid !== undefined) await chown(dataDir, user.uid, user.gid ?? user.uid)
 
   if (!existsSync(join(dataDir, 'PG_VERSION'))) {
     const passwordFile = `${dataDir}.password`
     await writeFile(passwordFile, `${password}\n`, { mode: 0o600 })
-    if (user.uid !== undefined) await chown(passwordFile, user.uid, user.gid)
+    if (user.uid !== undefined) await chown(passwordFile, user.uid, user.gid ?? user.uid)
     const locale = process.platform === 'darwin' ? 'en_US.UTF-8' : 'C.UTF-8'
     const args = ['-D', dataDir, '-U', 'postgres', '-E', 'UTF8', '-A', 'scram-sha-256', `--pwfile=${passwordFile}`]
     if (settings.fsync === 'off') args.push('--no-sync')
@@ -139,7 +139,7 @@ export interface NginxServerOptions {
   /** Addresses of the replicas: `127.0.0.1:3000`. */
   replicas: string[]
   settings?: NginxSettings
-  /** The whole text of another nginx.conf, for the port that it is given. */
+  /** The whole text of another nginx.conf, whose relative paths start in `dir`; without `daemon`. */
   conf?: (listen: string, replicas: string[]) => string
 }
 
@@ -152,7 +152,7 @@ export interface NginxServer extends LocalServer {
 export async function startNginx(options: NginxServerOptions): Promise<NginxServer> {
   const { binaries, dir, settings } = options
   const { path, version, env } = binaries.nginx
-  await mkdir(join(dir, 'temp'), { recursive: true, mode: 0o700 })
+  await mkdir(dir, { recursive: true, mode: 0o700 })
   const logFile = join(dir, 'error.log')
   const configuration = join(dir, 'nginx.conf')
   const pidFile = join(dir, 'nginx.pid')
@@ -160,9 +160,17 @@ export async function startNginx(options: NginxServerOptions): Promise<NginxServ
     const listen = `127.0.0.1:${port}`
     const upstream = { kind: 'addresses' as const, addresses: replicas }
     const text = options.conf?.(listen, replicas) ?? renderNginx({ listen, upstream, settings })
-    await writeFile(configuration, withFolders(text, dir))
+    await writeFile(configuration, text)
   }
-  const common = ['-p', `${dir}/`, '-c', configuration, ...(isAtLeast(version, '1.19.5') ? ['-e', logFile] : [])]
+  const common = [
+    '-p',
+    `${dir}/`,
+    '-c',
+    configuration,
+    '-g',
+    'daemon off;',
+    ...(isAtLeast(version, '1.19.5') ? ['-e', logFile] : []),
+  ]
   return await withPort(options.port, async (port) => {
     await rm(pidFile, { force: true })
     await render(port, options.replicas)
@@ -189,20 +197,6 @@ export async function startNginx(options: NginxServerOptions): Promise<NginxServ
       },
     }
   })
-}
-
-/** Puts what NGINX writes into `dir`: its compiled-in folders belong to root. */
-function withFolders(text: string, dir: string): string {
-  const temporary = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi']
-    .filter((name) => !text.includes(`${name}_temp_path`))
-    .map((name) => `  ${name}_temp_path "${dir}/temp/${name}";\n`)
-  const main = ['daemon off;', `pid "${dir}/nginx.pid";`]
-  // Started by root, the workers would become a user who may not read `dir`.
-  if (process.getuid?.() === 0) main.push('user root;')
-  const rest = text
-    .replace(/^(daemon|pid|user)\s[^;]*;\s*$/gm, '')
-    .replace(/^http\s*\{/m, (line) => `${line}\n${temporary.join('')}`)
-  return `${main.join('\n')}\n${rest}`
 }
 
 interface Unprivileged {
