@@ -1,4 +1,5 @@
 import type { Scope } from '../scope.ts'
+import type { ScaleReport } from './scale-report.ts'
 
 export type Role = 'api' | 'worker'
 
@@ -7,7 +8,7 @@ export interface Self {
   id: string
   role: Role
   version: string
-  /** Every adapter that keeps state: `{ sessions: 'cluster', … }`. */
+  /** Every adapter that keeps state: `{ sessions: 'cluster', … }`. What the API and the worker share has the same name in both. */
   scopes: Record<string, Scope>
   /** Keyed fingerprints of the session secrets, never the secrets; a worker has none. */
   secretFingerprints: string[]
@@ -16,24 +17,35 @@ export interface Self {
 }
 
 export interface ReplicaRow extends Self {
+  /** One start of one process: two rows of the same `id` are two processes, an old one that drains and its successor, say. */
+  incarnation: string
   startedAt: Date
   heartbeatAt: Date
   /** The database's clock less this replica's, at its last heartbeat. */
   clockOffsetMs: number
+  /** Connections that it may open: its pool's, and one of the registry's own. 0 until it is admitted. */
   poolSize: number
+  /** `false`: there were `maxProcesses` already; it waits, unready. */
+  admitted: boolean
 }
 
 export interface Replicas {
   /**
-   * Waits for Postgres, then registers, checks and admits in one transaction under an advisory lock.
-   * Throws `E_PROCESS_SCOPE` or `E_SECRETS_DIFFER`. Resolves with `admitted: false` while there are `maxProcesses` already; asks again at each heartbeat.
+   * Waits for Postgres and for the migrations, then registers, checks and admits in one transaction under an advisory lock.
+   * Throws `E_PROCESS_SCOPE`, `E_SECRETS_DIFFER` or `E_CONFIG` (too few connections for so many processes). Resolves without
+   * being admitted while there are `maxProcesses` already; asks again at each heartbeat.
    */
   join(): Promise<void>
+  /** Resolves once admitted: not before that is there a pool to serve with. Never rejects; stays open when `leave()` comes first. */
+  admitted: Promise<void>
   /** Why this process may not serve: `undefined` once admitted. */
   unreadyReason(): string | undefined
   /** Live API replicas, as last known; at least 1. */
   liveApis(): number
+  /** Whoever is alive by the database's clock, oldest first. */
   list(): Promise<ReplicaRow[]>
-  /** Deletes the row: the place is free at once. */
+  /** Who is alive, the connection arithmetic, the clocks, and each check with its verdict. */
+  scaleReport(): Promise<ScaleReport>
+  /** Deletes the row: the place is free at once. Comes last, after the pool has ended. Never rejects. */
   leave(): Promise<void>
 }

@@ -1,0 +1,200 @@
+import { randomUUID } from 'node:crypto'
+import { setTimeout as wait } from 'node:timers/promises'
+import { hasCode } from '../errors/app-error.ts'
+import type { Logger } from '../log/log.ts'
+import { createPostgres, type Postgres, sqlState } from '../postgres/postgres.ts'
+import {
+  type ConnectionLimits,
+  connectionShare,
+  processScoped,
+  processScopeError,
+  scopeConflicts,
+  secretsError,
+  shareSecret,
+} from './admission.ts'
+import { consequenceOf } from './consequences.ts'
+import type { ReplicaRow, Replicas, Self } from './replicas.ts'
+import { beat, deleteRow, listAlive, lockRegistry, measureClockOffset, serverConnections, writeRow } from './rows.ts'
+import { createScaleReport } from './scale-report.ts'
+
+export interface ReplicasOptions {
+  self: Self
+  /** The registry keeps one connection of its own: a heartbeat must not queue behind the requests. */
+  databaseUrl: string
+  /** The process's pool: grows to this process's share when it is admitted. Make it with one connection. */
+  pool: Pick<Postgres, 'grow'>
+  log: Logger
+  /** For all processes together; 0: what the server allows, less a reserve. */
+  dbConnections: number
+  maxProcesses: number
+  heartbeatMs?: number
+  /** A replica that was silent for so long is dead. Default: three heartbeats. */
+  ttlMs?: number
+  timeoutMs?: number
+  allowProcessScope?: boolean
+  allowSecretSplit?: boolean
+}
+
+/** What stands in the way of a start, and in whose names. */
+interface Refusal {
+  error: Error
+  others: ReplicaRow[]
+}
+
+const retryMs = 250
+const fatal = ['E_PROCESS_SCOPE', 'E_SECRETS_DIFFER', 'E_CONFIG']
+
+/** The registry of everybody who lives, as rows in Postgres. */
+export function createReplicas(options: ReplicasOptions): Replicas {
+  const { self, pool, log, dbConnections, maxProcesses, heartbeatMs = 5000, ttlMs = 3 * heartbeatMs } = options
+  const incarnation = randomUUID()
+  const postgres = createPostgres({
+    url: options.databaseUrl,
+    log,
+    applicationName: `${self.id} registry`,
+    maxConnections: 1,
+    timeoutMs: options.timeoutMs ?? 2000,
+  })
+  const left = new AbortController()
+  const admission = Promise.withResolvers<void>()
+  let limits: ConnectionLimits | undefined
+  let reason: string | undefined = 'not registered yet'
+  let apis = 1
+  let beating: Promise<void> | undefined
+
+  /** Registers, or says why not. Whoever is alive is counted and checked before anybody else can come in. */
+  const register = (guarded: boolean): Promise<Refusal | undefined> =>
+    postgres.transaction(async (tx) => {
+      await lockRegistry(tx)
+      const { allows } = await serverConnections(tx)
+      limits = connectionShare(allows, dbConnections, maxProcesses)
+      const others = (await listAlive(tx)).filter((row) => row.incarnation !== incarnation)
+      const refusal = guarded ? refuse(others) : undefined
+      if (refusal) return refusal
+      const admitted = others.filter((row) => row.admitted).length < maxProcesses
+      const clockOffsetMs = await measureClockOffset(tx)
+      const poolSize = admitted ? limits.perProcess : 0
+      await writeRow(tx, { ...self, incarnation, ttlMs, poolSize, admitted, clockOffsetMs })
+      apis = countApis([...others, { role: self.role, admitted }])
+      settle(admitted)
+    })
+
+  const refuse = (others: ReplicaRow[]): Refusal | undefined => {
+    const sharing = others.filter((other) => scopeConflicts(self, [other]).length > 0)
+    if (sharing.length > 0 && !options.allowProcessScope)
+      return { error: processScopeError(self, sharing), others: sharing }
+    const strangers = others
+      .filter(({ role }) => role === 'api' && self.role === 'api')
+      .filter((api) => !shareSecret(self, api))
+    if (strangers.length > 0 && !options.allowSecretSplit)
+      return { error: secretsError(self, strangers), others: strangers }
+    return undefined
+  }
+
+  const settle = (admitted: boolean) => {
+    if (admitted && limits) {
+      pool.grow(limits.perProcess - 1)
+      if (reason !== undefined) log.info({ connections: limits.perProcess, maxProcesses }, 'admitted')
+      reason = undefined
+      admission.resolve()
+    } else {
+      const before = reason
+      reason = `MAX_PROCESSES=${maxProcesses} are running already: waiting for a place`
+      if (before !== reason) log.warn({ maxProcesses }, 'not admitted: waiting for a place')
+    }
+  }
+
+  const heartbeat = async () => {
+    const offsetMs = await measureClockOffset(postgres)
+    const known = await beat(postgres, incarnation, offsetMs)
+    // Gone, or silent for so long that the place may have been given away: ask for it again. It ran before, so it is not refused.
+    if (!known || reason !== undefined) await register(false)
+    else apis = countApis(await listAlive(postgres))
+  }
+
+  const beatForEver = async () => {
+    for (let failed = false; !left.signal.aborted; ) {
+      await wait(heartbeatMs, undefined, { signal: left.signal }).catch(() => undefined)
+      if (left.signal.aborted) return
+      try {
+        await heartbeat()
+        if (failed) log.info('heartbeat is back')
+        failed = false
+      } catch (err) {
+        // Whoever is away does not make the others disappear: the last known number stays.
+        if (!failed) log.warn({ err }, 'heartbeat failed')
+        failed = true
+      }
+    }
+  }
+
+  /** Tries until the database answers and has its tables; tells at most once for each reason. */
+  const registerWhenPossible = async (): Promise<Refusal | undefined> => {
+    for (let told = ''; ; ) {
+      left.signal.throwIfAborted()
+      try {
+        return await register(true)
+      } catch (err) {
+        if (fatal.some((code) => hasCode(err, code))) throw err
+        reason = sqlState(err) === '42P01' ? 'waiting for the migrations' : 'waiting for Postgres'
+        if (told !== reason) log.warn({ err }, reason)
+        told = reason
+        await wait(retryMs, undefined, { signal: left.signal })
+      }
+    }
+  }
+
+  const join = async () => {
+    const seen = new Map<string, number>()
+    for (const started = Date.now(); ; ) {
+      const refusal = await registerWhenPossible()
+      if (!refusal) break
+      // A heartbeat that moves proves a live replica. One that does not may be a dead predecessor's: wait until it has expired.
+      const lives = refusal.others.some(({ incarnation, heartbeatAt }) => {
+        const first = seen.get(incarnation) ?? heartbeatAt.getTime()
+        seen.set(incarnation, first)
+        return heartbeatAt.getTime() > first
+      })
+      if (lives || Date.now() - started > ttlMs + heartbeatMs) throw refusal.error
+      if (seen.size > 0 && reason !== 'waiting for a predecessor') {
+        log.warn({ replicas: refusal.others.map(({ id }) => id) }, 'waiting to see whether these are alive')
+      }
+      reason = 'waiting for a predecessor'
+      await wait(Math.min(retryMs, heartbeatMs), undefined, { signal: left.signal })
+    }
+    for (const part of processScoped(self)) {
+      const { breaks, page } = consequenceOf(part)
+      log.warn({ part, breaks, page }, 'state lives in this process: no second replica can start')
+    }
+    beating = beatForEver()
+  }
+
+  return {
+    join,
+    admitted: admission.promise,
+    unreadyReason: () => reason,
+    liveApis: () => apis,
+    list: () => listAlive(postgres),
+    async scaleReport() {
+      const [rows, server] = await Promise.all([listAlive(postgres), serverConnections(postgres)])
+      return createScaleReport({
+        self: self.id,
+        rows,
+        open: server.open,
+        limits: connectionShare(server.allows, dbConnections, maxProcesses),
+      })
+    },
+    async leave() {
+      left.abort()
+      await beating
+      await deleteRow(postgres, incarnation).catch((err) =>
+        log.warn({ err }, 'could not leave the registry: the row will expire'),
+      )
+      await postgres.stop()
+    },
+  }
+}
+
+function countApis(rows: Pick<ReplicaRow, 'role' | 'admitted'>[]): number {
+  return Math.max(1, rows.filter(({ role, admitted }) => role === 'api' && admitted).length)
+}

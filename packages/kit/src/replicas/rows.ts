@@ -1,0 +1,84 @@
+import type { Sql } from '../postgres/postgres.ts'
+import type { ReplicaRow, Self } from './replicas.ts'
+
+// Whether a row is alive is for the database's clock to say, and each row brings its own time-to-live.
+const alive = `heartbeat_at > clock_timestamp() - ttl_ms * interval '1 ms'`
+const columns = `incarnation, id, role, version, scopes, secret_fingerprints AS "secretFingerprints", schedules,
+  pool_size AS "poolSize", clock_offset_ms AS "clockOffsetMs", admitted, started_at AS "startedAt", heartbeat_at AS "heartbeatAt"`
+
+/** One starter at a time; ends with the transaction. */
+export async function lockRegistry(tx: Sql): Promise<void> {
+  await tx.query(`SELECT pg_advisory_xact_lock(hashtext('escala.replicas'))`)
+}
+
+export async function listAlive(sql: Sql): Promise<ReplicaRow[]> {
+  const { rows } = await sql.query<ReplicaRow>(
+    `SELECT ${columns} FROM replicas WHERE ${alive} ORDER BY started_at, incarnation`,
+  )
+  return rows
+}
+
+export interface NewRow extends Self {
+  incarnation: string
+  ttlMs: number
+  poolSize: number
+  admitted: boolean
+  clockOffsetMs: number
+}
+
+export async function writeRow(tx: Sql, row: NewRow): Promise<void> {
+  // Those that nobody missed for an hour are not coming back.
+  await tx.query(`DELETE FROM replicas WHERE heartbeat_at < clock_timestamp() - interval '1 hour'`)
+  await tx.query(
+    `INSERT INTO replicas (incarnation, id, role, version, scopes, secret_fingerprints, schedules, ttl_ms, pool_size, admitted,
+       clock_offset_ms, started_at, heartbeat_at)
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, clock_timestamp(), clock_timestamp())
+     ON CONFLICT (incarnation) DO UPDATE SET admitted = excluded.admitted, pool_size = excluded.pool_size,
+       clock_offset_ms = excluded.clock_offset_ms, heartbeat_at = excluded.heartbeat_at`,
+    [
+      row.incarnation,
+      row.id,
+      row.role,
+      row.version,
+      JSON.stringify(row.scopes),
+      row.secretFingerprints,
+      row.schedules,
+      row.ttlMs,
+      row.poolSize,
+      row.admitted,
+      row.clockOffsetMs,
+    ],
+  )
+}
+
+/** `false`: the row is gone or was given up for dead, and its place may belong to somebody else. */
+export async function beat(sql: Sql, incarnation: string, clockOffsetMs: number): Promise<boolean> {
+  const { rowCount } = await sql.query(
+    `UPDATE replicas SET heartbeat_at = clock_timestamp(), clock_offset_ms = $2 WHERE incarnation = $1 AND ${alive}`,
+    [incarnation, clockOffsetMs],
+  )
+  return rowCount === 1
+}
+
+export async function deleteRow(sql: Sql, incarnation: string): Promise<void> {
+  await sql.query('DELETE FROM replicas WHERE incarnation = $1', [incarnation])
+}
+
+/** The database's clock less this process's, taken in the middle of the round trip. */
+export async function measureClockOffset(sql: Sql): Promise<number> {
+  const before = Date.now()
+  const { rows } = await sql.query<{ now: number }>(
+    `SELECT extract(epoch FROM clock_timestamp())::float8 * 1000 AS now`,
+  )
+  return (rows[0]?.now ?? before) - (before + Date.now()) / 2
+}
+
+/** What the server lets ordinary roles open, and how many connections there are now. */
+export async function serverConnections(sql: Sql): Promise<{ allows: number; open: number }> {
+  const { rows } = await sql.query<{ allows: number; open: number }>(
+    `SELECT current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int
+       - coalesce(current_setting('reserved_connections', true)::int, 0) AS allows,
+     (SELECT count(*)::int FROM pg_stat_activity WHERE backend_type = 'client backend') AS open`,
+  )
+  return rows[0] ?? { allows: 0, open: 0 }
+}
