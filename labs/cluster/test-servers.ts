@@ -45,10 +45,19 @@ export async function teardown(): Promise<void> {
 }
 
 async function start(wish: string | undefined): Promise<Servers> {
-  const driver = await chooseDriver(wish)
-  const servers = driver === 'docker' ? await startContainers() : await startProcesses()
-  console.log(`servers: ${driver === 'docker' ? 'containers (Docker)' : 'local processes'}: ${servers.versions}`)
+  const servers = await startWith(await chooseDriver(wish), wish === undefined)
+  console.log(`servers: ${servers.driver === 'docker' ? 'containers' : 'local processes'} (${servers.versions})`)
   return servers
+}
+
+/** An engine that cannot get the images is no reason to fail, unless containers were asked for. */
+async function startWith(driver: Driver, mayFallBack: boolean): Promise<Servers> {
+  if (driver === 'local') return startProcesses()
+  return startContainers().catch((error: Error) => {
+    if (!mayFallBack) throw error
+    console.log(`servers: Docker answers, but has no containers for us: ${error.message}`)
+    return startProcesses()
+  })
 }
 
 async function startProcesses(): Promise<Servers> {
