@@ -1,0 +1,80 @@
+import type { Sql, Statement } from '@escala/kit/postgres/postgres.ts'
+import { createTransport } from 'nodemailer'
+
+/** What the mail says. */
+export interface Confirmation {
+  orderId: string
+  number: number
+  quantity: number
+  totalCents: number
+  currency: string
+  requestId: string
+  email: string
+  buyer: string
+  showName: string
+  startsAt: Date
+}
+
+export interface ConfirmationMailer {
+  /** Resolves when the mail server has taken the mail. At least once: a second try carries the same `Message-ID`. */
+  send(confirmation: Confirmation): Promise<void>
+}
+
+export interface MailerOptions {
+  smtpUrl: string
+  /** `tickets@example.com` or `Tickets <tickets@example.com>`. */
+  from: string
+  timeoutMs?: number
+}
+
+const selectReceiver: Statement = {
+  name: 'tickets-order-receiver',
+  text: `SELECT users.email, users.name AS buyer, shows.name AS show_name, shows.starts_at
+    FROM orders JOIN users ON users.id = orders.user_id JOIN shows ON shows.id = orders.show_id WHERE orders.id = $1`,
+}
+
+/** Where the mail goes, and what for. */
+export async function readReceiver(sql: Sql, orderId: string) {
+  type Row = { email: string; buyer: string; show_name: string; starts_at: Date }
+  const { rows } = await sql.query<Row>(selectReceiver, [orderId])
+  const { email, buyer, show_name, starts_at } = rows[0] as Row
+  return { email, buyer, showName: show_name, startsAt: starts_at }
+}
+
+/** A connection for each mail: nothing is left open between them, and nothing has to be stopped. */
+export function createConfirmationMailer({ smtpUrl, from, timeoutMs = 5000 }: MailerOptions): ConfirmationMailer {
+  const transport = createTransport({
+    url: smtpUrl,
+    connectionTimeout: timeoutMs,
+    greetingTimeout: timeoutMs,
+    socketTimeout: timeoutMs,
+    dnsTimeout: timeoutMs,
+    disableFileAccess: true,
+    disableUrlAccess: true,
+  })
+  const domain = /@([\w.-]+)/.exec(from)?.[1] ?? 'localhost'
+  return {
+    async send(confirmation) {
+      await transport.sendMail({
+        from,
+        // An object, not text: a comma or a bracket in somebody's name must not become another receiver.
+        to: { name: confirmation.buyer, address: confirmation.email },
+        // One for the order: SMTP knows no exactly-once, but whoever gets the mail twice can tell.
+        messageId: `<${confirmation.orderId}@${domain}>`,
+        headers: { 'X-Request-Id': confirmation.requestId },
+        subject: `Order ${confirmation.number}: ${confirmation.quantity} × ${confirmation.showName}`,
+        text: textOf(confirmation),
+      })
+    },
+  }
+}
+
+function textOf({ buyer, number, quantity, showName, startsAt, totalCents, currency }: Confirmation): string {
+  return [
+    `Dear ${buyer},`,
+    '',
+    `your order ${number} is confirmed: ${quantity} × ${showName}, ${startsAt.toUTCString()}.`,
+    `Paid: ${(totalCents / 100).toFixed(2)} ${currency}`,
+    '',
+  ].join('\n')
+}

@@ -1,0 +1,35 @@
+import { kitErrors } from '@escala/kit/errors/errors.ts'
+import type { z } from 'zod'
+import type { Page } from './schemas.ts'
+
+/**
+ * Where a page ended, as one opaque word. It holds the last row's sort key rather than an offset: rows that come or go
+ * meanwhile neither repeat nor hide others, and page 1,000 costs what page 1 does.
+ */
+export function encodeCursor(key: unknown[]): string {
+  return Buffer.from(JSON.stringify(key)).toString('base64url')
+}
+
+/** Throws `E_VALIDATION` for anything that `encodeCursor` cannot have made of such a key. */
+export function decodeCursor<Key extends z.ZodType>(cursor: string, key: Key): z.output<Key> {
+  const parsed = key.safeParse(parseJson(Buffer.from(cursor, 'base64url').toString()))
+  if (!parsed.success)
+    throw kitErrors.E_VALIDATION({ fields: { 'query.cursor': 'use a nextCursor that was answered' } })
+  return parsed.data
+}
+
+/** `rows`: one more than `limit` was asked for, which tells whether there is a next page. */
+export function toPage<Row, Item>(rows: Row[], limit: number, item: (row: Row) => Item, key: (row: Row) => unknown[]) {
+  const shown = rows.slice(0, limit)
+  const last = rows.length > limit ? shown.at(-1) : undefined
+  const page: Page<Item> = { items: shown.map(item), nextCursor: last === undefined ? null : encodeCursor(key(last)) }
+  return page
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return undefined
+  }
+}

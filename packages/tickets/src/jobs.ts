@@ -1,0 +1,86 @@
+import type { WorkerParts } from '@escala/kit/http/module.ts'
+import type { Job, JobHandler } from '@escala/kit/jobs/jobs.ts'
+import { type ConfirmationMailer, readReceiver } from './confirmation.ts'
+import { orderIdOf } from './messages.ts'
+import type { PaymentRequest, Payments } from './payments.ts'
+import { computeSales } from './reports.ts'
+import {
+  beginCharge,
+  expireSome,
+  markFailed,
+  markPaid,
+  type OrderAtWork,
+  reemitSome,
+  settleOrder,
+  takeOrder,
+} from './transitions.ts'
+
+export interface OrderJobsOptions extends Pick<WorkerParts, 'postgres' | 'outbox'> {
+  payments: Payments
+  mailer: ConfirmationMailer
+  /** An order that nobody worked on for so long gets its job again. */
+  stuckMs: number
+}
+
+const sweepBatch = 200
+
+/** Each may run twice, at once too: the order's state says what is still to be done, and the peers know the order's key. */
+export function orderJobs({
+  postgres,
+  outbox,
+  payments,
+  mailer,
+  stuckMs,
+}: OrderJobsOptions): Record<string, JobHandler> {
+  return {
+    async 'order.charge'(job) {
+      const order = await beginCharge(postgres, orderIdOf(job))
+      if (order === undefined) return job.log.info({ orderId: orderIdOf(job) }, 'nothing to charge')
+      // A throw leaves the order `charging`: the money may have moved, and only another try with the same key can tell.
+      const outcome = await payments.charge(paymentOf(order, job))
+      if (outcome.status === 'declined') await markFailed(postgres, order.id)
+      else await markPaid(postgres, outbox, order.id, outcome.id)
+      job.log.info({ orderId: order.id, outcome: outcome.status }, 'order charged')
+    },
+
+    async 'order.mail'(job) {
+      const order = await takeOrder(postgres, orderIdOf(job), 'paid')
+      if (order === undefined) return job.log.info({ orderId: orderIdOf(job) }, 'nothing to confirm')
+      await mailer.send({ ...order, orderId: order.id, ...(await readReceiver(postgres, order.id)) })
+      await settleOrder(postgres, order.id, 'paid', 'confirmed')
+      job.log.info({ orderId: order.id }, 'order confirmed')
+    },
+
+    async 'order.refund'(job) {
+      const order = await takeOrder(postgres, orderIdOf(job), 'refunding')
+      if (order === undefined) return job.log.info({ orderId: orderIdOf(job) }, 'nothing to refund')
+      const outcome = await payments.refund(paymentOf(order, job))
+      if (outcome.status === 'declined') throw new Error('the payment provider refused to refund')
+      await settleOrder(postgres, order.id, 'refunding', 'cancelled')
+      job.log.info({ orderId: order.id }, 'order refunded')
+    },
+
+    async 'orders.sweep'(job) {
+      const expired = await repeat(job, () => expireSome(postgres, sweepBatch))
+      const emitted = await repeat(job, () => reemitSome(postgres, outbox, stuckMs, sweepBatch))
+      if (expired + emitted > 0) job.log.info({ expired, emitted }, 'orders swept')
+    },
+
+    async 'reports.sales'(job) {
+      const reports = await computeSales(postgres)
+      job.log.info({ reports }, 'sales report computed')
+    },
+  }
+}
+
+function paymentOf(order: OrderAtWork, job: Job): PaymentRequest {
+  const { id, number, totalCents, currency, requestId } = order
+  return { key: id, reference: String(number), amountCents: totalCents, currency, requestId, signal: job.signal }
+}
+
+/** Batch after batch until one is not full: no statement locks many rows, and no transaction is long. */
+async function repeat(job: Job, batch: () => Promise<number>): Promise<number> {
+  let total = 0
+  for (let done = sweepBatch; done === sweepBatch && !job.signal.aborted; total += done) done = await batch()
+  return total
+}

@@ -1,0 +1,76 @@
+import { kitErrors } from '@escala/kit/errors/errors.ts'
+import type { ApiParts } from '@escala/kit/http/module.ts'
+import { type Route, route } from '@escala/kit/http/route.ts'
+import { fingerprint, parseKey } from '@escala/kit/idempotency/request.ts'
+import { v7 } from 'uuid'
+import { chargeMessage } from '../messages.ts'
+import { cancel, listOrders, place, readOrder } from '../orders.ts'
+import { idParams, order, orderInput, pageOf, pageQuery, placedOrder } from '../schemas.ts'
+
+type Parts = Pick<ApiParts, 'postgres' | 'idempotency' | 'outbox'>
+
+export function orderRoutes({ postgres, idempotency, outbox }: Parts, holdMs: number): Route[] {
+  return [
+    route({
+      method: 'post',
+      path: '/v1/shows/:id/orders',
+      summary: 'Order tickets',
+      access: 'user',
+      params: idParams,
+      body: orderInput,
+      headers: { 'Idempotency-Key': 'One for each order that is meant; the same again when the answer was lost' },
+      answers: { 201: { description: 'The tickets are held, and will be charged', schema: placedOrder } },
+      errors: [
+        'E_NOT_FOUND',
+        'E_SOLD_OUT',
+        'E_IDEMPOTENCY_KEY_MISSING',
+        'E_IDEMPOTENCY_IN_PROGRESS',
+        'E_IDEMPOTENCY_MISMATCH',
+      ],
+      async handle({ params, body, user, requestId, req }) {
+        const key = parseKey(req.headers['idempotency-key'])
+        const request = { owner: user.id, key, fingerprint: fingerprint('POST', `/v1/shows/${params.id}/orders`, body) }
+        const id = v7() // in the app: Postgres knows UUIDv7 from 18 on
+        const { answer, replayed } = await idempotency.run(request, async (tx) => {
+          const wanted = { id, userId: user.id, showId: params.id, quantity: body.quantity, holdMs, requestId }
+          const announce = () => outbox.add(tx, chargeMessage(id, requestId))
+          return { status: 201, body: await place(tx, wanted, announce) }
+        })
+        return { ...answer, ...(replayed && { headers: { 'Idempotency-Replayed': 'true' } }) }
+      },
+    }),
+    route({
+      method: 'get',
+      path: '/v1/orders',
+      summary: 'Own orders, the newest first',
+      access: 'user',
+      query: pageQuery,
+      answers: { 200: { description: 'One page of orders', schema: pageOf(order) } },
+      handle: async ({ query, user }) => ({ status: 200, body: await listOrders(postgres, user.id, query) }),
+    }),
+    route({
+      method: 'get',
+      path: '/v1/orders/:id',
+      summary: 'One of the own orders',
+      access: 'user',
+      params: idParams,
+      answers: { 200: { description: 'The order', schema: order } },
+      errors: ['E_NOT_FOUND'],
+      async handle({ params, user }) {
+        const found = await readOrder(postgres, params.id, user.id)
+        if (found === undefined) throw kitErrors.E_NOT_FOUND()
+        return { status: 200, body: found }
+      },
+    }),
+    route({
+      method: 'delete',
+      path: '/v1/orders/:id',
+      summary: 'Cancel an order: the tickets come back at once, the money through the provider',
+      access: 'user',
+      params: idParams,
+      answers: { 200: { description: 'The order as it is now', schema: order } },
+      errors: ['E_NOT_FOUND', 'E_ORDER_BUSY'],
+      handle: async ({ params, user }) => ({ status: 200, body: await cancel(postgres, outbox, params.id, user.id) }),
+    }),
+  ]
+}

@@ -1,0 +1,19 @@
+import type { ApiParts } from '@escala/kit/http/module.ts'
+import { type Route, route } from '@escala/kit/http/route.ts'
+import { listReports } from '../reports.ts'
+import { pageOf, pageQuery, salesReport } from '../schemas.ts'
+
+export function reportRoutes({ postgres }: Pick<ApiParts, 'postgres'>): Route[] {
+  return [
+    route({
+      method: 'get',
+      path: '/v1/reports/sales',
+      summary: 'Sales by day and show, as the nightly schedule computed them',
+      access: 'organiser',
+      query: pageQuery,
+      answers: { 200: { description: 'One page, the newest day first', schema: pageOf(salesReport) } },
+      errors: ['E_FORBIDDEN'],
+      handle: async ({ query }) => ({ status: 200, body: await listReports(postgres, query) }),
+    }),
+  ]
+}

@@ -1,0 +1,83 @@
+import { createHash } from 'node:crypto'
+import { kitErrors } from '@escala/kit/errors/errors.ts'
+import type { ApiParts } from '@escala/kit/http/module.ts'
+import { type Route, route } from '@escala/kit/http/route.ts'
+import { ticketErrors } from '../errors.ts'
+import { idParams, pageOf, pageQuery, show, showChange, showInput } from '../schemas.ts'
+import { addShow, changeShow, listShows, readShow } from '../shows.ts'
+
+export function showRoutes({ postgres }: Pick<ApiParts, 'postgres'>): Route[] {
+  return [
+    route({
+      method: 'get',
+      path: '/v1/shows',
+      summary: 'Shows, in the order in which they start',
+      access: 'public',
+      query: pageQuery,
+      answers: { 200: { description: 'One page of shows', schema: pageOf(show) } },
+      handle: async ({ query }) => ({ status: 200, body: await listShows(postgres, query) }),
+    }),
+    route({
+      method: 'get',
+      path: '/v1/shows/:id',
+      summary: 'A show, with the tickets that are left',
+      access: 'public',
+      params: idParams,
+      headers: { 'If-None-Match': 'The ETag of an earlier answer: 304 while it is still the same' },
+      answers: { 200: { description: 'The show', schema: show }, 304: { description: 'Still the same' } },
+      errors: ['E_NOT_FOUND'],
+      async handle({ params, req }) {
+        const found = await readShow(postgres, params.id)
+        if (found === undefined) throw kitErrors.E_NOT_FOUND()
+        const headers = { ETag: tagOf(found), 'Cache-Control': 'no-cache' }
+        if (names(req.get('if-none-match'), headers.ETag)) return { status: 304, headers }
+        return { status: 200, body: found, headers }
+      },
+    }),
+    route({
+      method: 'post',
+      path: '/v1/shows',
+      summary: 'Put a show on sale',
+      access: 'organiser',
+      body: showInput,
+      answers: { 201: { description: 'The show', schema: show } },
+      errors: ['E_FORBIDDEN'],
+      async handle({ body }) {
+        const added = await addShow(postgres, body)
+        return { status: 201, body: added, headers: { Location: `/v1/shows/${added.id}` } }
+      },
+    }),
+    route({
+      method: 'patch',
+      path: '/v1/shows/:id',
+      summary: 'Change a show',
+      access: 'organiser',
+      params: idParams,
+      body: showChange,
+      headers: { 'If-Match': 'The version that was read, in quotes: "3"' },
+      answers: { 200: { description: 'The show as it is now', schema: show } },
+      errors: ['E_FORBIDDEN', 'E_NOT_FOUND', 'E_VERSION_MISSING', 'E_VERSION_MISMATCH', 'E_CAPACITY_TOO_SMALL'],
+      async handle({ params, body, req }) {
+        const versions = parseVersions(req.get('if-match'))
+        return { status: 200, body: await changeShow(postgres, params.id, versions, body) }
+      },
+    }),
+  ]
+}
+
+/** Of the whole answer: `available` changes without a new version. */
+function tagOf(body: unknown): string {
+  return `"${createHash('sha1').update(JSON.stringify(body)).digest('base64url')}"`
+}
+
+/** `If-None-Match` compares weakly (RFC 9110, 13.1.2): a proxy that compresses makes the tag a weak one. */
+function names(header: string | undefined, tag: string): boolean {
+  if (header === undefined) return false
+  return header.split(',').some((part) => part.trim() === '*' || part.trim().replace(/^W\//, '') === tag)
+}
+
+/** Of `"3"` or `"3", "4"`; whatever else is in the header matches no version. */
+function parseVersions(header: string | undefined): number[] {
+  if (header === undefined || header.trim() === '') throw ticketErrors.E_VERSION_MISSING()
+  return header.split(',').flatMap((part) => /^"?(\d{1,9})"?$/.exec(part.trim())?.slice(1).map(Number) ?? [])
+}

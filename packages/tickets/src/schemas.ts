@@ -1,0 +1,85 @@
+import { z } from 'zod'
+
+const maxCents = 100_000_000
+
+const showDetails = {
+  name: z.string().trim().min(1).max(200),
+  startsAt: z.iso.datetime({ offset: true }),
+  priceCents: z.int().min(0).max(maxCents),
+  currency: z.string().regex(/^[A-Z]{3}$/, 'three capital letters, as in ISO 4217'),
+  capacity: z.int().min(1).max(1_000_000),
+}
+
+export const showInput = z.strictObject(showDetails)
+export const showChange = z
+  .strictObject(showDetails)
+  .partial()
+  .refine((change) => Object.keys(change).length > 0, 'name at least one thing to change')
+
+export const show = z.strictObject({
+  id: z.uuid(),
+  ...showDetails,
+  available: z.int().min(0),
+  version: z.int().min(1),
+})
+
+export const orderInput = z.strictObject({ quantity: z.int().min(1).max(100) })
+
+export const orderStatus = z.enum([
+  'pending',
+  'charging',
+  'paid',
+  'confirmed',
+  'failed',
+  'expired',
+  'refunding',
+  'cancelled',
+])
+
+/** What the buyer gets back at once. */
+export const placedOrder = z.strictObject({
+  id: z.uuid(),
+  number: z.int(),
+  status: orderStatus,
+  quantity: z.int(),
+  totalCents: z.int(),
+})
+
+export const order = z.strictObject({ ...placedOrder.shape, showId: z.uuid() })
+
+export const salesReport = z.strictObject({
+  day: z.iso.date(),
+  showId: z.uuid(),
+  showName: z.string(),
+  currency: z.string(),
+  orders: z.int(),
+  tickets: z.int(),
+  totalCents: z.int(),
+  computedAt: z.iso.datetime(),
+})
+
+export const idParams = z.strictObject({ id: z.uuid() })
+
+export const pageQuery = z.strictObject({
+  cursor: z.string().min(1).max(200).optional(),
+  limit: z.coerce.number().int().min(1).max(100).default(20),
+})
+
+/** `nextCursor` is null on the last page. */
+export function pageOf<Item extends z.ZodType>(item: Item) {
+  return z.strictObject({ items: z.array(item), nextCursor: z.string().nullable() })
+}
+
+export type Show = z.output<typeof show>
+export type ShowInput = z.output<typeof showInput>
+export type ShowChange = z.output<typeof showChange>
+export type PlacedOrder = z.output<typeof placedOrder>
+export type Order = z.output<typeof order>
+export type OrderStatus = z.output<typeof orderStatus>
+export type SalesReport = z.output<typeof salesReport>
+export type PageQuery = z.output<typeof pageQuery>
+
+export interface Page<Item> {
+  items: Item[]
+  nextCursor: string | null
+}

@@ -1,0 +1,96 @@
+import { kitErrors } from '@escala/kit/errors/errors.ts'
+import { type Sql, type Statement, violates } from '@escala/kit/postgres/postgres.ts'
+import { v7 } from 'uuid'
+import { z } from 'zod'
+import { decodeCursor, toPage } from './cursor.ts'
+import { ticketErrors } from './errors.ts'
+import type { Page, PageQuery, Show, ShowChange, ShowInput } from './schemas.ts'
+
+interface ShowRow {
+  id: string
+  name: string
+  starts_at: Date
+  price_cents: number
+  currency: string
+  capacity: number
+  available: number
+  version: number
+}
+
+const columns = 'id, name, starts_at, price_cents, currency, capacity, available, version'
+
+const selectShow: Statement = { name: 'tickets-show', text: `SELECT ${columns} FROM shows WHERE id = $1` }
+
+const selectShows: Statement = {
+  name: 'tickets-shows',
+  text: `SELECT ${columns} FROM shows ORDER BY starts_at, id LIMIT $1`,
+}
+
+const selectShowsAfter: Statement = {
+  name: 'tickets-shows-after',
+  text: `SELECT ${columns} FROM shows WHERE (starts_at, id) > ($2, $3) ORDER BY starts_at, id LIMIT $1`,
+}
+
+const insertShow: Statement = {
+  name: 'tickets-show-insert',
+  text: `INSERT INTO shows (id, name, starts_at, price_cents, currency, capacity, available)
+    VALUES ($1, $2, $3, $4, $5, $6, $6) RETURNING ${columns}`,
+}
+
+// The version is compared where it is counted up, so two organisers at once cannot both be right.
+const updateShow: Statement = {
+  name: 'tickets-show-update',
+  text: `UPDATE shows SET
+      name = coalesce($3, name), starts_at = coalesce($4, starts_at), price_cents = coalesce($5, price_cents),
+      currency = coalesce($6, currency), capacity = coalesce($7, capacity),
+      available = available + coalesce($7, capacity) - capacity, version = version + 1
+    WHERE id = $1 AND version = ANY ($2::int[]) RETURNING ${columns}`,
+}
+
+/** One statement. Everything that shows a show reads it here, so that a cache has one place to sit. */
+export async function readShow(sql: Sql, id: string): Promise<Show | undefined> {
+  const { rows } = await sql.query<ShowRow>(selectShow, [id])
+  return rows[0] && toShow(rows[0])
+}
+
+/** In the order in which they start. */
+export async function listShows(sql: Sql, { cursor, limit }: PageQuery): Promise<Page<Show>> {
+  const after = cursor === undefined ? undefined : decodeCursor(cursor, z.tuple([z.iso.datetime(), z.uuid()]))
+  const { rows } = await sql.query<ShowRow>(after ? selectShowsAfter : selectShows, [limit + 1, ...(after ?? [])])
+  return toPage(rows, limit, toShow, (row) => [row.starts_at.toISOString(), row.id])
+}
+
+export async function addShow(sql: Sql, input: ShowInput, id = v7()): Promise<Show> {
+  const { name, startsAt, priceCents, currency, capacity } = input
+  const { rows } = await sql.query<ShowRow>(insertShow, [id, name, new Date(startsAt), priceCents, currency, capacity])
+  return toShow(rows[0] as ShowRow)
+}
+
+/** Throws `E_NOT_FOUND`, `E_VERSION_MISMATCH` when its version is none of `versions`, `E_CAPACITY_TOO_SMALL`. */
+export async function changeShow(sql: Sql, id: string, versions: number[], change: ShowChange): Promise<Show> {
+  const { name, startsAt, priceCents, currency, capacity } = change
+  const values = [name, startsAt === undefined ? undefined : new Date(startsAt), priceCents, currency, capacity]
+  try {
+    const { rows } = await sql.query<ShowRow>(updateShow, [id, versions, ...values.map((value) => value ?? null)])
+    if (rows[0]) return toShow(rows[0])
+  } catch (error) {
+    if (violates(error, 'shows_available')) throw ticketErrors.E_CAPACITY_TOO_SMALL()
+    throw error
+  }
+  const current = await readShow(sql, id)
+  if (current === undefined) throw kitErrors.E_NOT_FOUND()
+  throw ticketErrors.E_VERSION_MISMATCH({ detail: `the version is ${current.version} now` })
+}
+
+function toShow(row: ShowRow): Show {
+  return {
+    id: row.id,
+    name: row.name,
+    startsAt: row.starts_at.toISOString(),
+    priceCents: row.price_cents,
+    currency: row.currency,
+    capacity: row.capacity,
+    available: row.available,
+    version: row.version,
+  }
+}

@@ -1,0 +1,156 @@
+import type { Outbox } from '@escala/kit/outbox/outbox.ts'
+import type { Postgres, Sql, Statement } from '@escala/kit/postgres/postgres.ts'
+import { chargeMessage, mailMessage, refundMessage } from './messages.ts'
+import type { OrderStatus } from './schemas.ts'
+
+/** What a job needs to know of its order. */
+export interface OrderAtWork {
+  id: string
+  number: number
+  quantity: number
+  totalCents: number
+  currency: string
+  requestId: string
+}
+
+interface AtWorkRow {
+  id: string
+  number: string
+  quantity: number
+  total_cents: string
+  currency: string
+  request_id: string
+}
+
+const atWork = 'id, number, quantity, total_cents, currency, request_id'
+
+// Every transition names the states that it may leave: of two at once, one finds its order changed and does nothing.
+
+const takeForCharge: Statement = {
+  name: 'tickets-order-charging',
+  text: `UPDATE orders SET status = 'charging', touched_at = now()
+    WHERE id = $1 AND status IN ('pending', 'charging') RETURNING ${atWork}`,
+}
+
+const take: Statement = {
+  name: 'tickets-order-take',
+  text: `UPDATE orders SET touched_at = now() WHERE id = $1 AND status = $2 RETURNING ${atWork}`,
+}
+
+const pay: Statement = {
+  name: 'tickets-order-paid',
+  text: `UPDATE orders SET status = 'paid', charge_id = $2, paid_at = now(), touched_at = now()
+    WHERE id = $1 AND status = 'charging' RETURNING request_id`,
+}
+
+const decline: Statement = {
+  name: 'tickets-order-failed',
+  text: `WITH failed AS (
+      UPDATE orders SET status = 'failed', touched_at = now() WHERE id = $1 AND status = 'charging'
+      RETURNING show_id, quantity
+    )
+    UPDATE shows SET available = available + failed.quantity FROM failed WHERE shows.id = failed.show_id`,
+}
+
+const settle: Statement = {
+  name: 'tickets-order-settle',
+  text: 'UPDATE orders SET status = $3, touched_at = now() WHERE id = $1 AND status = $2',
+}
+
+// Rows of shows are locked in one order, so that two sweeps cannot wait for each other.
+const expireHolds: Statement = {
+  name: 'tickets-orders-expire',
+  text: `WITH due AS (
+      SELECT id FROM orders WHERE status = 'pending' AND hold_until < now() LIMIT $1 FOR UPDATE SKIP LOCKED
+    ), expired AS (
+      UPDATE orders SET status = 'expired', touched_at = now() FROM due
+      WHERE orders.id = due.id AND orders.status = 'pending'
+      RETURNING show_id, quantity
+    ), held AS (
+      SELECT show_id, sum(quantity)::int AS quantity FROM expired GROUP BY show_id
+    ), locked AS (
+      SELECT shows.id, held.quantity FROM shows JOIN held ON held.show_id = shows.id ORDER BY shows.id FOR UPDATE OF shows
+    ), given_back AS (
+      UPDATE shows SET available = available + locked.quantity FROM locked WHERE shows.id = locked.id
+    )
+    SELECT count(*)::int AS expired FROM expired`,
+}
+
+const touchStuck: Statement = {
+  name: 'tickets-orders-stuck',
+  text: `WITH stuck AS (
+      SELECT id FROM orders
+      WHERE status IN ('pending', 'charging', 'paid', 'refunding') AND touched_at < now() - $2::int * interval '1 millisecond'
+      ORDER BY touched_at LIMIT $1 FOR UPDATE SKIP LOCKED
+    )
+    UPDATE orders SET touched_at = now() FROM stuck WHERE orders.id = stuck.id
+    RETURNING orders.id, orders.status, orders.request_id`,
+}
+
+const messages: Partial<Record<OrderStatus, typeof chargeMessage>> = {
+  pending: chargeMessage,
+  charging: chargeMessage,
+  paid: mailMessage,
+  refunding: refundMessage,
+}
+
+/** Begins a charge, or goes on with one; `undefined` when the order needs none any more. */
+export function beginCharge(sql: Sql, id: string): Promise<OrderAtWork | undefined> {
+  return one(sql, takeForCharge, [id])
+}
+
+/** Says that somebody works on the order; `undefined` when it is in another state. */
+export function takeOrder(sql: Sql, id: string, status: OrderStatus): Promise<OrderAtWork | undefined> {
+  return one(sql, take, [id, status])
+}
+
+/** `charging` → `paid`, and the mail is on its way: both, or neither. */
+export async function markPaid(postgres: Postgres, outbox: Outbox, id: string, chargeId: string): Promise<void> {
+  await postgres.transaction(async (tx) => {
+    const { rows } = await tx.query<{ request_id: string }>(pay, [id, chargeId])
+    if (rows[0]) await outbox.add(tx, mailMessage(id, rows[0].request_id))
+  })
+}
+
+/** `charging` → `failed`; the tickets come back. */
+export async function markFailed(sql: Sql, id: string): Promise<void> {
+  await sql.query(decline, [id])
+}
+
+/** One step whose tickets stay where they are: `paid` → `confirmed`, `refunding` → `cancelled`. */
+export async function settleOrder(sql: Sql, id: string, from: OrderStatus, to: OrderStatus): Promise<void> {
+  await sql.query(settle, [id, from, to])
+}
+
+/** Ends holds that ran out, the tickets come back; answers how many. Never an order that is being charged. */
+export async function expireSome(sql: Sql, max: number): Promise<number> {
+  const { rows } = await sql.query<{ expired: number }>(expireHolds, [max])
+  return rows[0]?.expired ?? 0
+}
+
+/** Emits anew the work of orders that nobody touched for `stuckMs`; answers how many. The handlers bear the repetition. */
+export function reemitSome(postgres: Postgres, outbox: Outbox, stuckMs: number, max: number): Promise<number> {
+  return postgres.transaction(async (tx) => {
+    const values = [max, stuckMs]
+    const { rows } = await tx.query<{ id: string; status: OrderStatus; request_id: string }>(touchStuck, values)
+    for (const { id, status, request_id } of rows) {
+      const message = messages[status]?.(id, request_id)
+      if (message) await outbox.add(tx, message)
+    }
+    return rows.length
+  })
+}
+
+async function one(sql: Sql, statement: Statement, values: unknown[]): Promise<OrderAtWork | undefined> {
+  const { rows } = await sql.query<AtWorkRow>(statement, values)
+  const row = rows[0]
+  if (row === undefined) return undefined
+  return {
+    id: row.id,
+    number: Number(row.number),
+    quantity: row.quantity,
+    totalCents: Number(row.total_cents),
+    currency: row.currency,
+    requestId: row.request_id,
+  }
+}

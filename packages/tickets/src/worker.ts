@@ -1,0 +1,29 @@
+import { integer, url } from '@escala/kit/config/config.ts'
+import { workerModule } from '@escala/kit/http/module.ts'
+import { z } from 'zod'
+import { createConfirmationMailer } from './confirmation.ts'
+import { orderJobs } from './jobs.ts'
+import { createPayments } from './payments.ts'
+
+export const ticketsWorker = workerModule({
+  name: 'tickets',
+  settings: {
+    PAYMENTS_URL: url('http', 'https'),
+    SMTP_URL: url('smtp', 'smtps'),
+    MAIL_FROM: z.string().min(3).max(200).default('Escala Tickets <tickets@example.com>'),
+    /** An order that nobody worked on for so long gets its job again; well above the time that a job's tries take. */
+    ORDER_STUCK_MS: integer(100, 86_400_000, 60_000),
+  },
+  jobs: ({ postgres, outbox }, settings) =>
+    orderJobs({
+      postgres,
+      outbox,
+      payments: createPayments({ url: settings.PAYMENTS_URL }),
+      mailer: createConfirmationMailer({ smtpUrl: settings.SMTP_URL, from: settings.MAIL_FROM }),
+      stuckMs: settings.ORDER_STUCK_MS,
+    }),
+  schedules: [
+    { id: 'orders-sweep', type: 'orders.sweep', every: { ms: 5000 } },
+    { id: 'reports-sales', type: 'reports.sales', every: { cron: '15 0 * * *' } },
+  ],
+})
