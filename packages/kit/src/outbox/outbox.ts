@@ -1,13 +1,22 @@
 import type { Sql } from '../postgres/postgres.ts'
 
 export interface OutboxMessage {
-  /** The job type that it becomes. */
+  /** The job type that it becomes: lower-case letters, digits, dots, dashes, underscores. */
   type: string
-  /** Messages of one aggregate (an order's id, say) are published in the order of their commits. */
+  /**
+   * Messages of one aggregate (an order's id, say) are published one after the other, in the order in which they were added.
+   * That is the order of their commits where each transaction changes (so locks) the aggregate's row before it adds.
+   */
   aggregate: string
   payload: unknown
   requestId?: string
 }
+
+/**
+ * The head of an INSERT, for a message that commits in the same statement as what it tells of:
+ * ``WITH sold AS (INSERT INTO orders … RETURNING id), told AS (${outboxInsert} SELECT 'orders.charge', id, '{}'::json, $3 FROM sold) …``
+ */
+export const outboxInsert = 'INSERT INTO outbox (type, aggregate, payload, request_id)'
 
 export interface Outbox {
   /** Writes the message in the transaction of what it tells of: both commit, or neither. Answers with the message's id. */
@@ -21,5 +30,8 @@ export interface RelayedMessage extends OutboxMessage {
 
 export interface Relay {
   start(): void
+  /** Ends after the batch in hand. */
   stop(): Promise<void>
+  /** What is not published yet: how many messages, and the age of the oldest. */
+  lag(): Promise<{ waiting: number; oldestMs: number }>
 }

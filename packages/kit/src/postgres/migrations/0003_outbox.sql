@@ -3,7 +3,8 @@ CREATE TABLE outbox (
   id           uuid PRIMARY KEY DEFAULT gen_random_uuid(),
   -- The order within one aggregate. Across aggregates it says nothing: numbers are not taken in the order of the commits.
   position     bigint GENERATED ALWAYS AS IDENTITY,
-  type         text NOT NULL,
+  -- It begins the job's id, in which BullMQ allows no colon; a message that no queue takes would stop its aggregate.
+  type         text NOT NULL CHECK (type ~ '^[a-z][a-z0-9._-]*$'),
   aggregate    text NOT NULL,
   payload      json NOT NULL,
   request_id   text,

@@ -1,0 +1,166 @@
+import { afterAll, afterEach, beforeAll, beforeEach, expect, inject, test, vi } from 'vitest'
+import { createTestDatabase, type TestDatabase } from '../../../../labs/cluster/test-database.ts'
+import type { NewJob } from '../jobs/jobs.ts'
+import { createLog } from '../log/log.ts'
+import { createListener } from '../postgres/listen.ts'
+import { kitMigrations, migrate } from '../postgres/migrations.ts'
+import { createPostgres, type Postgres } from '../postgres/postgres.ts'
+import { cleanOutbox } from './clean.ts'
+import { outboxInsert, type Relay } from './outbox.ts'
+import { createPostgresOutbox } from './postgres.ts'
+import { createRelay, type RelayOptions } from './relay.ts'
+
+const log = createLog({ service: 'test', replicaId: 'test', version: '0', level: 'silent' })
+const outbox = createPostgresOutbox()
+let database: TestDatabase
+let postgres: Postgres
+let relays: Relay[]
+beforeAll(async () => {
+  database = await createTestDatabase(inject('postgresUrl'))
+  await migrate({ url: database.url, folders: [kitMigrations], log })
+  const options = { url: database.url, log, applicationName: 'test', maxConnections: 10, timeoutMs: 5000 }
+  postgres = createPostgres(options)
+})
+beforeEach(() => {
+  relays = []
+})
+afterEach(async () => {
+  await Promise.all(relays.map((relay) => relay.stop()))
+  await postgres.query('DELETE FROM outbox')
+})
+afterAll(async () => {
+  await postgres.stop()
+  await database.drop()
+})
+
+/** Starts a relay whose queue is `add`. */
+function relay(add: (job: NewJob) => Promise<void>, options: Partial<RelayOptions> = {}) {
+  const created = createRelay({ postgres, queue: { add }, log, pollMs: 30, ...options })
+  created.start()
+  relays.push(created)
+  return created
+}
+const add = (aggregate: string, n: number) =>
+  postgres.transaction((tx) => outbox.add(tx, { type: 'order.charge', aggregate, payload: { n }, requestId: 'r1' }))
+const waiting = async () => (await createRelay({ postgres, queue: { add: async () => {} }, log }).lag()).waiting
+
+test('a message is published after its transaction commits, under an id that names its type', async () => {
+  const seen: NewJob[] = []
+  relay(async (job) => void seen.push(job))
+  const id = await add('a', 1)
+  await vi.waitFor(() => expect(seen).toHaveLength(1))
+  expect(seen[0]).toEqual({ id: `order.charge-${id}`, type: 'order.charge', payload: { n: 1 }, requestId: 'r1' })
+  await vi.waitFor(async () => expect(await waiting()).toBe(0))
+})
+
+test('a transaction that rolls back tells nothing', async () => {
+  const rolledBack = postgres.transaction(async (tx) => {
+    await outbox.add(tx, { type: 'order.charge', aggregate: 'a', payload: null })
+    throw new Error('sold out')
+  })
+  await expect(rolledBack).rejects.toThrow('sold out')
+  expect(await waiting()).toBe(0)
+})
+
+test('the insert can be a part of a larger statement', async () => {
+  await postgres.query(
+    `WITH sold AS (SELECT 'a' AS id) ${outboxInsert} SELECT 'order.charge', id, '{"n": 7}', NULL FROM sold`,
+  )
+  const seen: NewJob[] = []
+  relay(async (job) => void seen.push(job))
+  await vi.waitFor(() => expect(seen).toMatchObject([{ payload: { n: 7 }, requestId: undefined }]))
+})
+
+test('a type that no job id can carry is refused when it is written', async () => {
+  const message = { type: 'order:charge', aggregate: 'a', payload: null }
+  await expect(postgres.transaction((tx) => outbox.add(tx, message))).rejects.toThrow('outbox_type_check')
+})
+
+test('three relays share the work, and keep the order of each aggregate', async () => {
+  const seen: string[] = []
+  for (let n = 0; n < 10; n++) {
+    await Promise.all(Array.from({ length: 12 }, (_, aggregate) => add(`aggregate-${aggregate}`, n)))
+  }
+  const adding = (name: string) => async (job: NewJob) => {
+    await new Promise((resolve) => setTimeout(resolve, Math.random() * 5))
+    seen.push(`${name} ${job.id} ${(job.payload as { n: number }).n}`)
+  }
+  for (const name of ['r1', 'r2', 'r3']) relay(adding(name), { batch: 4 })
+  await vi.waitFor(async () => expect(await waiting()).toBe(0), 5000)
+  expect(seen).toHaveLength(120)
+  const { rows } = await postgres.query<{ id: string; aggregate: string }>('SELECT id, aggregate FROM outbox')
+  const aggregateOf = new Map(rows.map(({ id, aggregate }) => [`order.charge-${id}`, aggregate]))
+  const order = new Map<string, number[]>()
+  for (const line of seen) {
+    const [, id = '', n] = line.split(' ')
+    const aggregate = aggregateOf.get(id) ?? ''
+    order.set(aggregate, [...(order.get(aggregate) ?? []), Number(n)])
+  }
+  for (const numbers of order.values()) expect(numbers).toEqual([0, 1, 2, 3, 4, 5, 6, 7, 8, 9])
+})
+
+test('a relay that dies between publishing and marking publishes again, under the same id', async () => {
+  const seen: string[] = []
+  let kills = 0
+  const applicationName = 'doomed'
+  const doomed = createPostgres({ url: database.url, log, applicationName, maxConnections: 1, timeoutMs: 2000 })
+  const publish = async ({ id }: NewJob) => {
+    seen.push(id)
+    if (kills++ < 5) {
+      const kill = `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = $1`
+      await postgres.query(kill, [applicationName])
+    }
+  }
+  const id = await add('a', 1)
+  relay(publish, { postgres: doomed })
+  await vi.waitFor(async () => expect(await waiting()).toBe(0), 5000)
+  expect(seen.length).toBeGreaterThanOrEqual(6)
+  expect(new Set(seen)).toEqual(new Set([`order.charge-${id}`]))
+  await relays.pop()?.stop()
+  await doomed.stop()
+})
+
+test('while the queue is away nothing is lost, and other aggregates do not wait for a message that is refused', async () => {
+  const seen: string[] = []
+  let away = true
+  const refused = await add('refused', 1)
+  const ids = await Promise.all([add('a', 1), add('b', 1)])
+  relay(async ({ id }) => {
+    if (away || id.endsWith(refused)) throw new Error('away')
+    seen.push(id)
+  })
+  await new Promise((resolve) => setTimeout(resolve, 100))
+  expect(await waiting()).toBe(3)
+  away = false
+  await vi.waitFor(async () => expect(await waiting()).toBe(1))
+  expect(new Set(seen)).toEqual(new Set(ids.map((id) => `order.charge-${id}`)))
+})
+
+test('a hint spares the wait for the poll', async () => {
+  const seen: NewJob[] = []
+  const connected = Promise.withResolvers<void>()
+  const listen = (wake: () => void) =>
+    createListener({
+      url: database.url,
+      applicationName: 'relay',
+      log,
+      channels: { outbox: wake },
+      onConnect: connected.resolve,
+    })
+  relay(async (job) => void seen.push(job), { pollMs: 60_000, listen })
+  await connected.promise
+  await add('a', 1)
+  await vi.waitFor(() => expect(seen).toHaveLength(1))
+})
+
+test('tells how far behind it is, and forgets what was published long ago', async () => {
+  const idle = createRelay({ postgres, queue: { add: async () => {} }, log })
+  await add('a', 1)
+  await postgres.query(`UPDATE outbox SET created_at = now() - interval '10 seconds'`)
+  const { waiting: count, oldestMs } = await idle.lag()
+  expect(count).toBe(1)
+  expect(oldestMs).toBeGreaterThanOrEqual(10_000)
+  expect(await cleanOutbox(postgres, 0)).toBe(0)
+  await postgres.query(`UPDATE outbox SET published_at = now() - interval '25 hours'`)
+  expect(await cleanOutbox(postgres)).toBe(1)
+})

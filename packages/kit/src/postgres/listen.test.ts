@@ -1,0 +1,52 @@
+import { afterAll, afterEach, beforeAll, expect, inject, test, vi } from 'vitest'
+import { createTestDatabase, type TestDatabase } from '../../../../labs/cluster/test-database.ts'
+import { createLog } from '../log/log.ts'
+import { createListener, type Listener } from './listen.ts'
+import { createPostgres, type Postgres } from './postgres.ts'
+
+const log = createLog({ service: 'test', replicaId: 'test', version: '0', level: 'silent' })
+let database: TestDatabase
+let postgres: Postgres
+let listener: Listener | undefined
+beforeAll(async () => {
+  database = await createTestDatabase(inject('postgresUrl'))
+  postgres = createPostgres({ url: database.url, log, applicationName: 'test', maxConnections: 2, timeoutMs: 2000 })
+})
+afterEach(() => listener?.stop())
+afterAll(async () => {
+  await postgres.stop()
+  await database.drop()
+})
+
+function listen(retryMs = 20) {
+  const seen: string[] = []
+  const onConnect = vi.fn()
+  const channels = { things: (payload: string) => void seen.push(payload) }
+  listener = createListener({ url: database.url, applicationName: 'listener', log, channels, onConnect, retryMs })
+  listener.start()
+  return { seen, onConnect }
+}
+
+test('hears what is said on its channels', async () => {
+  const { seen, onConnect } = listen()
+  await vi.waitFor(() => expect(onConnect).toHaveBeenCalledTimes(1))
+  await postgres.query(`SELECT pg_notify('things', 'one'), pg_notify('others', 'not this')`)
+  await vi.waitFor(() => expect(seen).toEqual(['one']))
+})
+
+test('connects again after the server ended its connection, and says so', async () => {
+  const { seen, onConnect } = listen()
+  await vi.waitFor(() => expect(onConnect).toHaveBeenCalledTimes(1))
+  await postgres.query(`SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'listener'`)
+  await vi.waitFor(() => expect(onConnect).toHaveBeenCalledTimes(2))
+  await postgres.query(`SELECT pg_notify('things', 'two')`)
+  await vi.waitFor(() => expect(seen).toEqual(['two']))
+})
+
+test('stops at once, also while it waits for a server that is away', async () => {
+  const url = new URL(database.url)
+  url.port = '1'
+  const stuck = createListener({ url: url.href, applicationName: 'x', log, channels: {}, retryMs: 60_000 })
+  stuck.start()
+  await stuck.stop()
+})

@@ -1,0 +1,83 @@
+import { setTimeout as wait } from 'node:timers/promises'
+import pg from 'pg'
+import type { Logger } from '../log/log.ts'
+
+export interface Listener {
+  start(): void
+  stop(): Promise<void>
+}
+
+export interface ListenerOptions {
+  /** Of the server itself: a pooler in transaction mode drops subscriptions. One connection beside the pool's. */
+  url: string
+  applicationName: string
+  log: Logger
+  /** Channel → what to do with a message. A message sent while the connection is away never arrives: poll for the truth. */
+  channels: Record<string, (payload: string) => void>
+  /** After each (re)connect: whatever was kept from messages may be stale. */
+  onConnect?(): void
+  /** First wait after a lost connection; doubles up to twenty times as long, with jitter. */
+  retryMs?: number
+}
+
+/** Receives NOTIFY on a connection of its own, and connects again for as long as it is not stopped. */
+export function createListener(options: ListenerOptions): Listener {
+  const { url, applicationName, log, channels, onConnect, retryMs = 250 } = options
+  const stopping = new AbortController()
+  let running: Promise<void> | undefined
+  let letGo = () => {}
+
+  const listen = async (connected: () => void): Promise<void> => {
+    const client = new pg.Client({
+      connectionString: url,
+      application_name: applicationName,
+      connectionTimeoutMillis: 2000,
+      keepAlive: true,
+      keepAliveInitialDelayMillis: 10_000,
+    })
+    const ended = new Promise<void>((resolve) => {
+      letGo = resolve
+      client.once('end', resolve)
+    })
+    client.on('error', (err) => {
+      log.debug({ err }, 'listener connection failed')
+      letGo()
+    })
+    client.on('notification', ({ channel, payload }) => channels[channel]?.(payload ?? ''))
+    try {
+      await client.connect()
+      for (const channel of Object.keys(channels)) await client.query(`LISTEN ${pg.escapeIdentifier(channel)}`)
+      connected()
+      onConnect?.()
+      await ended
+    } finally {
+      await Promise.race([client.end(), wait(500, undefined, { ref: false })]).catch(() => undefined)
+    }
+  }
+
+  const loop = async (): Promise<void> => {
+    let failures = 0
+    const connected = () => {
+      if (failures > 0) log.info('database listener is back')
+      failures = 0
+    }
+    while (!stopping.signal.aborted) {
+      const err = await listen(connected).catch((error: unknown) => error)
+      if (stopping.signal.aborted) return
+      if (failures++ === 0) log.warn({ err }, 'database listener lost its connection')
+      const longest = retryMs * Math.min(2 ** failures, 20)
+      await wait(longest * (0.5 + Math.random() / 2), undefined, { signal: stopping.signal }).catch(() => undefined)
+    }
+  }
+
+  return {
+    start() {
+      running ??= loop()
+    },
+    async stop() {
+      stopping.abort()
+      letGo()
+      await running
+    },
+  }
+}
