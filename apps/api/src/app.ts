@@ -1,7 +1,7 @@
 import { createRequire } from 'node:module'
 import { dirname } from 'node:path'
-import { openApi } from '@escala/kit/http/openapi.ts'
 import { type MountOptions, mountRoutes } from '@escala/kit/http/mount.ts'
+import { openApi } from '@escala/kit/http/openapi.ts'
 import { notFound, problemHandler } from '@escala/kit/http/problem.ts'
 import { type RequestContextOptions, requestContext } from '@escala/kit/http/request-context.ts'
 import type { Route } from '@escala/kit/http/route.ts'

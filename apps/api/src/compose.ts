@@ -1,11 +1,13 @@
-import type { Server } from 'node:http'
+import type { RequestListener } from 'node:http'
+import { setTimeout as wait } from 'node:timers/promises'
 import type { Carts } from '@escala/kit/cart/cart.ts'
 import { createRedisCarts } from '@escala/kit/cart/redis.ts'
 import type { Config } from '@escala/kit/config/config.ts'
+import { createGate } from '@escala/kit/http/gate.ts'
 import { createInternalApp } from '@escala/kit/http/internal.ts'
-import type { ApiParts } from '@escala/kit/http/module.ts'
 import type { Idempotency } from '@escala/kit/idempotency/idempotency.ts'
 import { createPostgresIdempotency } from '@escala/kit/idempotency/postgres.ts'
+import { bounded } from '@escala/kit/lifecycle/bounded.ts'
 import { createHttpServer } from '@escala/kit/lifecycle/http-server.ts'
 import { createLifecycle } from '@escala/kit/lifecycle/lifecycle.ts'
 import type { Composition } from '@escala/kit/lifecycle/process.ts'
@@ -15,6 +17,182 @@ import { createLog, type Logger } from '@escala/kit/log/log.ts'
 import type { Outbox } from '@escala/kit/outbox/outbox.ts'
 import { createPostgresOutbox } from '@escala/kit/outbox/postgres.ts'
 import { createPostgres, type Postgres } from '@escala/kit/postgres/postgres.ts'
-import { createRateLimit } from '@escala/kit/rate-limits/middleware.ts'
+import { addressKey, createRateLimit } from '@escala/kit/rate-limits/middleware.ts'
 import type { RateLimitStores } from '@escala/kit/rate-limits/rate-limits.ts'
 import { createRedisRateLimits } from '@escala/kit/rate-limits/redis.ts'
+import { createRedis, stopRedis } from '@escala/kit/redis/redis.ts'
+import { fingerprintSecret } from '@escala/kit/replicas/fingerprints.ts'
+import { createReplicas } from '@escala/kit/replicas/postgres.ts'
+import type { Scope } from '@escala/kit/scope.ts'
+import { createSessionMiddleware, sessionKey } from '@escala/kit/sessions/middleware.ts'
+import { createRedisSessions } from '@escala/kit/sessions/redis.ts'
+import type { SessionStore } from '@escala/kit/sessions/sessions.ts'
+import type { Redis } from 'ioredis'
+import { createApp } from './app.ts'
+import { type ApiConfig, apiSettings } from './config.ts'
+import { apiModules } from './modules.ts'
+import { accountRoutes, isOrganiser } from './routes/accounts.ts'
+
+/** What an adapter may need. */
+export interface Deps {
+  config: ApiConfig
+  log: Logger
+  postgres: Postgres
+  /** State: `noeviction`. */
+  redis: Redis
+  /** May forget anything at any time. */
+  cacheRedis: Redis
+}
+
+/** The parts that can be replaced: each is made of what it may need. This is the one place that picks adapters. */
+export interface Parts {
+  sessions(deps: Deps): SessionStore
+  rateLimits(deps: Deps): RateLimitStores
+  idempotency(deps: Deps): Idempotency
+  outbox(deps: Deps): Outbox
+  locks(deps: Deps): Locks
+  carts(deps: Deps): Carts
+  /** What the server hands each request to; the application itself unless something has to come before it. */
+  listener(app: RequestListener, deps: Deps): RequestListener
+}
+
+const clusterParts: Parts = {
+  sessions: ({ redis }) => createRedisSessions({ redis }),
+  rateLimits: ({ redis }) => createRedisRateLimits({ redis }),
+  idempotency: ({ postgres }) => createPostgresIdempotency({ postgres }),
+  outbox: () => createPostgresOutbox(),
+  locks: ({ redis, log }) => createRedisLocks({ redis, log }),
+  carts: ({ redis }) => createRedisCarts({ redis }),
+  listener: (app) => app,
+}
+
+/** The API's own variables and those of the domains that it serves. */
+export const apiConfigSettings: typeof apiSettings = Object.assign(
+  { ...apiSettings },
+  ...apiModules.map((module) => module.settings),
+)
+
+export interface Api extends Composition {
+  /** Known once started. */
+  port(): number
+  internalPort(): number
+}
+
+/** One replica of the API. Holds nothing at module level: it can be called many times in one process. */
+export async function compose(config: Config<typeof apiConfigSettings>, replaced: Partial<Parts> = {}): Promise<Api> {
+  const log = createLog({
+    service: 'api',
+    replicaId: config.REPLICA_ID,
+    version: config.VERSION,
+    level: config.LOG_LEVEL,
+  })
+  const lifecycle = createLifecycle()
+  const postgres = createPostgres({
+    url: config.DATABASE_URL,
+    log,
+    applicationName: config.REPLICA_ID,
+    maxConnections: 1, // until the registry admits this process
+    timeoutMs: config.DATABASE_TIMEOUT_MS,
+    namedStatements: config.PG_NAMED_STATEMENTS,
+  })
+  const timeoutMs = config.REDIS_TIMEOUT_MS
+  const redis = createRedis({ url: config.REDIS_URL, role: 'request', log, timeoutMs })
+  const cacheRedis = createRedis({ url: config.CACHE_REDIS_URL, role: 'request', log, timeoutMs })
+  const deps: Deps = { config, log, postgres, redis, cacheRedis }
+
+  const parts = { ...clusterParts, ...replaced }
+  const sessions = parts.sessions(deps)
+  const rateLimits = parts.rateLimits(deps)
+  const given = {
+    idempotency: parts.idempotency(deps),
+    outbox: { scope: 'cluster' as Scope, ...parts.outbox(deps) },
+    locks: parts.locks(deps),
+    carts: parts.carts(deps),
+  }
+  const scopes = Object.fromEntries(
+    Object.entries({ sessions, rateLimits, ...given }).map(([name, part]) => [name, part.scope]),
+  )
+  const replicas = createReplicas({
+    self: {
+      id: config.REPLICA_ID,
+      role: 'api',
+      version: config.VERSION,
+      scopes,
+      secretFingerprints: config.SESSION_SECRETS.map(fingerprintSecret),
+      schedules: [],
+    },
+    databaseUrl: config.DATABASE_URL,
+    pool: postgres,
+    log,
+    dbConnections: config.DB_CONNECTIONS,
+    maxProcesses: config.MAX_PROCESSES,
+    heartbeatMs: config.HEARTBEAT_MS,
+    timeoutMs: config.DATABASE_TIMEOUT_MS,
+    allowProcessScope: config.ALLOW_PROCESS_SCOPE,
+    allowSecretSplit: config.ALLOW_SECRET_SPLIT,
+  })
+
+  const limit = createRateLimit({
+    policy: { name: 'general', limit: config.RATE_LIMIT_PER_MINUTE, windowMs: 60_000 },
+    stores: rateLimits,
+    key: (req) => sessionKey(req) ?? addressKey(req),
+    log,
+    onStoreError: 'local-share',
+    share: replicas.liveApis,
+  })
+  const app = createApp({
+    log,
+    replicaId: config.REPLICA_ID,
+    exposeReplica: config.EXPOSE_REPLICA,
+    deadlineMs: config.REQUEST_TIMEOUT_MS,
+    trustProxy: config.TRUST_PROXY,
+    version: config.VERSION,
+    gate: createGate({
+      session: createSessionMiddleware({ sessions, secrets: config.SESSION_SECRETS }),
+      limiter: limit.middleware,
+    }),
+    isOrganiser: isOrganiser(postgres),
+    routes: [
+      ...accountRoutes({ postgres, rateLimits, log }),
+      ...apiModules.flatMap((module) => module.routes({ postgres, log, ...given }, config)),
+    ],
+  })
+  const internalApp = createInternalApp({
+    lifecycle,
+    degraded: () => [
+      ...(redis.status === 'ready' ? [] : ['redis']),
+      ...(cacheRedis.status === 'ready' ? [] : ['cache redis']),
+      ...(limit.degraded() ? ['rate limits count in this process'] : []),
+    ],
+    scale: replicas.scaleReport,
+  })
+  const server = createHttpServer(parts.listener(app, deps), { host: config.HOST, port: config.PORT })
+  const internal = createHttpServer(internalApp, {
+    host: config.HOST,
+    port: config.INTERNAL_PORT ?? (config.PORT === 0 ? 0 : config.PORT + 1000),
+  })
+  lifecycle.addCheck('replicas', replicas.unreadyReason)
+
+  return {
+    log,
+    port: server.port,
+    internalPort: internal.port,
+    async start() {
+      await internal.start() // first of all: whoever waits for this replica can see why
+      await replicas.join()
+      await replicas.admitted
+      await server.start()
+      lifecycle.started()
+    },
+    async stop() {
+      lifecycle.beginDrain()
+      server.beginDrain()
+      await wait(config.DRAIN_DELAY_MS)
+      await server.stop({ refuseMs: config.REFUSE_MS, deadlineMs: config.DRAIN_DEADLINE_MS })
+      await Promise.all([stopRedis(redis), stopRedis(cacheRedis), bounded(postgres.stop(), 2000)])
+      await bounded(replicas.leave(), 2000)
+      lifecycle.stopped()
+      await internal.stop({ refuseMs: 0, deadlineMs: 0 })
+    },
+  }
+}

@@ -4,12 +4,15 @@ import { type Config, flag, integer } from '@escala/kit/config/config.ts'
 import { z } from 'zod'
 
 const secretRule = 'a list, separated by commas, of secrets of at least 32 bytes each; the first signs, all verify'
-const proxyRule = 'the number of proxies in front (0 to 9) or a list of their addresses; never true: clients could name their own address'
+const proxyRule =
+  'the number of proxies in front (0 to 9) or a list of their addresses; never true: clients could name their own address'
 const named = ['loopback', 'linklocal', 'uniquelocal']
 
 function isAddress(part: string): boolean {
   const [address = '', bits, ...rest] = part.split('/')
-  return named.includes(part) || (isIP(address) !== 0 && rest.length === 0 && (bits === undefined || /^\d{1,3}$/.test(bits)))
+  return (
+    named.includes(part) || (isIP(address) !== 0 && rest.length === 0 && (bits === undefined || /^\d{1,3}$/.test(bits)))
+  )
 }
 
 /** Every variable of the API; `docs/configuration.md` explains each. */

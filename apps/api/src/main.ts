@@ -1,6 +1,5 @@
 import { readConfig } from '@escala/kit/config/config.ts'
 import { runProcess } from '@escala/kit/lifecycle/process.ts'
-import { compose } from './compose.ts'
-import { apiConfigSettings } from './compose.ts'
+import { apiConfigSettings, compose } from './compose.ts'
 
 await runProcess(async () => compose(readConfig(process.env, apiConfigSettings)))

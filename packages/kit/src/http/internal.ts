@@ -18,7 +18,8 @@ export function createInternalApp({ lifecycle, degraded, metrics, scale }: Inter
     const readiness = lifecycle.readiness()
     res.status(readiness.ready ? 200 : 503).json({ ...readiness, degraded: degraded?.() ?? [] })
   })
-  if (metrics) app.get('/metrics', async (_req, res) => void res.type('text/plain; version=0.0.4').send(await metrics()))
+  if (metrics)
+    app.get('/metrics', async (_req, res) => void res.type('text/plain; version=0.0.4').send(await metrics()))
   if (scale) app.get('/scale', async (_req, res) => void res.json(await scale()))
   return app
 }

@@ -57,6 +57,7 @@ function handle(route: Route, { isOrganiser }: MountOptions): RequestHandler {
 async function checkAccess(route: Route, req: Request, isOrganiser: MountOptions['isOrganiser']) {
   const userId = req.session?.userId
   if (route.access === 'public') return userId
+  if (req.sessionUnavailable) throw kitErrors.E_REDIS_UNAVAILABLE({ retryAfterMs: 1000 })
   if (userId === undefined) throw kitErrors.E_NOT_LOGGED_IN()
   if (route.access === 'organiser' && !(await isOrganiser(userId))) throw kitErrors.E_FORBIDDEN()
   return userId
