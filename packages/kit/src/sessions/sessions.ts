@@ -7,11 +7,35 @@ declare module 'express-session' {
     userId?: string
     /** When the log-in happened, milliseconds since 1970: the absolute lifetime counts from here. */
     loggedInAt?: number
+    /** The id that the session began with, before log-in renewed it; see `sessionOrigin`. */
+    origin?: string
+  }
+}
+
+declare global {
+  namespace Express {
+    interface Request {
+      /** The request names a session that could not be read. It is not anonymous: what needs to know answers 503. */
+      sessionUnavailable?: boolean
+    }
   }
 }
 
 /** Where sessions are kept. */
 export interface SessionStore {
   scope: Scope
+  /**
+   * `get` renews the idle time when a tenth of it has passed, in the same round trip; there is no `touch`.
+   * After `destroy(id)`, `set(id)` does nothing for a minute: a slow request cannot bring back what was logged out.
+   */
   store: Store
 }
+
+export interface SessionStoreOptions {
+  /** A session that is not used for this long is over. Default: one day. */
+  idleMs?: number
+  /** How long the id of an ended session stays barred; longer than any request may take. */
+  barredMs?: number
+}
+
+export const sessionDefaults = { idleMs: 24 * 3_600_000, barredMs: 60_000 }

@@ -1,0 +1,109 @@
+import { createHash } from 'node:crypto'
+import type { Request, RequestHandler, Response } from 'express'
+import { ipKeyGenerator, type RateLimitInfo, rateLimit, type Store } from 'express-rate-limit'
+import { LRUCache } from 'lru-cache'
+import { kitErrors } from '../errors/errors.ts'
+import type { Logger } from '../log/log.ts'
+import { withLocalShare } from './local-share.ts'
+import type { RateLimitPolicy, RateLimitStores } from './rate-limits.ts'
+
+interface CommonOptions {
+  policy: RateLimitPolicy
+  stores: RateLimitStores
+  /** Whose budget a request uses. */
+  key: (req: Request) => string
+  log: Logger
+}
+
+/**
+ * When the store cannot be asked: `local-share` lets this process allow its share of the limit (`share` live replicas);
+ * `refuse` answers 503 `E_REDIS_UNAVAILABLE`, for limits that guard passwords.
+ */
+export type RateLimitOptions = CommonOptions &
+  ({ onStoreError: 'local-share'; share: () => number } | { onStoreError: 'refuse' })
+
+export interface RateLimit {
+  /** Hands 429 `E_RATE_LIMITED` to `next`. Answers carry `RateLimit` and `RateLimit-Policy`, as in the IETF's draft 8. */
+  middleware: RequestHandler
+  /** The same within a handler: resolves when the request may go on, rejects with the error. */
+  check(req: Request, res: Response): Promise<void>
+  /** Whether this process counts by itself at the moment. */
+  degraded(): boolean
+}
+
+export function createRateLimit(options: RateLimitOptions): RateLimit {
+  const { policy, key, log } = options
+  const { store, degraded } = createStore(options)
+  const headers = createHeaders(policy)
+  const property = `rateLimit ${policy.name}` // one for each policy: a request may pass several
+  const infoOf = (req: Request) => (req as unknown as Record<string, RateLimitInfo | undefined>)[property]
+  const limiter = rateLimit({
+    windowMs: policy.windowMs,
+    limit: policy.limit,
+    requestPropertyName: property,
+    keyGenerator: key,
+    store,
+    standardHeaders: false, // written below: the library hashes the key again for each request
+    legacyHeaders: false,
+    logger: { error: (err) => log.error({ err }, 'rate limit failed'), warn: (err) => log.warn({ err }, 'rate limit') },
+    handler: (req, _res, next) => {
+      const resetAt = infoOf(req)?.resetTime?.getTime() ?? 0
+      next(kitErrors.E_RATE_LIMITED({ retryAfterMs: Math.max(1000, resetAt - Date.now()) }))
+    },
+  })
+  const middleware: RequestHandler = (req, res, next) =>
+    limiter(req, res, (error?: unknown) => {
+      const info = infoOf(req)
+      if (info) headers(res, info)
+      next(error)
+    })
+  const check = (req: Request, res: Response) =>
+    new Promise<void>((resolve, reject) =>
+      middleware(req, res, (error?: unknown) => (error ? reject(error) : resolve())),
+    )
+  return { middleware, check, degraded }
+}
+
+/** A client by its address; IPv6 clients by their /56, which is one customer's. */
+export function addressKey(req: Request): string {
+  return ipKeyGenerator(req.ip ?? '')
+}
+
+function createStore(options: RateLimitOptions): { store: Store; degraded(): boolean } {
+  const { policy, log } = options
+  const store = options.stores.create(policy)
+  if (options.onStoreError === 'local-share') {
+    return withLocalShare(store, {
+      policy,
+      share: options.share,
+      onDegraded: (err) => log.warn({ err, policy: policy.name }, 'rate limit counts in this process alone'),
+      onRecovered: () => log.info({ policy: policy.name }, 'rate limit is shared again'),
+    })
+  }
+  const increment = store.increment.bind(store)
+  store.increment = async (key) => {
+    try {
+      return await increment(key)
+    } catch (cause) {
+      throw kitErrors.E_REDIS_UNAVAILABLE({ cause, retryAfterMs: 1000 })
+    }
+  }
+  return { store, degraded: () => false }
+}
+
+function createHeaders({ name, limit, windowMs }: RateLimitPolicy) {
+  const policies = new LRUCache<string, string>({ max: 5000 })
+  const policyOf = (key: string) => {
+    const known = policies.get(key)
+    if (known !== undefined) return known
+    const partition = Buffer.from(createHash('sha256').update(key).digest('hex').slice(0, 12)).toString('base64')
+    const policy = `"${name}"; q=${limit}; w=${Math.ceil(windowMs / 1000)}; pk=:${partition}:`
+    policies.set(key, policy)
+    return policy
+  }
+  return (res: Response, { key, remaining, resetTime }: RateLimitInfo) => {
+    const seconds = Math.max(0, Math.ceil(((resetTime?.getTime() ?? 0) - Date.now()) / 1000))
+    res.append('RateLimit', `"${name}"; r=${remaining}; t=${seconds}`)
+    res.append('RateLimit-Policy', policyOf(key))
+  }
+}

@@ -1,0 +1,40 @@
+import session from 'express-session'
+import { type SessionStore, type SessionStoreOptions, sessionDefaults } from './sessions.ts'
+
+/** Sessions in this process alone: another replica knows none of them. For one replica, and for seeing what breaks with two. */
+export function createMemorySessions(options: SessionStoreOptions = {}): SessionStore {
+  const { idleMs, barredMs } = { ...sessionDefaults, ...options }
+  const store = new session.MemoryStore()
+  const lastUse = new Map<string, number>()
+  const barredUntil = new Map<string, number>()
+  const { get, set, destroy, clear } = store
+
+  store.get = (id, callback) => {
+    if (Date.now() - (lastUse.get(id) ?? 0) > idleMs) return forget(id, (error) => callback(error, null))
+    lastUse.set(id, Date.now())
+    get.call(store, id, callback)
+  }
+  store.set = (id, data, callback) => {
+    if ((barredUntil.get(id) ?? 0) > Date.now()) return void setImmediate(() => callback?.())
+    lastUse.set(id, Date.now())
+    set.call(store, id, data, callback)
+  }
+  store.destroy = (id, callback) => {
+    for (const [other, until] of barredUntil) if (until <= Date.now()) barredUntil.delete(other)
+    barredUntil.set(id, Date.now() + barredMs)
+    forget(id, callback)
+  }
+  store.clear = (callback) => {
+    lastUse.clear()
+    clear.call(store, callback)
+  }
+  // With a `touch`, express-session would hold back the last byte of every answer.
+  Object.assign(store, { touch: undefined })
+
+  function forget(id: string, callback?: (error?: unknown) => void): void {
+    lastUse.delete(id)
+    destroy.call(store, id, callback)
+  }
+
+  return { scope: 'process', store }
+}
