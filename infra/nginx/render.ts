@@ -1,0 +1,53 @@
+import { readFileSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
+
+export interface NginxOptions {
+  /** `127.0.0.1:8080`, or a port alone. */
+  listen: string
+  upstream:
+    | { kind: 'addresses'; addresses: string[] }
+    /** A name whose addresses come and go, as compose's service names do. Needs NGINX 1.27.3. */
+    | { kind: 'names'; name: string; port: number }
+  /** Below the folder given with `nginx -p`, or absolute. */
+  accessLog?: string
+  /**
+   * Other values for single directives, by name: `{ proxy_read_timeout: '300ms' }`; `undefined` leaves the directive out.
+   * Where a directive stands more than once, its first place counts: the general one, not a location's.
+   * `max_fails` and `fail_timeout` belong to every server of the upstream.
+   */
+  settings?: Record<string, string | undefined>
+}
+
+const folder = fileURLToPath(new URL('.', import.meta.url)).replace(/\/$/, '')
+
+/** The whole configuration file, for `nginx -p FOLDER -c FILE`. Throws when a setting names no directive of it. */
+export function renderNginx({ listen, upstream, accessLog = 'access.log', settings = {} }: NginxOptions): string {
+  const { max_fails = '1', fail_timeout = '5s', ...directives } = settings
+  const template = readFileSync(`${folder}/escala.conf.template`, 'utf8')
+  const text = Object.entries(directives).reduce(
+    (config, [name, value]) => replaceDirective(config, name, value),
+    template,
+  )
+  const values: Record<string, string> = {
+    LISTEN: listen,
+    CONF_DIR: folder,
+    ACCESS_LOG: accessLog,
+    API_SERVERS: servers(upstream, `max_fails=${max_fails} fail_timeout=${fail_timeout}`),
+  }
+  const filled = text.replace(/\$\{([A-Z_]+)\}/g, (whole, name: string) => values[name] ?? whole)
+  // As root, NGINX gives its work to `nobody`, who cannot enter root's folders.
+  return process.getuid?.() === 0 ? `user root;\n${filled}` : filled
+}
+
+function servers(upstream: NginxOptions['upstream'], failing: string): string {
+  if (upstream.kind === 'addresses') {
+    return upstream.addresses.map((address) => `server ${address} ${failing};`).join('\n    ')
+  }
+  return `resolver 127.0.0.11 valid=1s ipv6=off; server ${upstream.name}:${upstream.port} resolve ${failing};`
+}
+
+function replaceDirective(config: string, name: string, value: string | undefined): string {
+  const directive = new RegExp(`^( *)${name}( [^;\\n]*)?;`, 'm')
+  if (!directive.test(config)) throw new Error(`nginx configuration: there is no directive ${name} to replace`)
+  return config.replace(directive, (_, indent: string) => (value === undefined ? indent : `${indent}${name} ${value};`))
+}

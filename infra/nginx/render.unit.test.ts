@@ -1,0 +1,54 @@
+import { describe, expect, it } from 'vitest'
+import { type NginxOptions, renderNginx } from './render.ts'
+
+const addresses = {
+  kind: 'addresses',
+  addresses: ['127.0.0.1:3000', '127.0.0.1:3001'],
+} satisfies NginxOptions['upstream']
+
+describe('renderNginx', () => {
+  it('lists the addresses that it is given', () => {
+    const config = renderNginx({ listen: '127.0.0.1:8080', upstream: addresses })
+    expect(config).toContain('server 127.0.0.1:3000 max_fails=1 fail_timeout=5s;')
+    expect(config).toContain('server 127.0.0.1:3001 max_fails=1 fail_timeout=5s;')
+    expect(config).toContain('listen 127.0.0.1:8080;')
+    expect(config).not.toContain('resolve')
+  })
+
+  it('asks for the addresses of a name again and again', () => {
+    const config = renderNginx({ listen: '8080', upstream: { kind: 'names', name: 'api', port: 3000 } })
+    expect(config).toContain('resolver 127.0.0.11 valid=1s')
+    expect(config).toContain('server api:3000 resolve max_fails=1 fail_timeout=5s;')
+  })
+
+  it('leaves no placeholder', () => {
+    expect(renderNginx({ listen: '8080', upstream: { kind: 'names', name: 'api', port: 3000 } })).not.toMatch(/\$\{/)
+  })
+
+  it('changes single directives, at their general place', () => {
+    const config = renderNginx({
+      listen: '8080',
+      upstream: { kind: 'names', name: 'api', port: 3000 },
+      settings: { proxy_read_timeout: '300ms', least_conn: undefined, fail_timeout: '1s' },
+    })
+    expect(config).toContain('proxy_read_timeout 300ms;')
+    expect(config).toContain('proxy_read_timeout 1h;')
+    expect(config).not.toContain('least_conn;')
+    expect(config).toContain('fail_timeout=1s')
+  })
+
+  it('refuses a directive that it does not know', () => {
+    const upstream = { kind: 'names', name: 'api', port: 3000 } as const
+    expect(() => renderNginx({ listen: '8080', upstream, settings: { prox_read_timeout: '1s' } })).toThrow(
+      'prox_read_timeout',
+    )
+  })
+
+  it('includes the headers in every location that proxies', () => {
+    const config = renderNginx({ listen: '8080', upstream: { kind: 'names', name: 'api', port: 3000 } })
+    const proxies = config.split('proxy_pass http://api;').slice(0, -1)
+    expect(proxies.length).toBeGreaterThan(0)
+    for (const before of proxies) expect(before).toMatch(/proxy-headers\.conf;\n *$/)
+    expect(config.match(/^ *proxy_set_header/gm)).toBeNull()
+  })
+})
