@@ -28,10 +28,11 @@ import { createSessionMiddleware, sessionKey } from '@escala/kit/sessions/middle
 import { createRedisSessions } from '@escala/kit/sessions/redis.ts'
 import type { SessionStore } from '@escala/kit/sessions/sessions.ts'
 import type { Redis } from 'ioredis'
+import { isOrganiser } from './accounts.ts'
 import { createApp } from './app.ts'
 import { type ApiConfig, apiSettings } from './config.ts'
 import { apiModules } from './modules.ts'
-import { accountRoutes, isOrganiser } from './routes/accounts.ts'
+import { accountRoutes } from './routes/accounts.ts'
 
 /** What an adapter may need. */
 export interface Deps {

@@ -1,4 +1,5 @@
 import type { z } from 'zod'
+import type { Carts } from '../cart/cart.ts'
 import type { Config } from '../config/config.ts'
 import type { AppError } from '../errors/app-error.ts'
 import type { Idempotency } from '../idempotency/idempotency.ts'
@@ -17,6 +18,8 @@ export interface ApiParts {
   idempotency: Idempotency
   outbox: Outbox
   locks: Locks
+  /** By `sessionOrigin(req)`. */
+  carts: Carts
   log: Logger
 }
 

@@ -41,10 +41,3 @@ function decode(raw: string): string {
     return ''
   }
 }
-
-/** What may be told about secrets: equal for equal secrets, and worthless without `key`, even for guessing. */
-export function fingerprints(secrets: string[], key: string): string[] {
-  return secrets.map((secret) =>
-    createHmac('sha256', key).update(`session secret\n${secret}`).digest('base64url').slice(0, 22),
-  )
-}

@@ -1,0 +1,58 @@
+import type { Postgres, Statement } from '@escala/kit/postgres/postgres.ts'
+import { violates } from '@escala/kit/postgres/postgres.ts'
+import { v7 } from 'uuid'
+
+export interface Account {
+  id: string
+  email: string
+  name: string
+}
+
+export type Role = 'customer' | 'organiser'
+
+const add: Statement = {
+  name: 'users.add',
+  text: 'INSERT INTO users (id, email, name, password_hash) VALUES ($1, $2, $3, $4) RETURNING id, email, name',
+}
+const byId: Statement = { name: 'users.byId', text: 'SELECT id, email, name FROM users WHERE id = $1' }
+const byEmail: Statement = {
+  name: 'users.byEmail',
+  text: 'SELECT id, email, name, password_hash AS "passwordHash" FROM users WHERE lower(email) = lower($1)',
+}
+const roleOf: Statement = { name: 'users.role', text: 'SELECT role FROM users WHERE id = $1' }
+
+/** `undefined`: the address is taken, whatever its letter case. */
+export async function addAccount(
+  postgres: Postgres,
+  { email, name, passwordHash }: Omit<Account, 'id'> & { passwordHash: string },
+): Promise<Account | undefined> {
+  try {
+    const { rows } = await postgres.query<Account>(add, [v7(), email, name, passwordHash])
+    return rows[0]
+  } catch (error) {
+    if (violates(error, 'users_email_key')) return undefined
+    throw error
+  }
+}
+
+export async function findAccount(postgres: Postgres, id: string): Promise<Account | undefined> {
+  return (await postgres.query<Account>(byId, [id])).rows[0]
+}
+
+export async function findByEmail(
+  postgres: Postgres,
+  email: string,
+): Promise<(Account & { passwordHash: string }) | undefined> {
+  return (await postgres.query<Account & { passwordHash: string }>(byEmail, [email])).rows[0]
+}
+
+/** Asked for each request of an organiser, so that a role that was taken away is gone at once, on every replica. */
+export function isOrganiser(postgres: Postgres): (userId: string) => Promise<boolean> {
+  return async (userId) => (await postgres.query<{ role: Role }>(roleOf, [userId])).rows[0]?.role === 'organiser'
+}
+
+/** `false`: there is no such account. */
+export async function setRole(postgres: Postgres, email: string, role: Role): Promise<boolean> {
+  const text = 'UPDATE users SET role = $2 WHERE lower(email) = lower($1)'
+  return (await postgres.query(text, [email, role])).rowCount > 0
+}

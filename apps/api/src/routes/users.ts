@@ -1,0 +1,46 @@
+import { kitErrors } from '@escala/kit/errors/errors.ts'
+import { type Route, route } from '@escala/kit/http/route.ts'
+import type { Passwords } from '@escala/kit/passwords/passwords.ts'
+import type { Postgres } from '@escala/kit/postgres/postgres.ts'
+import { z } from 'zod'
+import { addAccount } from '../accounts.ts'
+
+export const account = z.strictObject({ id: z.uuid(), email: z.string(), name: z.string() })
+
+export const email = z.email().max(254)
+
+const newAccount = z.strictObject({
+  email,
+  // NIST SP 800-63B: length, no rules of composition.
+  password: z.string().min(8).max(200),
+  name: z
+    .string()
+    .trim()
+    .min(1)
+    .max(100)
+    .regex(/^\P{Cc}*$/u, 'must have no control characters'),
+})
+
+export interface UserDeps {
+  postgres: Postgres
+  passwords: Passwords
+}
+
+export function userRoutes({ postgres, passwords }: UserDeps): Route[] {
+  return [
+    route({
+      method: 'post',
+      path: '/v1/users',
+      summary: 'Sign up',
+      access: 'public',
+      body: newAccount,
+      answers: { 201: { description: 'The new user, who is not logged in yet', schema: account } },
+      errors: ['E_EMAIL_TAKEN', 'E_OVERLOADED'],
+      async handle({ body: { password, ...profile } }) {
+        const added = await addAccount(postgres, { ...profile, passwordHash: await passwords.hash(password) })
+        if (added === undefined) throw kitErrors.E_EMAIL_TAKEN()
+        return { status: 201, body: added }
+      },
+    }),
+  ]
+}

@@ -1,0 +1,22 @@
+import { createPasswords } from '@escala/kit/passwords/passwords.ts'
+import type { Postgres } from '@escala/kit/postgres/postgres.ts'
+import { v7 } from 'uuid'
+import type { Role } from './accounts.ts'
+
+const accounts: { email: string; name: string; role: Role }[] = [
+  { email: 'organiser@example.com', name: 'Olga Organiser', role: 'organiser' },
+  { email: 'customer@example.com', name: 'Carlos Customer', role: 'customer' },
+]
+
+/** Makes the first accounts, or gives those that exist this password. */
+export async function seedAccounts(postgres: Postgres, password: string): Promise<{ email: string; role: Role }[]> {
+  const passwords = createPasswords()
+  for (const { email, name, role } of accounts) {
+    await postgres.query(
+      `INSERT INTO users (id, email, name, password_hash, role) VALUES ($1, $2, $3, $4, $5)
+       ON CONFLICT (lower(email)) DO UPDATE SET password_hash = excluded.password_hash, role = excluded.role`,
+      [v7(), email, name, await passwords.hash(password), role],
+    )
+  }
+  return accounts.map(({ email, role }) => ({ email, role }))
+}
