@@ -1,10 +1,54 @@
+import type { Replica } from './replica.ts'
+
 /** How the servers and replicas of labs and tests run: as containers, or as processes of this machine. */
-export type Driver = 'docker' | 'local'
+export type DriverName = 'docker' | 'local'
+
+export interface ReplicaSpec {
+  id: string
+  role: Replica['role']
+  /** A module whose `apiParts` or `workerParts` take the place of the kit's. */
+  naive?: URL
+  env: Record<string, string>
+}
+
+export interface RunningServer {
+  url: string
+  stop(): Promise<void>
+}
+
+export interface NginxOptions {
+  /** Other values for single directives of `infra/nginx`. */
+  settings?: Record<string, string | undefined>
+  /** Another configuration as a whole. */
+  conf?: (listen: string, replicas: string[]) => string
+}
+
+export interface Balancer extends RunningServer {
+  /** Goes on with these replicas; requests in flight are finished. */
+  use(replicas: Replica[]): Promise<void>
+  logs(): string
+}
+
+/** What differs between processes and containers. `folder` is the cluster's own, for logs and data. */
+export interface Driver {
+  name: DriverName
+  /** For people: `local processes (Postgres 15.18, …)` */
+  versions: string
+  /** Servers inside of this process, such as fault proxies: where they listen, and where a replica finds them. */
+  here: { listen: string; reachedAs: string }
+  startPostgres(folder: string, settings: Record<string, string>): Promise<RunningServer>
+  startRedis(folder: string, settings: Record<string, string>): Promise<RunningServer>
+  startNginx(folder: string, replicas: Replica[], options: NginxOptions): Promise<Balancer>
+  /** Resolves as soon as it runs, which is before it is ready. */
+  startReplica(folder: string, spec: ReplicaSpec): Promise<Replica>
+  /** Ends what clusters share. */
+  stop(): Promise<void>
+}
 
 const answerWithinMs = 3000
 
 /** `LABS` decides when it is set; else containers are taken where a Docker engine answers. */
-export async function chooseDriver(wish: string | undefined): Promise<Driver> {
+export async function chooseDriver(wish: string | undefined): Promise<DriverName> {
   if (wish === 'docker' || wish === 'local') return wish
   if (wish) throw new Error(`LABS must be docker or local, not ${wish}`)
   return (await dockerAnswers()) ? 'docker' : 'local'

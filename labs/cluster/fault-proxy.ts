@@ -23,13 +23,16 @@ export interface FaultProxy {
 export interface FaultProxyOptions {
   /** Of the server behind: scheme, credentials and path are kept in the proxy's own `url`. */
   target: string
-  /** Default 127.0.0.1. */
+  /** Where it listens; default 127.0.0.1. */
   host?: string
+  /** The name in its `url`; default 127.0.0.1. */
+  reachedAs?: string
 }
 
 type Mode = 'normal' | 'refuse' | 'hang' | 'reset'
 
-export async function startFaultProxy({ target, host = '127.0.0.1' }: FaultProxyOptions): Promise<FaultProxy> {
+export async function startFaultProxy(options: FaultProxyOptions): Promise<FaultProxy> {
+  const { target, host = '127.0.0.1', reachedAs = '127.0.0.1' } = options
   const { hostname, port: targetPort } = new URL(target)
   const pairs = new Set<{ client: Socket; server: Socket; stuck: boolean }>()
   let mode: Mode = 'normal'
@@ -99,7 +102,7 @@ export async function startFaultProxy({ target, host = '127.0.0.1' }: FaultProxy
   await listen(0)
   const { port } = proxy.address() as AddressInfo
   const url = new URL(target)
-  url.hostname = '127.0.0.1'
+  url.hostname = reachedAs
   url.port = String(port)
 
   return {

@@ -2,7 +2,7 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { TestProject } from 'vitest/node'
-import { chooseDriver, type Driver } from './driver.ts'
+import { chooseDriver, type DriverName } from './driver.ts'
 
 declare module 'vitest' {
   interface ProvidedContext {
@@ -10,12 +10,12 @@ declare module 'vitest' {
     postgresUrl: string
     /** Shared by all files of a run: use a key prefix of your own. */
     redisUrl: string
-    driver: Driver
+    driver: DriverName
   }
 }
 
 interface Servers {
-  driver: Driver
+  driver: DriverName
   versions: string
   postgresUrl: string
   redisUrl: string
@@ -51,7 +51,7 @@ async function start(wish: string | undefined): Promise<Servers> {
 }
 
 /** An engine that cannot get the images is no reason to fail, unless containers were asked for. */
-async function startWith(driver: Driver, mayFallBack: boolean): Promise<Servers> {
+async function startWith(driver: DriverName, mayFallBack: boolean): Promise<Servers> {
   if (driver === 'local') return startProcesses()
   return startContainers().catch((error: Error) => {
     if (!mayFallBack) throw error

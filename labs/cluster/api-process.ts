@@ -1,0 +1,9 @@
+import { apiConfigSettings, compose } from '../../apps/api/src/compose.ts'
+import { readConfig } from '../../packages/kit/src/config/config.ts'
+import { runProcess } from '../../packages/kit/src/lifecycle/process.ts'
+
+// The API's main.ts, with a lab's naive parts in the place of the kit's.
+const { LAB_PARTS = '', ...env } = process.env
+const { apiParts = {} } = await import(LAB_PARTS)
+
+await runProcess(async () => compose(readConfig(env, apiConfigSettings), apiParts))

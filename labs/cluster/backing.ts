@@ -1,0 +1,93 @@
+import { join } from 'node:path'
+import { type MailControl, mailControl, startMail } from '../../infra/local/peers/mail.ts'
+import { type PaymentsControl, paymentsControl, startPayments } from '../../infra/local/peers/payments.ts'
+import type { CleanUps } from './clean-ups.ts'
+import type { Environment } from './environment.ts'
+import { type FaultProxy, startFaultProxy } from './fault-proxy.ts'
+import { templateDatabase } from './template.ts'
+import { createTestDatabase } from './test-database.ts'
+
+export interface BackingOptions {
+  /** The fake payment provider and mail server. */
+  peers: boolean
+  /** Puts `postgresProxy`, `redisProxy` and `cacheRedisProxy` in between; without, replicas connect directly. */
+  faults: boolean
+  /** A Postgres server of its own, with these settings. */
+  database?: { settings: Record<string, string> }
+}
+
+/** What the replicas of one cluster share, and nobody else. */
+export interface Backing {
+  /** For the test itself, past any fault. */
+  databaseUrl: string
+  redisUrl: string
+  cacheRedisUrl: string
+  postgresProxy?: FaultProxy
+  redisProxy?: FaultProxy
+  cacheRedisProxy?: FaultProxy
+  payments?: PaymentsControl
+  mail?: MailControl
+  /** For API and worker. */
+  env: Record<string, string>
+  /** For the worker alone. */
+  peersEnv: Record<string, string>
+}
+
+const stateSettings = { 'maxmemory-policy': 'noeviction', appendonly: 'yes' }
+const cacheSettings = { maxmemory: '64mb', 'maxmemory-policy': 'allkeys-lru' }
+
+export async function startBacking(
+  { driver, postgresUrl }: Environment,
+  folder: string,
+  { keep }: CleanUps,
+  options: BackingOptions,
+): Promise<Backing> {
+  const { listen: host, reachedAs } = driver.here
+
+  const startDatabase = async () => {
+    const own = options.database && keep(await driver.startPostgres(folder, options.database.settings))
+    const adminUrl = own?.url ?? postgresUrl
+    const { url, drop } = await createTestDatabase(adminUrl, { template: await templateDatabase(adminUrl) })
+    if (!own) keep({ stop: drop })
+    return url
+  }
+  const startRedis = async (name: string, settings: Record<string, string>) =>
+    keep(await driver.startRedis(join(folder, name), settings)).url
+  const startProxy = async (target: string) => keep(await startFaultProxy({ target, host, reachedAs }))
+  const startPeers = async () => {
+    const payments = keep(await startPayments({ host }))
+    const mail = keep(await startMail({ host }))
+    const seenFromReplica = (url: string) => url.replace('127.0.0.1', reachedAs)
+    return {
+      payments: paymentsControl(payments.url),
+      mail: mailControl(mail.url),
+      peersEnv: { PAYMENTS_URL: seenFromReplica(payments.url), SMTP_URL: seenFromReplica(mail.smtpUrl) },
+    }
+  }
+
+  const [databaseUrl, redisUrl, cacheRedisUrl, peers] = await Promise.all([
+    startDatabase(),
+    startRedis('state', stateSettings),
+    startRedis('cache', cacheSettings),
+    options.peers ? startPeers() : { peersEnv: {} },
+  ])
+  // Containers reach this machine's servers only through something that listens for them.
+  const proxied = options.faults || reachedAs !== '127.0.0.1'
+  const [postgresProxy, redisProxy, cacheRedisProxy] = proxied
+    ? await Promise.all([startProxy(databaseUrl), startProxy(redisUrl), startProxy(cacheRedisUrl)])
+    : []
+  return {
+    databaseUrl,
+    redisUrl,
+    cacheRedisUrl,
+    postgresProxy,
+    redisProxy,
+    cacheRedisProxy,
+    ...peers,
+    env: {
+      DATABASE_URL: postgresProxy?.url ?? databaseUrl,
+      REDIS_URL: redisProxy?.url ?? redisUrl,
+      CACHE_REDIS_URL: cacheRedisProxy?.url ?? cacheRedisUrl,
+    },
+  }
+}

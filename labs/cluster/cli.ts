@@ -1,0 +1,125 @@
+import { existsSync, readdirSync } from 'node:fs'
+import { parseArgs } from 'node:util'
+import { stopClusters } from './cluster.ts'
+import { environment, stopEnvironment } from './environment.ts'
+import { type Check, type HalfName, halfNames, type Lab, runHalf, titleOf } from './lab.ts'
+import { nearest } from './nearest.ts'
+
+// npm run lab                          the problems, one line each
+// npm run lab SLUG [-- --replicas N]   both halves of one of them, at full size
+
+const folder = new URL('../', import.meta.url)
+const slugs = readdirSync(folder).filter((name) => existsSync(new URL(`${name}/scenario.ts`, folder)))
+
+async function load(slug: string): Promise<Lab> {
+  return (await import(new URL(`${slug}/scenario.ts`, folder).href)).lab
+}
+
+async function list(): Promise<void> {
+  const width = Math.max(...slugs.map((slug) => slug.length))
+  for (const slug of slugs) console.log(`  ${slug.padEnd(width)}  ${(await load(slug)).problem}`)
+  console.log('\nRun one with: npm run lab SLUG [-- --replicas N]')
+}
+
+async function run(slug: string, replicas: number): Promise<boolean> {
+  const lab = await load(slug)
+  console.log(`${slug}: ${lab.problem}`)
+  const { driver } = await environment()
+  console.log(`servers: ${driver.versions}`)
+  if (driver.name === 'docker' && lab.localOnly) {
+    console.log(`skipped: ${lab.localOnly} Run it with LABS=local.`)
+    return true
+  }
+  const seen = {} as Record<HalfName, Check[]>
+  for (const name of halfNames) {
+    console.log(`\n${name}: ${titleOf(lab.halves[name], replicas)}`)
+    const startedAt = Date.now()
+    const progress = createProgress()
+    seen[name] = await runHalf(lab, name, { size: 'full', replicas, progress, onFailure: (logs) => console.log(logs) })
+    progress.end(`done in ${((Date.now() - startedAt) / 1000).toFixed(1)} s`)
+  }
+  console.log(`\n${table(seen)}`)
+  const ok = halfNames.every((name) => seen[name].every((check) => check.ok))
+  console.log(ok ? '\nBoth halves did what the page says:' : '\nNot what the page says:', `docs/problems/${slug}.md`)
+  return ok
+}
+
+/** On a terminal one line that changes; else a line every few seconds. */
+function createProgress() {
+  let lastAt = 0
+  const progress = (done: number, total: number) => {
+    const everyMs = process.stdout.isTTY ? 50 : 3000
+    if (Date.now() - lastAt < everyMs && done < total) return
+    lastAt = Date.now()
+    const text = `  ${done} of ${total}`
+    process.stdout.write(process.stdout.isTTY ? `\r\x1b[K${text}` : `${text}\n`)
+  }
+  return Object.assign(progress, {
+    end: (text: string) => process.stdout.write(process.stdout.isTTY ? `\r\x1b[K  ${text}\n` : `  ${text}\n`),
+  })
+}
+
+function table(seen: Record<HalfName, Check[]>): string {
+  const names = [...new Set(halfNames.flatMap((half) => seen[half].map((check) => check.name)))]
+  const cell = (half: HalfName, name: string) => {
+    const check = seen[half].find((candidate) => candidate.name === name)
+    return check ? `${check.ok ? '✓' : '✗'} ${check.value} (expected: ${check.expected})` : ''
+  }
+  const rows = [
+    ['what a client saw', 'naive', 'fixed'],
+    ...names.map((name) => [name, cell('problem', name), cell('fix', name)]),
+  ]
+  const widths = [0, 1, 2].map((column) => Math.max(...rows.map((row) => row[column]?.length ?? 0)))
+  const lines = rows.map((row) =>
+    row
+      .map((text, column) => text.padEnd(widths[column] ?? 0))
+      .join('  ')
+      .trimEnd(),
+  )
+  lines.splice(1, 0, widths.map((width) => '─'.repeat(width)).join('  '))
+  return lines.join('\n')
+}
+
+async function main(): Promise<number> {
+  const { values, positionals } = parseArgs({
+    allowPositionals: true,
+    options: { replicas: { type: 'string', default: '3' } },
+  })
+  const [slug, ...rest] = positionals
+  const replicas = Number(values.replicas)
+  if (!Number.isInteger(replicas) || replicas < 1 || replicas > 20 || rest.length > 0) {
+    console.error('usage: npm run lab [SLUG] [-- --replicas N], N from 1 to 20')
+    return 2
+  }
+  if (slug === undefined) {
+    await list()
+    return 0
+  }
+  if (!slugs.includes(slug)) {
+    console.error(`There is no lab ${slug}. Did you mean ${nearest(slug, slugs)}?`)
+    return 2
+  }
+  return (await run(slug, replicas)) ? 0 : 1
+}
+
+let ending = false
+async function end(code: number): Promise<void> {
+  if (ending) return
+  ending = true
+  await stopClusters()
+  await stopEnvironment()
+  process.exit(code)
+}
+
+process.on('SIGINT', () => void end(130))
+process.on('SIGTERM', () => void end(143))
+// A signal to npm may never come here: its end is what can be seen.
+const parent = process.ppid
+setInterval(() => process.ppid !== parent && void end(1), 500).unref()
+
+try {
+  await end(await main())
+} catch (error) {
+  if (!ending) console.error(error instanceof Error ? error.message : error)
+  await end(1)
+}

@@ -1,0 +1,211 @@
+import { randomBytes } from 'node:crypto'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import type { MailControl } from '../../infra/local/peers/mail.ts'
+import type { PaymentsControl } from '../../infra/local/peers/payments.ts'
+import { type BackingOptions, startBacking } from './backing.ts'
+import { type CleanUps, createCleanUps } from './clean-ups.ts'
+import type { NginxOptions } from './driver.ts'
+import { environment } from './environment.ts'
+import type { FaultProxy } from './fault-proxy.ts'
+import { type Replica, tail, waitUntilReady } from './replica.ts'
+
+export type { Replica } from './replica.ts'
+
+export interface ClusterOptions extends Partial<BackingOptions> {
+  /** API replicas; default 3. */
+  replicas?: number
+  /** Default 0. With workers there are `peers`, unless this says otherwise. */
+  workers?: number
+  /** A module whose `apiParts` and `workerParts` take the place of the kit's: `new URL('./naive.ts', import.meta.url)`. */
+  naive?: URL
+  /** For the API, over what the harness gives it. */
+  env?: Record<string, string>
+  workerEnv?: Record<string, string>
+  nginx?: NginxOptions
+}
+
+export interface AddOptions {
+  naive?: URL
+  env?: Record<string, string>
+  /** Default true: resolves when it is ready, and NGINX knows it. */
+  waitUntilReady?: boolean
+}
+
+export interface Cluster {
+  /** NGINX. */
+  url: string
+  /** Those that NGINX knows, the oldest first. */
+  replicas: Replica[]
+  workers: Replica[]
+  /** For the test itself, past any fault. */
+  databaseUrl: string
+  redisUrl: string
+  cacheRedisUrl: string
+  /** These three need `faults: true`. */
+  postgresProxy: FaultProxy
+  redisProxy: FaultProxy
+  cacheRedisProxy: FaultProxy
+  /** These two need `peers: true`. */
+  payments: PaymentsControl
+  mail: MailControl
+  /** Removes the newest first: NGINX forgets them, then they drain. */
+  scale(replicas: number): Promise<void>
+  addReplica(options?: AddOptions): Promise<Replica>
+  addWorker(options?: AddOptions): Promise<Replica>
+  /**
+   * One after the other: starts a new replica, waits until it is ready, tells NGINX, drains the old one.
+   * Resolves with the exit codes of the old ones; throws when a new one does not become ready, and leaves the old one serving.
+   */
+  rollingRestart(options?: Pick<AddOptions, 'naive' | 'env'>): Promise<number[]>
+  /** The end of every log. */
+  logs(): string
+  stop(): Promise<void>
+  [Symbol.asyncDispose](): Promise<void>
+}
+
+const running = new Set<CleanUps>()
+
+/** For a process that is told to end in the middle of something. */
+export async function stopClusters(): Promise<void> {
+  await Promise.all([...running].map((cleanUps) => cleanUps.run()))
+}
+
+/** A whole system with data of its own: NGINX, replicas, workers, two Redis servers, a database. Resolves when all are ready. */
+export async function startCluster(options: ClusterOptions = {}): Promise<Cluster> {
+  const shared = await environment()
+  const cleanUps = createCleanUps()
+  running.add(cleanUps)
+  try {
+    return await start(options, shared, cleanUps)
+  } catch (error) {
+    await cleanUps.run()
+    throw error
+  }
+}
+
+type Shared = Awaited<ReturnType<typeof environment>>
+
+async function start(options: ClusterOptions, shared: Shared, cleanUps: CleanUps): Promise<Cluster> {
+  const { workers: workerCount = 0, peers = workerCount > 0, faults = false, database } = options
+  const folder = await mkdtemp(join(tmpdir(), 'escala-cluster-'))
+  cleanUps.keep({ stop: () => rm(folder, { recursive: true, force: true }) })
+  const backing = await startBacking(shared, folder, cleanUps, { peers, faults, database })
+  const environments = environmentsOf(options, backing)
+  const everyone: Replica[] = []
+  const counts = { api: 0, worker: 0 }
+
+  const launch = async (role: Replica['role'], { naive = options.naive, env, ...add }: AddOptions = {}) => {
+    const id = `${role}-${++counts[role]}`
+    // The guard would refuse a second replica that keeps its state to itself: with naive parts that is the point.
+    const guard: Record<string, string> = naive ? { ALLOW_PROCESS_SCOPE: '1' } : {}
+    const replica = await shared.driver.startReplica(folder, {
+      id,
+      role,
+      naive,
+      env: { REPLICA_ID: id, ...guard, ...environments[role], ...env },
+    })
+    cleanUps.keep({ stop: async () => replica.running() && replica.kill() })
+    everyone.push(replica)
+    if (add.waitUntilReady !== false) await waitUntilReady(replica)
+    return replica
+  }
+  const launchMany = (role: Replica['role'], count: number) =>
+    Promise.all(Array.from({ length: Math.max(0, count) }, () => launch(role)))
+
+  const [replicas, workers] = await Promise.all([
+    launchMany('api', options.replicas ?? 3),
+    launchMany('worker', workerCount),
+  ])
+  const nginx = await shared.driver.startNginx(join(folder, 'nginx'), replicas, options.nginx ?? {})
+  cleanUps.keep(nginx)
+
+  const replace = async (old: Replica, add: AddOptions) => {
+    const fresh = await launch('api', { ...add, waitUntilReady: false })
+    await waitUntilReady(fresh).catch(async (error) => {
+      await fresh.kill()
+      throw error
+    })
+    replicas.splice(replicas.indexOf(old), 1, fresh)
+    await nginx.use(replicas)
+    return await old.terminate()
+  }
+  const stop = async () => {
+    await cleanUps.run()
+    running.delete(cleanUps)
+  }
+
+  return {
+    url: nginx.url,
+    replicas,
+    workers,
+    databaseUrl: backing.databaseUrl,
+    redisUrl: backing.redisUrl,
+    cacheRedisUrl: backing.cacheRedisUrl,
+    get postgresProxy() {
+      return required(backing.postgresProxy, 'faults: true')
+    },
+    get redisProxy() {
+      return required(backing.redisProxy, 'faults: true')
+    },
+    get cacheRedisProxy() {
+      return required(backing.cacheRedisProxy, 'faults: true')
+    },
+    get payments() {
+      return required(backing.payments, 'peers: true')
+    },
+    get mail() {
+      return required(backing.mail, 'peers: true')
+    },
+    async scale(count) {
+      const leaving = replicas.splice(count)
+      replicas.push(...(await launchMany('api', count - replicas.length)))
+      await nginx.use(replicas)
+      await Promise.all(leaving.map((replica) => replica.terminate()))
+    },
+    async addReplica(add = {}) {
+      const replica = await launch('api', add)
+      if (add.waitUntilReady === false) return replica
+      replicas.push(replica)
+      await nginx.use(replicas)
+      return replica
+    },
+    async addWorker(add) {
+      const worker = await launch('worker', add)
+      workers.push(worker)
+      return worker
+    },
+    async rollingRestart(add = {}) {
+      const codes: number[] = []
+      for (const old of [...replicas]) codes.push(await replace(old, add))
+      return codes
+    },
+    logs: () =>
+      [...everyone.map((replica) => ({ id: replica.id, text: replica.logs() })), { id: 'nginx', text: nginx.logs() }]
+        .map(({ id, text }) => `── ${id}\n${tail(text, 40)}`)
+        .join('\n'),
+    stop,
+    [Symbol.asyncDispose]: stop,
+  }
+}
+
+function environmentsOf(options: ClusterOptions, backing: { env: object; peersEnv: object }) {
+  const common = { NODE_ENV: 'production', VERSION: 'lab', HEARTBEAT_MS: '1000', ...backing.env }
+  return {
+    api: {
+      ...common,
+      SESSION_SECRETS: randomBytes(32).toString('hex'),
+      RATE_LIMIT_PER_MINUTE: '1000000',
+      EXPOSE_REPLICA: '1',
+      REFUSE_MS: '200',
+      ...options.env,
+    },
+    worker: { ...common, ...backing.peersEnv, MAIL_FROM: 'shop@example.com', ...options.workerEnv },
+  }
+}
+
+function required<T>(part: T | undefined, option: string): T {
+  if (part === undefined) throw new Error(`start the cluster with ${option}`)
+  return part
+}

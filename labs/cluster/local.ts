@@ -1,0 +1,117 @@
+import { spawn } from 'node:child_process'
+import { closeSync, existsSync, openSync, readFileSync } from 'node:fs'
+import { mkdir } from 'node:fs/promises'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { freePort, guard } from '../../infra/local/processes.ts'
+import { findBinaries, startNginx, startPostgres, startRedis } from '../../infra/local/servers.ts'
+import type { Driver, ReplicaSpec } from './driver.ts'
+import { type Replica, waitUntilReady } from './replica.ts'
+
+const root = fileURLToPath(new URL('../..', import.meta.url))
+const entries = {
+  api: { own: 'apps/api/src/main.ts', naive: 'labs/cluster/api-process.ts' },
+  worker: { own: 'apps/worker/src/main.ts', naive: 'labs/cluster/worker-process.ts' },
+}
+
+/** Servers and replicas as processes of this machine, all on 127.0.0.1; each ends when this process ends, however it does. */
+export async function localDriver(): Promise<Driver> {
+  const binaries = await findBinaries((line) => console.log(line))
+  const { postgres, redis, nginx } = binaries
+  return {
+    name: 'local',
+    versions: `local processes (Postgres ${postgres.version}, Redis ${redis.version}, NGINX ${nginx.version}, Node ${process.versions.node})`,
+    here: { listen: '127.0.0.1', reachedAs: '127.0.0.1' },
+    startPostgres: (folder, settings) =>
+      startPostgres({ binaries, dataDir: join(folder, 'postgres'), password: 'test', settings }),
+    startRedis: (folder, settings) => startRedis({ binaries, dir: folder, settings }),
+    async startNginx(folder, replicas, options) {
+      const addresses = (list: Replica[]) => list.map((replica) => replica.address)
+      const nginx = await startNginx({ binaries, dir: folder, replicas: addresses(replicas), ...options })
+      return {
+        url: nginx.url,
+        use: (list) => nginx.reload(addresses(list)),
+        stop: nginx.stop,
+        logs: () => read(join(folder, 'error.log')),
+      }
+    },
+    startReplica,
+    stop: async () => undefined,
+  }
+}
+
+async function startReplica(folder: string, spec: ReplicaSpec): Promise<Replica> {
+  const { id, role, naive } = spec
+  const [port, internalPort] = await Promise.all([freePort(), freePort()])
+  const logFile = join(folder, `${id}.log`)
+  await mkdir(folder, { recursive: true })
+  const env = {
+    PATH: process.env.PATH,
+    HOME: process.env.HOME,
+    NODE_COMPILE_CACHE: join(root, 'node_modules/.cache/escala'),
+    HOST: '127.0.0.1',
+    PORT: String(port),
+    INTERNAL_PORT: String(internalPort),
+    ...(naive ? { LAB_PARTS: naive.href } : {}),
+    ...spec.env,
+  }
+  const entry = join(root, naive ? entries[role].naive : entries[role].own)
+  let current = run(entry, env, logFile)
+
+  const replica: Replica = {
+    id,
+    role,
+    url: role === 'api' ? `http://127.0.0.1:${port}` : '',
+    internalUrl: `http://127.0.0.1:${internalPort}`,
+    address: `127.0.0.1:${port}`,
+    get pid() {
+      return current.pid
+    },
+    running: () => current.running(),
+    exited: () => current.exited,
+    async kill() {
+      current.signal('SIGKILL')
+      await current.exited
+    },
+    async pause() {
+      current.signal('SIGSTOP')
+    },
+    async resume() {
+      current.signal('SIGCONT')
+    },
+    async terminate() {
+      current.signal('SIGTERM')
+      return await current.exited
+    },
+    async restart() {
+      await replica.kill()
+      current = run(entry, env, logFile)
+      await waitUntilReady(replica)
+    },
+    logs: () => read(logFile),
+  }
+  return replica
+}
+
+function run(entry: string, env: NodeJS.ProcessEnv, logFile: string) {
+  const log = openSync(logFile, 'a')
+  // A group of its own: Ctrl-C is for the lab, which then ends its replicas in its own order.
+  const child = spawn(process.execPath, [entry], { cwd: root, detached: true, stdio: ['ignore', log, log], env })
+  closeSync(log)
+  const { pid } = child
+  if (pid === undefined) throw new Error(`cannot start ${entry}`)
+  const release = guard(pid, 'SIGKILL')
+  let running = true
+  const exited = new Promise<number>((resolve) => {
+    child.once('exit', (code) => {
+      running = false
+      release()
+      resolve(code ?? 137)
+    })
+  })
+  return { pid, running: () => running, exited, signal: (signal: NodeJS.Signals) => void child.kill(signal) }
+}
+
+function read(file: string): string {
+  return existsSync(file) ? readFileSync(file, 'utf8') : ''
+}

@@ -1,0 +1,51 @@
+import { setTimeout as wait } from 'node:timers/promises'
+
+/** One process or container of the API or the worker. */
+export interface Replica {
+  id: string
+  role: 'api' | 'worker'
+  /** The API's own address, past NGINX; a worker has none. */
+  url: string
+  /** Of `/livez`, `/readyz`, `/metrics`, `/scale`. */
+  internalUrl: string
+  /** What NGINX is told: host and port as it sees them. */
+  address: string
+  pid: number
+  running(): boolean
+  /** Settles with the exit code when the process has ended; 137 for SIGKILL. A restart makes a new one. */
+  exited(): Promise<number>
+  /** SIGKILL; resolves when it is gone. */
+  kill(): Promise<void>
+  /** SIGSTOP: alive for the kernel, hung for everybody else. */
+  pause(): Promise<void>
+  resume(): Promise<void>
+  /** SIGTERM: drains, then exits; resolves with the exit code. */
+  terminate(): Promise<number>
+  /** A new process with the same id and ports, ready; what still runs is killed first. */
+  restart(): Promise<void>
+  /** What it has printed since the first start. */
+  logs(): string
+}
+
+/** Resolves when `/readyz` says so; throws with the end of the log when the process ends first or the time is up. */
+export async function waitUntilReady(replica: Replica, timeoutMs = 30_000): Promise<void> {
+  const deadline = Date.now() + timeoutMs
+  let last = 'no answer'
+  while (Date.now() < deadline && replica.running()) {
+    try {
+      const response = await fetch(`${replica.internalUrl}/readyz`, { signal: AbortSignal.timeout(1000) })
+      const body = await response.text()
+      if (response.ok) return
+      last = body
+    } catch {
+      // not listening yet
+    }
+    await wait(15)
+  }
+  const what = replica.running() ? `is not ready after ${timeoutMs} ms (${last})` : 'ended before it was ready'
+  throw new Error(`${replica.id} ${what}\n${tail(replica.logs())}`)
+}
+
+export function tail(text: string, lines = 15): string {
+  return text.trimEnd().split('\n').slice(-lines).join('\n')
+}

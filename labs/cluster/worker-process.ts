@@ -1,0 +1,9 @@
+import { compose, workerConfigSettings } from '../../apps/worker/src/compose.ts'
+import { readConfig } from '../../packages/kit/src/config/config.ts'
+import { runProcess } from '../../packages/kit/src/lifecycle/process.ts'
+
+// The worker's main.ts, with a lab's naive parts in the place of the kit's.
+const { LAB_PARTS = '', ...env } = process.env
+const { workerParts = {} } = await import(LAB_PARTS)
+
+await runProcess(async () => compose(readConfig(env, workerConfigSettings), workerParts))
