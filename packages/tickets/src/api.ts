@@ -1,5 +1,6 @@
 import { integer } from '@escala/kit/config/config.ts'
 import { apiModule } from '@escala/kit/http/module.ts'
+import { cartRoutes } from './routes/cart.ts'
 import { orderRoutes } from './routes/orders.ts'
 import { reportRoutes } from './routes/reports.ts'
 import { showRoutes } from './routes/shows.ts'
@@ -13,6 +14,7 @@ export const ticketsApi = apiModule({
   routes: (parts, settings) => [
     ...showRoutes(parts),
     ...orderRoutes(parts, settings.ORDER_HOLD_MS),
+    ...cartRoutes(parts),
     ...reportRoutes(parts),
   ],
 })

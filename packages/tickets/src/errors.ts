@@ -4,6 +4,7 @@ import { defineErrors } from '@escala/kit/errors/app-error.ts'
 export const ticketErrors = defineErrors({
   E_SOLD_OUT: { status: 409, title: 'There are not enough tickets left' },
   E_ORDER_BUSY: { status: 409, title: 'The order is being charged; its outcome is not known yet' },
+  E_CART_FULL: { status: 409, title: 'The cart has room for no other show' },
   E_CAPACITY_TOO_SMALL: { status: 409, title: 'More tickets than that are sold or held' },
   E_VERSION_MISMATCH: { status: 412, title: 'Somebody else changed it since it was read' },
   E_VERSION_MISSING: { status: 428, title: 'This change needs an If-Match header with the version that was read' },

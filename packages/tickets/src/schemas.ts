@@ -47,6 +47,10 @@ export const placedOrder = z.strictObject({
 
 export const order = z.strictObject({ ...placedOrder.shape, showId: z.uuid() })
 
+export const cartInput = z.strictObject({ quantity: z.int().min(0).max(100) })
+export const cartParams = z.strictObject({ showId: z.uuid() })
+export const cart = z.strictObject({ items: z.array(z.strictObject({ showId: z.string(), quantity: z.int() })) })
+
 export const salesReport = z.strictObject({
   day: z.iso.date(),
   showId: z.uuid(),

@@ -1,0 +1,81 @@
+import { randomUUID } from 'node:crypto'
+import { once } from 'node:events'
+import { createServer, type Server } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { createMemoryCarts } from '@escala/kit/cart/memory.ts'
+import { mountRoutes } from '@escala/kit/http/mount.ts'
+import { problemHandler } from '@escala/kit/http/problem.ts'
+import { logIn } from '@escala/kit/sessions/log-in.ts'
+import { createMemorySessions } from '@escala/kit/sessions/memory.ts'
+import { createSessionMiddleware } from '@escala/kit/sessions/middleware.ts'
+import express from 'express'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { cartRoutes } from './routes/cart.ts'
+import { log } from './test-shop.ts'
+
+let server: Server
+let url: string
+beforeAll(async () => {
+  const app = express()
+  app.use((req, _res, next) => {
+    Object.assign(req, { id: randomUUID(), log, deadline: new AbortController().signal })
+    next()
+  })
+  app.use(createSessionMiddleware({ sessions: createMemorySessions(), secrets: ['x'.repeat(32)] }))
+  app.post('/log-in/:userId', async (req, res) => {
+    await logIn(req, req.params.userId)
+    res.status(204).end()
+  })
+  mountRoutes(app, cartRoutes({ carts: createMemoryCarts({ maxItems: 3 }) }), { isOrganiser: async () => false })
+  app.use(problemHandler)
+  server = createServer(app).listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+})
+afterAll(() => {
+  server.closeAllConnections()
+  server.close()
+})
+
+function visitor() {
+  let cookie = ''
+  return async (method: string, path: string, body?: unknown) => {
+    const headers = { cookie, 'content-type': 'application/json' }
+    const response = await fetch(`${url}${path}`, { method, headers, body: body ? JSON.stringify(body) : undefined })
+    const set = response.headers.get('set-cookie')
+    if (set !== null) cookie = set.split(';')[0] as string
+    const text = await response.text()
+    return { status: response.status, set, body: text === '' ? undefined : JSON.parse(text) }
+  }
+}
+
+const put = (send: ReturnType<typeof visitor>, showId: string, quantity: number) =>
+  send('PUT', `/v1/cart/items/${showId}`, { quantity })
+
+test('a visitor has a cart from the first item on, and keeps it when logging in', async () => {
+  const send = visitor()
+  const [gig, play] = [randomUUID(), randomUUID()]
+  expect(await send('GET', '/v1/cart')).toMatchObject({ status: 200, set: null, body: { items: [] } })
+  expect((await put(send, gig, 2)).body).toEqual({ items: [{ showId: gig, quantity: 2 }] })
+  await send('POST', '/log-in/ana')
+  await put(send, play, 1)
+  expect((await send('GET', '/v1/cart')).body.items).toEqual([
+    { showId: gig, quantity: 2 },
+    { showId: play, quantity: 1 },
+  ])
+  expect((await put(send, gig, 0)).body).toEqual({ items: [{ showId: play, quantity: 1 }] })
+  expect((await visitor()('GET', '/v1/cart')).body).toEqual({ items: [] })
+})
+
+test('a full cart takes no other show', async () => {
+  const send = visitor()
+  const shows = [1, 2, 3].map(() => randomUUID())
+  for (const show of shows) await put(send, show, 1)
+  expect(await put(send, randomUUID(), 1)).toMatchObject({ status: 409, body: { code: 'E_CART_FULL' } })
+  expect(await put(send, shows[0] as string, 5)).toMatchObject({ status: 200 })
+})
+
+test.each([{ quantity: -1 }, { quantity: 101 }, { quantity: 1, x: 1 }])('%o is refused', async (body) => {
+  expect(await visitor()('PUT', `/v1/cart/items/${randomUUID()}`, body)).toMatchObject({ status: 400 })
+  expect(await visitor()('PUT', '/v1/cart/items/x', { quantity: 1 })).toMatchObject({ status: 400 })
+})

@@ -1,0 +1,191 @@
+import { randomUUID } from 'node:crypto'
+import { PermanentFailure } from '@escala/kit/jobs/jobs.ts'
+import { afterAll, beforeAll, beforeEach, expect, inject, test } from 'vitest'
+import { createShop, type Shop } from './test-shop.ts'
+import { expireSome } from './transitions.ts'
+
+let shop: Shop
+let ana: string
+beforeAll(async () => {
+  shop = await createShop(inject('postgresUrl'))
+  ana = await shop.addUser()
+})
+afterAll(() => shop?.stop())
+beforeEach(() => shop.payments.behave({}))
+
+const chargesOf = async (orderId: string) => (await shop.payments.seen()).charges.filter(({ key }) => key === orderId)
+const mailsOf = async (orderId: string) =>
+  (await shop.mail.mails()).filter(({ messageId }) => messageId === `<${orderId}@example.com>`)
+const cancel = (orderId: string, replica = 0) => shop.send('DELETE', `/v1/orders/${orderId}`, { userId: ana, replica })
+const availableOf = async (showId: string) => (await shop.send('GET', `/v1/shows/${showId}`)).body.available
+
+async function order({ priceCents = 1000, quantity = 1, capacity = 10 } = {}) {
+  const show = await shop.addShow(capacity, priceCents)
+  const { id, number } = (await shop.order(ana, show.id, { quantity })).body
+  return { id, number, showId: show.id }
+}
+
+test('an order is charged once under its id, mailed, and confirmed', async () => {
+  const { id, number } = await order({ quantity: 2, priceCents: 1500 })
+  await shop.work()
+  expect(await shop.statusOf(id)).toBe('confirmed')
+  expect(await chargesOf(id)).toMatchObject([
+    { reference: String(number), amountCents: 3000, currency: 'EUR', status: 'succeeded', attempts: 1 },
+  ])
+  const [mail, ...others] = await mailsOf(id)
+  expect(others).toEqual([])
+  expect(mail).toMatchObject({ to: [`${ana}@example.com`], count: 1 })
+  expect(mail?.headers['x-request-id']).toMatch(/^[\w-]{36}$/)
+})
+
+test('jobs that run again and at once charge once', async () => {
+  const { id } = await order()
+  await Promise.all(Array.from({ length: 5 }, () => shop.run('order.charge', { orderId: id })))
+  await shop.work()
+  expect(await shop.statusOf(id)).toBe('confirmed')
+  expect(await chargesOf(id)).toHaveLength(1)
+  await shop.run('order.charge', { orderId: id })
+  await shop.run('order.mail', { orderId: id })
+  expect(await shop.statusOf(id)).toBe('confirmed')
+  expect(await mailsOf(id)).toMatchObject([{ count: 1 }])
+})
+
+test('a declined order fails and gives its tickets back once', async () => {
+  const { id, showId } = await order({ priceCents: 1013, quantity: 1 })
+  await Promise.all(Array.from({ length: 4 }, () => shop.run('order.charge', { orderId: id })))
+  expect(await shop.statusOf(id)).toBe('failed')
+  expect(await availableOf(showId)).toBe(10)
+  expect(await cancel(id)).toMatchObject({ status: 200, body: { status: 'failed' } })
+  expect(await availableOf(showId)).toBe(10)
+})
+
+test.each([
+  ['an error', { failures: 1 }],
+  ['a lost answer', { lostAnswers: 1 }],
+  ['no answer in time', { hang: true }],
+])('after %s the order waits for another try, keeps its tickets, and is charged once', async (_, behaviour) => {
+  const { id, showId } = await order()
+  await shop.payments.behave(behaviour)
+  expect(await shop.run('order.charge', { orderId: id })).toBeInstanceOf(Error)
+  expect(await shop.statusOf(id)).toBe('charging')
+  await shop.age(id, 'hold_until')
+  await shop.run('orders.sweep')
+  expect(await shop.statusOf(id)).toBe('charging')
+  expect(await availableOf(showId)).toBe(9)
+  await shop.payments.behave({})
+  await shop.run('order.charge', { orderId: id })
+  expect(await shop.statusOf(id)).toBe('paid')
+  expect(await chargesOf(id)).toHaveLength(1)
+})
+
+test('a mail that is not taken leaves the order paid, for another try with the same Message-ID', async () => {
+  const { id } = await order()
+  await shop.run('order.charge', { orderId: id })
+  await shop.mail.behave({ failures: 1 })
+  expect(await shop.run('order.mail', { orderId: id })).toBeInstanceOf(Error)
+  expect(await shop.statusOf(id)).toBe('paid')
+  await shop.run('order.mail', { orderId: id })
+  expect(await shop.statusOf(id)).toBe('confirmed')
+  expect(await mailsOf(id)).toMatchObject([{ count: 1 }])
+})
+
+test('a paid order that is cancelled gives its tickets back at once and its money through the worker', async () => {
+  const { id, showId } = await order({ quantity: 3 })
+  await shop.work()
+  const cancels = await Promise.all([cancel(id, 0), cancel(id, 1), cancel(id, 2)])
+  expect(cancels.map(({ body }) => body.status)).toEqual(['refunding', 'refunding', 'refunding'])
+  expect(await availableOf(showId)).toBe(10)
+  await shop.work()
+  expect(await shop.statusOf(id)).toBe('cancelled')
+  const refunds = (await shop.payments.seen()).refunds.filter(({ key }) => key === id)
+  expect(refunds).toMatchObject([{ amountCents: 3000, attempts: 1 }])
+  expect(await cancel(id)).toMatchObject({ status: 200, body: { status: 'cancelled' } })
+  expect(await availableOf(showId)).toBe(10)
+})
+
+test('a hold that ran out gives the tickets back, and is not charged any more', async () => {
+  const { id, showId } = await order({ quantity: 2 })
+  await shop.age(id, 'hold_until')
+  await Promise.all(Array.from({ length: 4 }, () => shop.run('orders.sweep')))
+  expect(await shop.statusOf(id)).toBe('expired')
+  expect(await availableOf(showId)).toBe(10)
+  await shop.run('order.charge', { orderId: id })
+  expect(await chargesOf(id)).toEqual([])
+})
+
+test('whoever comes first: a hold that runs out, a charge and a cancellation at once give back each ticket once', async () => {
+  const show = await shop.addShow(100)
+  const orders = await Promise.all(Array.from({ length: 30 }, () => shop.order(ana, show.id, { quantity: 2 })))
+  const ids = orders.map(({ body }) => body.id as string)
+  await shop.postgres.query(`UPDATE orders SET hold_until = now() - interval '1 s' WHERE show_id = $1`, [show.id])
+  await Promise.all([
+    ...ids.map((id) => shop.run('order.charge', { orderId: id })),
+    ...shop.replicas.map((replica) => expireSome(replica, 20)),
+    ...ids.map((id, at) => cancel(id, at % 3)),
+    ...ids.map((id) => shop.run('order.charge', { orderId: id })),
+    ...shop.replicas.map((replica) => expireSome(replica, 20)),
+    ...ids.map((id, at) => cancel(id, at % 3)),
+  ])
+  expect(await shop.missing(show.id)).toBe(0)
+  await shop.work()
+  expect(await shop.missing(show.id)).toBe(0)
+  const { charges, refunds } = await shop.payments.seen()
+  for (const id of ids) {
+    const status = await shop.statusOf(id)
+    expect(['confirmed', 'cancelled', 'expired']).toContain(status)
+    const charged = charges.filter(({ key }) => key === id).length
+    const refunded = refunds.filter(({ key }) => key === id).length
+    expect(charged - refunded, status).toBe(status === 'confirmed' ? 1 : 0)
+  }
+})
+
+test('sweeps over many shows at once do not wait for each other', async () => {
+  const shows = await Promise.all(Array.from({ length: 8 }, () => shop.addShow(50)))
+  await Promise.all(shows.flatMap(({ id }, at) => [1, 2, 3].map(() => shop.order(ana, id, { replica: at % 3 }))))
+  await shop.postgres.query(`UPDATE orders SET hold_until = now() - interval '1 s' WHERE status = 'pending'`)
+  const sweeps = Array.from({ length: 9 }, (_, at) => expireSome(shop.replicas[at % 3] as Shop['postgres'], 7))
+  await Promise.all(sweeps)
+  await shop.run('orders.sweep')
+  for (const { id } of shows) expect(await availableOf(id)).toBe(50)
+})
+
+test('the sweep emits the work of orders that stand still, whatever the state, and of no others', async () => {
+  const waiting = await order()
+  const charging = await order()
+  const paid = await order()
+  const refunding = await order()
+  const fresh = await order()
+  await shop.payments.behave({ failures: 1 })
+  await shop.run('order.charge', { orderId: charging.id })
+  await shop.run('order.charge', { orderId: paid.id })
+  await shop.run('order.charge', { orderId: refunding.id })
+  await cancel(refunding.id)
+  await shop.postgres.query('DELETE FROM outbox') // Redis lost everything that had been published
+  const stuck = [waiting, charging, paid, refunding]
+  for (const { id } of stuck) await shop.age(id, 'touched_at')
+  await Promise.all([shop.run('orders.sweep'), shop.run('orders.sweep')])
+  const { rows } = await shop.postgres.query<{ type: string; aggregate: string; request_id: string }>(
+    'SELECT type, aggregate, request_id FROM outbox ORDER BY type, aggregate',
+  )
+  const types = Object.fromEntries(rows.map(({ aggregate, type }) => [aggregate, type]))
+  expect(rows).toHaveLength(4)
+  expect(types).toEqual({
+    [waiting.id]: 'order.charge',
+    [charging.id]: 'order.charge',
+    [paid.id]: 'order.mail',
+    [refunding.id]: 'order.refund',
+  })
+  await shop.work()
+  expect(await Promise.all(stuck.map(({ id }) => shop.statusOf(id)))).toEqual([
+    'confirmed',
+    'confirmed',
+    'confirmed',
+    'cancelled',
+  ])
+  expect(await shop.statusOf(fresh.id)).toBe('pending')
+})
+
+test('a payload that names no order goes to the dead letters', async () => {
+  expect(await shop.run('order.charge', { orderId: 'x' })).toBeInstanceOf(PermanentFailure)
+  expect(await shop.run('order.charge', { orderId: randomUUID(), extra: 1 })).toBeUndefined()
+})

@@ -1,0 +1,50 @@
+import type { Cart } from '@escala/kit/cart/cart.ts'
+import type { ApiParts } from '@escala/kit/http/module.ts'
+import { type Route, route } from '@escala/kit/http/route.ts'
+import { hasStoredSession, requireSession, saveSession, sessionOrigin } from '@escala/kit/sessions/log-in.ts'
+import type { Request } from 'express'
+import { ticketErrors } from '../errors.ts'
+import { cart, cartInput, cartParams } from '../schemas.ts'
+
+/** Also for visitors who are not logged in: logging in keeps the cart. It promises nothing; the order decides. */
+export function cartRoutes({ carts }: Pick<ApiParts, 'carts'>): Route[] {
+  return [
+    route({
+      method: 'get',
+      path: '/v1/cart',
+      summary: "The session's cart",
+      access: 'public',
+      answers: { 200: { description: 'The cart', schema: cart } },
+      async handle({ req }) {
+        return { status: 200, body: toCart(hasStoredSession(req) ? await carts.get(sessionOrigin(req)) : {}) }
+      },
+    }),
+    route({
+      method: 'put',
+      path: '/v1/cart/items/:showId',
+      summary: 'Put tickets for a show into the cart; 0 takes them out',
+      access: 'public',
+      params: cartParams,
+      body: cartInput,
+      answers: { 200: { description: 'The whole cart', schema: cart } },
+      errors: ['E_CART_FULL'],
+      async handle({ params, body, req }) {
+        await beginSession(req)
+        const changed = await carts.put(sessionOrigin(req), params.showId, body.quantity)
+        if (changed === undefined) throw ticketErrors.E_CART_FULL()
+        return { status: 200, body: toCart(changed) }
+      },
+    }),
+  ]
+}
+
+/** A visitor's session begins with the first thing to remember; only then is there a cookie. */
+async function beginSession(req: Request): Promise<void> {
+  if (hasStoredSession(req)) return
+  requireSession(req).origin = req.sessionID
+  await saveSession(req)
+}
+
+function toCart(items: Cart) {
+  return { items: Object.entries(items).map(([showId, quantity]) => ({ showId, quantity })) }
+}

@@ -1,0 +1,172 @@
+import { randomUUID } from 'node:crypto'
+import { once } from 'node:events'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { mountRoutes } from '@escala/kit/http/mount.ts'
+import { problemHandler } from '@escala/kit/http/problem.ts'
+import type { Route } from '@escala/kit/http/route.ts'
+// biome-ignore lint/style/noRestrictedImports: a test composes
+import { createPostgresIdempotency } from '@escala/kit/idempotency/postgres.ts'
+import type { Job, JobHandler } from '@escala/kit/jobs/jobs.ts'
+import { createLog } from '@escala/kit/log/log.ts'
+// biome-ignore lint/style/noRestrictedImports: a test composes
+import { createPostgresOutbox } from '@escala/kit/outbox/postgres.ts'
+import { kitMigrations, migrate } from '@escala/kit/postgres/migrations.ts'
+import { createPostgres, type Postgres } from '@escala/kit/postgres/postgres.ts'
+import express from 'express'
+import { mailControl, startMail } from '../../../infra/local/peers/mail.ts'
+import { paymentsControl, startPayments } from '../../../infra/local/peers/payments.ts'
+import { createTestDatabase } from '../../../labs/cluster/test-database.ts'
+import { createConfirmationMailer } from './confirmation.ts'
+import { ticketsData } from './data.ts'
+import { orderJobs } from './jobs.ts'
+import { createPayments } from './payments.ts'
+import { orderRoutes } from './routes/orders.ts'
+import { reportRoutes } from './routes/reports.ts'
+import { showRoutes } from './routes/shows.ts'
+import { addShow } from './shows.ts'
+
+export const log = createLog({ service: 'test', replicaId: 'test', version: '', level: 'silent' })
+
+export type Shop = Awaited<ReturnType<typeof createShop>>
+
+/** The shop's routes on three replicas' worth of connections, its jobs, and both peers: all real, but for Redis and log-in. */
+export async function createShop(adminUrl: string) {
+  const database = await createTestDatabase(adminUrl)
+  const folders = [kitMigrations, { name: ticketsData.name, url: ticketsData.migrations }]
+  await migrate({ url: database.url, folders, log })
+  const connect = () =>
+    createPostgres({ url: database.url, log, applicationName: 'test', maxConnections: 8, timeoutMs: 2000 })
+  const replicas = [connect(), connect(), connect()] as [Postgres, Postgres, Postgres]
+  const postgres = replicas[0]
+  const outbox = createPostgresOutbox()
+
+  const [payments, mail] = await Promise.all([startPayments(), startMail()])
+  const jobs = orderJobs({
+    postgres,
+    outbox,
+    payments: createPayments({ url: payments.url, timeoutMs: 300 }),
+    mailer: createConfirmationMailer({ smtpUrl: mail.smtpUrl, from: 'Shop <shop@example.com>' }),
+    stuckMs: 1000,
+  })
+  const servers = await Promise.all(
+    replicas.map((replica) => {
+      const idempotency = createPostgresIdempotency({ postgres: replica })
+      const routes = [
+        ...showRoutes({ postgres: replica }),
+        ...orderRoutes({ postgres: replica, idempotency, outbox }, 900_000),
+        ...reportRoutes({ postgres: replica }),
+      ]
+      return listen(routes, async (userId) => {
+        const { rowCount } = await replica.query(`SELECT FROM users WHERE id = $1 AND role = 'organiser'`, [userId])
+        return rowCount > 0
+      })
+    }),
+  )
+
+  return {
+    replicas,
+    postgres,
+    outbox,
+    jobs,
+    payments: paymentsControl(payments.url),
+    mail: mailControl(mail.url),
+    /** A new user's id. */
+    async addUser(role = 'customer') {
+      const id = randomUUID()
+      const values = [id, `${id}@example.com`, 'Ana, "the" Buyer', role]
+      await postgres.query(
+        `INSERT INTO users (id, email, name, role, password_hash) VALUES ($1, $2, $3, $4, '')`,
+        values,
+      )
+      return id
+    },
+    addShow: (capacity: number, priceCents = 1000) =>
+      addShow(postgres, { name: 'Gig', startsAt: '2030-01-01T20:00:00Z', priceCents, currency: 'EUR', capacity }),
+    /** One request to a replica, logged in as `userId`. */
+    async send(method: string, path: string, options: SendOptions = {}) {
+      const { userId, body, headers = {}, replica = 0 } = options
+      const response = await fetch(`http://127.0.0.1:${servers[replica]?.port}${path}`, {
+        method,
+        headers: {
+          ...(userId !== undefined && { 'test-user': userId }),
+          ...(body !== undefined && { 'content-type': 'application/json' }),
+          ...headers,
+        },
+        body: body === undefined ? undefined : JSON.stringify(body),
+      })
+      const text = await response.text()
+      return { status: response.status, headers: response.headers, body: text === '' ? undefined : JSON.parse(text) }
+    },
+    order(userId: string, showId: string, options: { quantity?: number; key?: string; replica?: number } = {}) {
+      const { quantity = 1, key = randomUUID(), replica } = options
+      const headers = { 'idempotency-key': key }
+      return this.send('POST', `/v1/shows/${showId}/orders`, { userId, replica, headers, body: { quantity } })
+    },
+    /** Runs one job as the queue would; answers with what it threw. */
+    async run(type: string, payload: unknown = {}, signal = new AbortController().signal) {
+      const job: Job = { id: `${type}-${randomUUID()}`, type, payload, requestId: undefined, attempt: 1, signal, log }
+      return (jobs[type] as JobHandler)(job).catch((error: Error) => error)
+    },
+    /** Runs what the outbox holds, and what that leads to, until nothing is left. */
+    async work() {
+      for (;;) {
+        const { rows } = await postgres.query<{ type: string; payload: unknown }>(
+          'UPDATE outbox SET published_at = now() WHERE published_at IS NULL RETURNING type, payload',
+        )
+        if (rows.length === 0) return
+        await Promise.all(rows.map(({ type, payload }) => this.run(type, payload)))
+      }
+    },
+    async statusOf(orderId: string) {
+      const { rows } = await postgres.query<{ status: string }>('SELECT status FROM orders WHERE id = $1', [orderId])
+      return rows[0]?.status
+    },
+    /** Makes the order older than it is. */
+    async age(orderId: string, column: 'hold_until' | 'touched_at' | 'paid_at') {
+      await postgres.query(`UPDATE orders SET ${column} = ${column} - interval '1 day' WHERE id = $1`, [orderId])
+    },
+    /** Tickets that are neither available nor in an order that keeps them: anything but 0 is a bug. */
+    async missing(showId: string) {
+      const { rows } = await postgres.query<{ missing: number }>(
+        `SELECT capacity - available - coalesce((SELECT sum(quantity)::int FROM orders WHERE show_id = shows.id
+          AND status IN ('pending', 'charging', 'paid', 'confirmed')), 0) AS missing FROM shows WHERE id = $1`,
+        [showId],
+      )
+      return rows[0]?.missing
+    },
+    async stop() {
+      await Promise.all(servers.map((server) => server.stop()))
+      await Promise.all([...replicas.map((replica) => replica.stop()), payments.stop(), mail.stop()])
+      await database.drop()
+    },
+  }
+}
+
+interface SendOptions {
+  userId?: string
+  body?: unknown
+  headers?: Record<string, string>
+  replica?: number
+}
+
+async function listen(routes: Route[], isOrganiser: (userId: string) => Promise<boolean>) {
+  const app = express()
+  app.disable('etag')
+  app.use((req, _res, next) => {
+    const userId = req.get('test-user')
+    Object.assign(req, { id: randomUUID(), log, deadline: new AbortController().signal, session: { userId } })
+    next()
+  })
+  mountRoutes(app, routes, { isOrganiser })
+  app.use(problemHandler)
+  const server = createServer(app).listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  return {
+    port: (server.address() as AddressInfo).port,
+    async stop() {
+      server.close()
+      server.closeAllConnections()
+    },
+  }
+}
