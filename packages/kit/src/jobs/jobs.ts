@@ -31,14 +31,47 @@ export interface Job {
 /** Runs at least once: a handler must make its effect idempotent. A throw is tried again later, with backoff. */
 export type JobHandler = (job: Job) => Promise<void>
 
-/** Wrap a failure that no further try can cure: the job goes to the dead letters at once. */
+/** Throw it for a failure that no further try can cure: the job goes to the dead letters at once. */
 export class PermanentFailure extends Error {
   override readonly name = 'PermanentFailure'
+}
+
+/** How many jobs there are in each state, as last looked at. */
+export interface JobCounts {
+  waiting: number
+  active: number
+  /** Failed, and waiting for their next attempt; and the next runs of schedules. */
+  delayed: number
+  /** Dead letters. */
+  failed: number
 }
 
 export interface JobConsumer {
   /** Takes no new job, waits for the running ones until the deadline, then aborts them; another worker takes them over. */
   stop(deadlineMs: number): Promise<void>
+}
+
+/** A job that failed for good: its attempts are used up, or its failure was permanent. */
+export interface DeadLetter {
+  id: string
+  type: string
+  payload: unknown
+  requestId: string | undefined
+  attempts: number
+  /** The message of the last failure. */
+  reason: string
+  failedAt: Date
+}
+
+/** For an operator: what failed for good stays until it is replayed, dropped, or a week old. */
+export interface DeadLetters {
+  /** Latest first. */
+  list(options?: { offset?: number; limit?: number }): Promise<DeadLetter[]>
+  find(id: string): Promise<DeadLetter | undefined>
+  /** Runs it again, with all of its attempts. `false`: there is no such dead letter. */
+  replay(id: string): Promise<boolean>
+  /** Forgets it: the same id can be added again. */
+  drop(id: string): Promise<boolean>
 }
 
 /** A job that a cluster runs once per tick, whatever the number of workers. */

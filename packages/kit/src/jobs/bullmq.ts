@@ -1,0 +1,131 @@
+import { setTimeout as wait } from 'node:timers/promises'
+import { type Job as BullJob, UnrecoverableError, WaitingError, Worker } from 'bullmq'
+import type { Redis } from 'ioredis'
+import type { Logger } from '../log/log.ts'
+import { type JobConsumer, type JobCounts, type JobHandler, type JobQueue, PermanentFailure } from './jobs.ts'
+import { connectQueue, type JobData, type QueueConnectionOptions, type QueueName, queueName } from './queue.ts'
+
+/** Adding throws `E_REDIS_UNAVAILABLE` when the job may not have been added: add it again under the same id. */
+export function createBullmqQueue(options: QueueConnectionOptions): JobQueue & { counts(): Promise<JobCounts> } {
+  const connection = connectQueue(options)
+  return {
+    scope: 'cluster',
+    async add({ id, type, payload, requestId }) {
+      await connection.use((queue) => queue.add(type, { payload, requestId }, { jobId: id }))
+    },
+    async counts() {
+      const counts = await connection.use((queue) => queue.getJobCounts())
+      return { waiting: 0, active: 0, delayed: 0, failed: 0, ...counts }
+    },
+    stop: () => connection.close(),
+  }
+}
+
+export interface BullmqConsumerOptions extends QueueName {
+  /** Of the role `blocking`. */
+  redis: Redis
+  log: Logger
+  /** Job type → handler. */
+  handlers: Record<string, JobHandler>
+  concurrency?: number
+  /** How long a job stays with a worker that died; renewed at half of it. */
+  lockMs?: number
+  /** How often it is looked for such jobs. */
+  stalledMs?: number
+  /** How many workers may die over one job before it is taken for the culprit. BullMQ's own default is 1: two deploys gone wrong. */
+  maxStalled?: number
+}
+
+// After the deadline, for handlers that heed their signal to end.
+const graceMs = 1000
+
+/** Consumes every type of one queue. A type without a handler is a failure like any other: another version's worker may know it. */
+export function createBullmqConsumer(options: BullmqConsumerOptions): JobConsumer {
+  const { redis, log, concurrency = 10, lockMs = 30_000, stalledMs = 30_000, maxStalled = 5 } = options
+  const { name, prefix } = queueName(options)
+  const handlers = new Map(Object.entries(options.handlers))
+  const deadline = new AbortController()
+  const running = new Set<Promise<void>>()
+  let stopping = false
+
+  const run = async (job: BullJob<JobData, void>, jobLog: Logger): Promise<void> => {
+    const handler = handlers.get(job.name)
+    if (!handler) throw new Error(`no handler for jobs of the type ${job.name}`)
+    await handler({
+      id: job.id as string,
+      type: job.name,
+      payload: job.data.payload,
+      requestId: job.data.requestId,
+      attempt: job.attemptsStarted,
+      signal: deadline.signal,
+      log: jobLog,
+    })
+  }
+
+  /** Another worker takes it at once, and the attempt does not count. */
+  const giveBack = async (job: BullJob<JobData, void>, token: string | undefined) => {
+    await job.moveToWait(token)
+    throw new WaitingError()
+  }
+
+  const worker = new Worker<JobData, void>(
+    name,
+    async (job, token) => {
+      if (stopping) return giveBack(job, token) // it was on its way when the worker stopped taking jobs
+      const { requestId } = job.data
+      const jobLog = log.child({
+        queue: name,
+        jobId: job.id,
+        jobType: job.name,
+        attempt: job.attemptsStarted,
+        requestId,
+      })
+      const startedAt = performance.now()
+      const work = run(job, jobLog)
+      const settled = work.catch(() => undefined).finally(() => running.delete(settled))
+      running.add(settled)
+      try {
+        await work
+        jobLog.info({ ms: Math.round(performance.now() - startedAt) }, 'job done')
+      } catch (err) {
+        if (deadline.signal.aborted) return giveBack(job, token)
+        const permanent = err instanceof PermanentFailure
+        const dead = permanent || job.attemptsMade + 1 >= (job.opts.attempts ?? 1)
+        jobLog[dead ? 'error' : 'warn']({ err }, dead ? 'job failed for good' : 'job failed')
+        throw permanent ? new UnrecoverableError(err.message) : err
+      }
+    },
+    {
+      connection: redis,
+      prefix,
+      concurrency,
+      lockDuration: lockMs,
+      stalledInterval: stalledMs,
+      maxStalledCount: maxStalled,
+    },
+  )
+  worker.on('error', (err) => {
+    if (!stopping) log[redis.status === 'ready' ? 'warn' : 'debug']({ err, queue: name }, 'job worker failed')
+  })
+  worker.on('stalled', (jobId) => log.warn({ queue: name, jobId }, 'job taken over from a worker that is gone'))
+
+  return {
+    async stop(deadlineMs) {
+      stopping = true
+      await worker.pause(true)
+      if (!(await within(Promise.all(running), deadlineMs))) {
+        log.warn({ queue: name, jobs: running.size }, 'jobs did not end in time')
+        deadline.abort()
+        await within(Promise.all(running), graceMs)
+      }
+      // Jobs that run on lose their lock with this process, and are taken over when it has run out.
+      await within(worker.close(running.size > 0), graceMs)
+    },
+  }
+}
+
+async function within(work: Promise<unknown>, ms: number): Promise<boolean> {
+  const timer = new AbortController()
+  const late = wait(ms, false, { signal: timer.signal }).catch(() => false)
+  return Promise.race([work.then(() => true), late]).finally(() => timer.abort())
+}

@@ -1,0 +1,194 @@
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
+import {
+  type DeadLetters,
+  type Job,
+  type JobConsumer,
+  type JobHandler,
+  type JobQueue,
+  type NewJob,
+  PermanentFailure,
+} from './jobs.ts'
+
+export interface JobsUnderTest {
+  queue: JobQueue
+  consume(handlers: Record<string, JobHandler>, concurrency?: number): JobConsumer
+  deadLetters: DeadLetters
+  stop(): Promise<void>
+}
+
+let numbers = 0
+export const newJob = (type: string, payload: unknown = null): NewJob => ({
+  id: `${type}-${process.pid}-${numbers++}`,
+  type,
+  payload,
+  requestId: 'request-1',
+})
+
+/** What every adapter keeps. `create` makes an empty queue whose jobs have 3 attempts, with a backoff of a few milliseconds. */
+export function describeJobs(name: string, create: () => Promise<JobsUnderTest>): void {
+  describe(`jobs: ${name}`, () => {
+    let jobs: JobsUnderTest
+    let consumers: JobConsumer[]
+    beforeEach(async () => {
+      jobs = await create()
+      consumers = []
+    })
+    afterEach(async () => {
+      await Promise.all(consumers.map((consumer) => consumer.stop(0)))
+      await jobs.stop()
+    })
+    const consume = (handlers: Record<string, JobHandler>, concurrency?: number) => {
+      const consumer = jobs.consume(handlers, concurrency)
+      consumers.push(consumer)
+      return consumer
+    }
+
+    test('hands a job to the handler of its type, with all that it carries', async () => {
+      const seen: Job[] = []
+      consume({ greet: async (job) => void seen.push(job), other: async () => expect.unreachable() })
+      const job = newJob('greet', { name: 'Ana', z: [1, { a: null }] })
+      await jobs.queue.add(job)
+      await vi.waitFor(() => expect(seen).toHaveLength(1))
+      expect(seen[0]).toMatchObject({ ...job, attempt: 1 })
+      expect(seen[0]?.signal.aborted).toBe(false)
+    })
+
+    test('the same id is added once, also after it is done', async () => {
+      const run = vi.fn(async () => {})
+      consume({ once: run, last: run })
+      const job = newJob('once')
+      await Promise.all([jobs.queue.add(job), jobs.queue.add(job), jobs.queue.add(job)])
+      await vi.waitFor(() => expect(run).toHaveBeenCalledTimes(1))
+      await jobs.queue.add(job)
+      await jobs.queue.add(newJob('last'))
+      await vi.waitFor(() => expect(run).toHaveBeenCalledTimes(2))
+    })
+
+    test('a failure is tried again, and each attempt knows its number', async () => {
+      const attempts: number[] = []
+      consume({
+        shaky: async ({ attempt }) => {
+          attempts.push(attempt)
+          if (attempt < 3) throw new Error('not yet')
+        },
+      })
+      await jobs.queue.add(newJob('shaky'))
+      await vi.waitFor(() => expect(attempts).toEqual([1, 2, 3]))
+      expect(await jobs.deadLetters.list()).toEqual([])
+    })
+
+    test('a job whose attempts are used up becomes a dead letter, and can be replayed', async () => {
+      let broken = true
+      const run = vi.fn(async () => {
+        if (broken) throw new Error('provider is down')
+      })
+      consume({ charge: run })
+      const job = newJob('charge', { order: 7 })
+      await jobs.queue.add(job)
+      await vi.waitFor(async () => expect(await jobs.deadLetters.list()).toHaveLength(1))
+      expect(run).toHaveBeenCalledTimes(3)
+      expect(await jobs.deadLetters.find(job.id)).toMatchObject({ ...job, attempts: 3, reason: 'provider is down' })
+      broken = false
+      expect(await jobs.deadLetters.replay(job.id)).toBe(true)
+      await vi.waitFor(() => expect(run).toHaveBeenCalledTimes(4))
+      expect(await jobs.deadLetters.list()).toEqual([])
+      expect(await jobs.deadLetters.replay(job.id)).toBe(false)
+    })
+
+    test('a replayed job has all of its attempts again', async () => {
+      const run = vi.fn(async () => {
+        throw new Error('still broken')
+      })
+      consume({ charge: run })
+      const job = newJob('charge')
+      await jobs.queue.add(job)
+      const dead = () => vi.waitFor(async () => expect(await jobs.deadLetters.list()).toHaveLength(1))
+      await dead()
+      await jobs.deadLetters.replay(job.id)
+      await vi.waitFor(() => expect(run).toHaveBeenCalledTimes(6))
+      await dead()
+    })
+
+    test('a permanent failure is a dead letter at once; dropped, its id can be added again', async () => {
+      const run = vi.fn(async () => {
+        throw new PermanentFailure('no such order')
+      })
+      consume({ charge: run })
+      const job = newJob('charge')
+      await jobs.queue.add(job)
+      await vi.waitFor(async () => expect(await jobs.deadLetters.list()).toHaveLength(1))
+      expect(run).toHaveBeenCalledTimes(1)
+      expect(await jobs.deadLetters.drop(job.id)).toBe(true)
+      expect(await jobs.deadLetters.find(job.id)).toBeUndefined()
+      await jobs.queue.add(job)
+      await vi.waitFor(() => expect(run).toHaveBeenCalledTimes(2))
+    })
+
+    test('a type that nobody handles ends among the dead letters; an inherited name is no handler', async () => {
+      consume({ greet: async () => {} })
+      await jobs.queue.add(newJob('constructor'))
+      await vi.waitFor(async () =>
+        expect(await jobs.deadLetters.list()).toMatchObject([
+          { reason: 'no handler for jobs of the type constructor' },
+        ]),
+      )
+    })
+
+    test('runs no more at a time than it may', async () => {
+      let active = 0
+      let most = 0
+      let done = 0
+      const work = async () => {
+        most = Math.max(most, ++active)
+        await new Promise((resolve) => setTimeout(resolve, 10))
+        active--
+        done++
+      }
+      consume({ work }, 3)
+      for (let n = 0; n < 12; n++) await jobs.queue.add(newJob('work'))
+      await vi.waitFor(() => expect(done).toBe(12))
+      expect(most).toBe(3)
+    })
+
+    test('stopping waits for what runs, and takes nothing new', async () => {
+      const begun = Promise.withResolvers<void>()
+      const goOn = Promise.withResolvers<void>()
+      const ended: string[] = []
+      const slow = async ({ id }: Job) => {
+        begun.resolve()
+        await goOn.promise
+        ended.push(id)
+      }
+      const consumer = consume({ slow }, 1)
+      const [first, second] = [newJob('slow'), newJob('slow')]
+      await jobs.queue.add(first)
+      await begun.promise
+      const stopped = consumer.stop(5000)
+      await jobs.queue.add(second)
+      goOn.resolve()
+      await stopped
+      expect(ended).toEqual([first.id])
+      consume({ slow })
+      await vi.waitFor(() => expect(ended).toEqual([first.id, second.id]))
+    })
+
+    test('at the deadline the signal fires, and another worker gets the job at once, without losing an attempt', async () => {
+      const begun = Promise.withResolvers<void>()
+      const endless = ({ signal }: Job) =>
+        new Promise<void>((_, reject) => {
+          begun.resolve()
+          signal.addEventListener('abort', () => reject(signal.reason))
+        })
+      const consumer = consume({ endless })
+      await jobs.queue.add(newJob('endless'))
+      await begun.promise
+      await consumer.stop(20)
+      const run = vi.fn(async () => {
+        if (run.mock.calls.length < 3) throw new Error('not yet')
+      })
+      consume({ endless: run })
+      await vi.waitFor(() => expect(run).toHaveBeenCalledTimes(3))
+      expect(await jobs.deadLetters.list()).toEqual([])
+    })
+  })
+}
