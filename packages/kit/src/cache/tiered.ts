@@ -1,0 +1,158 @@
+import { randomUUID } from 'node:crypto'
+import { setTimeout as wait } from 'node:timers/promises'
+import type { Redis } from 'ioredis'
+import { AppError } from '../errors/app-error.ts'
+import { kitErrors } from '../errors/errors.ts'
+import type { Logger } from '../log/log.ts'
+import type { Cache, FirstTierOptions, Reading } from './cache.ts'
+import { createFirstTier, type Entry, type Flight } from './first-tier.ts'
+import { createLoader, defaultLoadTimeoutMs, freshFor, type Loaded } from './loader.ts'
+import { createSharedTier } from './shared-tier.ts'
+import { createTold } from './told.ts'
+
+export interface TieredCacheOptions {
+  /** Of the role `request`. */
+  redis: Redis
+  /** Of the role `subscriber`. */
+  subscriber: Redis
+  log: Logger
+  /** `maxAgeMs`: what a lost message costs, since a value is looked up again after that. */
+  l1: FirstTierOptions & { maxAgeMs: number }
+  prefix?: string
+  /** Loads in this process at once. */
+  maxLoads?: number
+  /** How long others wait for a process that died while it loaded. */
+  lockMs?: number
+}
+
+// How long nobody asks a Redis that has just failed.
+const awayMs = 1000
+// A value past its freshness is looked up again this soon: by then, somebody has probably made the new one.
+const recheckMs = 25
+
+/**
+ * First the process's own memory, then Redis, then the load: one at a time for all processes. Look-ups of a key cost nothing
+ * for `l1.maxAgeMs`, then one round trip; a load costs two. Open on failure: without Redis every process loads for itself.
+ */
+export function createTieredCache(options: TieredCacheOptions): Cache {
+  const { redis, subscriber, log, l1, prefix = 'escala:cache', maxLoads = 20, lockMs = 500 } = options
+  const tier = createFirstTier(l1)
+  const shared = createSharedTier({ redis, prefix, lockMs, traceMs: 60_000 })
+  const load = createLoader(maxLoads)
+  const background = new Set<Promise<unknown>>()
+  let awayUntil = 0
+
+  const away = (err: unknown) => {
+    if (performance.now() > awayUntil) log.warn({ err }, 'cache goes without redis')
+    awayUntil = performance.now() + awayMs
+  }
+  const behind = (work: Promise<unknown>) => {
+    const settled = work.catch(() => undefined).finally(() => background.delete(settled))
+    background.add(settled)
+  }
+  const told = createTold({ tell: shared.invalidate, failed: away })
+
+  const loadNotOlder = async (key: string, reading: Reading<unknown>): Promise<Loaded> => {
+    // A load that began before a commit of which we have heard since: once more. The third time the source is right.
+    for (let tries = 1; ; tries++) {
+      const loaded = await load(reading)
+      if (!tier.isOlder(key, loaded.version)) return loaded
+      if (tries < 3) continue
+      tier.accept(key)
+      return loaded
+    }
+  }
+
+  const fill = async (key: string, reading: Reading<unknown>, flight: Flight, token?: string): Promise<Entry> => {
+    const old = tier.find(key)
+    const holding = token && setInterval(() => shared.prolong(key, token).catch(away), lockMs / 3)
+    try {
+      const { text, version, startedAt } = await loadNotOlder(key, reading)
+      const freshMs = freshFor(reading, text) - (performance.now() - startedAt)
+      if (token) behind(shared.fill(key, token, { text, version, freshMs, staleMs: reading.staleMs }).catch(away))
+      return keep(key, text, version, freshMs, reading, flight)
+    } catch (error) {
+      if (token) behind(shared.fail(key, token, error instanceof AppError ? error.code : '').catch(away))
+      if (old && tier.find(key) === old && performance.now() < old.staleUntil) return old
+      throw error
+    } finally {
+      clearInterval(holding)
+    }
+  }
+
+  const keep = (
+    key: string,
+    text: string,
+    version: number | undefined,
+    freshMs: number,
+    reading: Reading<unknown>,
+    flight: Flight,
+  ) => {
+    const now = performance.now()
+    const freshUntil = now + Math.min(freshMs > 0 ? freshMs : Math.min(recheckMs, reading.staleMs), l1.maxAgeMs)
+    return tier.keep(key, text, flight, { version, freshUntil, staleUntil: now + freshMs + reading.staleMs })
+  }
+
+  const look = async (key: string, reading: Reading<unknown>, flight: Flight): Promise<Entry> => {
+    const giveUpAt = performance.now() + (reading.loadTimeoutMs ?? defaultLoadTimeoutMs) + lockMs
+    const token = randomUUID()
+    for (let pauseMs = 10; ; pauseMs = Math.min(pauseMs * 1.4, 100)) {
+      if (performance.now() < awayUntil) return fill(key, reading, flight)
+      const found = await shared.read(key, token, tier.newest(key)).catch(away)
+      if (!found) return fill(key, reading, flight)
+      if (found.text !== undefined && !tier.isOlder(key, found.version)) {
+        if (found.lock.mine) behind(refresh(key, reading, token))
+        return keep(key, found.text, found.version, found.freshForMs, reading, flight)
+      }
+      if (found.lock.mine) return fill(key, reading, flight, token)
+      const failed = found.lock.failed as keyof typeof kitErrors | undefined
+      if (failed && kitErrors[failed]) throw kitErrors[failed]({ retryAfterMs: 1000 })
+      if (performance.now() > giveUpAt) return fill(key, reading, flight)
+      await wait(pauseMs * (0.5 + Math.random()))
+    }
+  }
+
+  const refresh = (key: string, reading: Reading<unknown>, token: string) =>
+    tier
+      .watch(key, (flight) => fill(key, reading, flight, token))
+      .catch((err) => log.warn({ err, key }, 'cache refresh failed'))
+
+  const listen = () =>
+    subscriber
+      .subscribe(shared.channel)
+      // What was said while nobody listened is lost: nothing that was kept until now can be trusted.
+      .then(() => tier.clear())
+      .catch(() => undefined) // tried again when the connection is ready again
+  const hear = (channel: string, message: string) => {
+    if (channel !== shared.channel) return
+    const [key, version] = JSON.parse(message) as [string, number?]
+    tier.invalidate(key, version)
+  }
+  subscriber.on('ready', listen)
+  subscriber.on('message', hear)
+  if (subscriber.status === 'ready') void listen()
+
+  return {
+    scope: 'cluster',
+    async get<T>(key: string, reading: Reading<T>) {
+      const entry = tier.find(key)
+      if (entry && performance.now() < entry.freshUntil) return entry.value as T | undefined
+      const found = await tier.fly(key, (flight) => look(key, reading as Reading<unknown>, flight))
+      return found.value as T | undefined
+    },
+    async invalidate(key, version) {
+      tier.invalidate(key, version)
+      await told.tell(key, version)
+    },
+    degraded() {
+      if (performance.now() < awayUntil) return 'the cache goes without Redis'
+      return subscriber.status === 'ready' ? undefined : 'the cache hears of no invalidations'
+    },
+    async stop() {
+      subscriber.off('ready', listen)
+      subscriber.off('message', hear)
+      told.stop()
+      await Promise.all(background)
+    },
+  }
+}
