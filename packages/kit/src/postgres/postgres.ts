@@ -61,34 +61,32 @@ export function createPostgres(options: PostgresOptions): Postgres {
   })
   // Without a listener, one idle connection that the server ends would end the process.
   pool.on('error', (err) => log.warn({ err }, 'idle database connection lost'))
+  let stopping: Promise<void> | undefined
 
-  const run = async <Row>(client: pg.Pool | pg.PoolClient, statement: string | Statement, values?: unknown[]) => {
+  const run = async <Row>(client: pg.PoolClient, statement: string | Statement, values?: unknown[]) => {
     try {
       const text = typeof statement === 'string' ? statement : statement.text
       const name = typeof statement === 'string' || !namedStatements ? undefined : statement.name
       const result = await client.query<pg.QueryResultRow>({ text, name, values })
-      return { rows: result.rows as Row[], rowCount: result.rowCount ?? 0 }
+      return { rows: result.rows as Row[], rowCount: result.rowCount ?? 0, command: result.command }
     } catch (error) {
       throw translate(error)
     }
   }
 
-  const attempt = async <T>(work: (tx: Sql) => Promise<T>): Promise<T> => {
+  /** Rather than `pool.query`, which ends a healthy connection whenever a statement fails. */
+  const withClient = async <T>(work: (client: pg.PoolClient) => Promise<T>): Promise<T> => {
     const client = await pool.connect().catch((error) => {
       throw translate(error)
     })
     // A connection that ends between two statements says so here; the next statement fails and is translated.
-    const lost = (err: Error) => log.warn({ err }, 'database connection lost in a transaction')
+    const lost = (err: Error) => log.warn({ err }, 'database connection lost')
     client.on('error', lost)
     let broken = false
     try {
-      await run(client, 'BEGIN')
-      const result = await work({ query: (statement, values) => run(client, statement, values) })
-      await run(client, 'COMMIT')
-      return result
+      return await work(client)
     } catch (error) {
-      broken = error instanceof AppError && error.code === 'E_POSTGRES_UNAVAILABLE'
-      if (!broken) await run(client, 'ROLLBACK').catch(() => (broken = true))
+      broken = isBroken(error)
       throw error
     } finally {
       client.off('error', lost)
@@ -96,8 +94,35 @@ export function createPostgres(options: PostgresOptions): Postgres {
     }
   }
 
+  const attempt = <T>(work: (tx: Sql) => Promise<T>): Promise<T> =>
+    withClient(async (client) => {
+      let ended = false
+      let failure: unknown
+      const query: Sql['query'] = (statement, values) => {
+        if (ended) return Promise.reject(new Error('a statement came after its transaction had ended'))
+        return run<never>(client, statement, values).catch((error) => {
+          failure ??= error
+          throw error
+        })
+      }
+      try {
+        await run(client, 'BEGIN')
+        const result = await work({ query })
+        ended = true
+        const { command } = await run(client, 'COMMIT')
+        // After a statement that failed, COMMIT rolls back and calls that a success.
+        if (command === 'ROLLBACK') throw failure
+        return result
+      } catch (error) {
+        ended = true
+        if (isBroken(error)) throw error
+        const undone = await run(client, 'ROLLBACK').catch((failed) => failed)
+        throw isBroken(undone) ? undone : error
+      }
+    })
+
   return {
-    query: (statement, values) => run(pool, statement, values),
+    query: (statement, values) => withClient((client) => run(client, statement, values)),
     async transaction(work) {
       for (let tries = 1; ; tries++) {
         try {
@@ -112,7 +137,7 @@ export function createPostgres(options: PostgresOptions): Postgres {
       pool.options.max = Math.max(pool.options.max, maxConnections)
     },
     stats: () => ({ total: pool.totalCount, idle: pool.idleCount, waiting: pool.waitingCount, max: pool.options.max }),
-    stop: () => pool.end(),
+    stop: () => (stopping ??= pool.end()),
   }
 }
 
@@ -128,6 +153,13 @@ export function violates(error: unknown, constraint: string): boolean {
 
 // 08: connection; 53: too few resources; 57: ended or cancelled by somebody; 25P03: idle in a transaction for too long
 const unavailable = /^(08|53|57|25P03|25006)/
+
+/** Whether the connection can be used no more: the server ended it, or we gave up waiting for an answer. */
+function isBroken(error: unknown): boolean {
+  if (!(error instanceof AppError) || error.code !== 'E_POSTGRES_UNAVAILABLE') return false
+  const state = sqlState(error.cause)
+  return state === undefined || /^(08|57P|25P03)/.test(state)
+}
 
 function translate(error: unknown): unknown {
   if (error instanceof AppError) return error

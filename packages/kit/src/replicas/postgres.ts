@@ -4,7 +4,6 @@ import { hasCode } from '../errors/app-error.ts'
 import type { Logger } from '../log/log.ts'
 import { createPostgres, type Postgres, sqlState } from '../postgres/postgres.ts'
 import {
-  type ConnectionLimits,
   connectionShare,
   processScoped,
   processScopeError,
@@ -57,27 +56,31 @@ export function createReplicas(options: ReplicasOptions): Replicas {
   })
   const left = new AbortController()
   const admission = Promise.withResolvers<void>()
-  let limits: ConnectionLimits | undefined
   let reason: string | undefined = 'not registered yet'
   let apis = 1
   let beating: Promise<void> | undefined
+  let leaving: Promise<void> | undefined
 
   /** Registers, or says why not. Whoever is alive is counted and checked before anybody else can come in. */
-  const register = (guarded: boolean): Promise<Refusal | undefined> =>
-    postgres.transaction(async (tx) => {
+  const register = async (guarded: boolean): Promise<Refusal | undefined> => {
+    const outcome = await postgres.transaction(async (tx) => {
       await lockRegistry(tx)
       const { allows } = await serverConnections(tx)
-      limits = connectionShare(allows, dbConnections, maxProcesses)
+      const limits = connectionShare(allows, dbConnections, maxProcesses)
       const others = (await listAlive(tx)).filter((row) => row.incarnation !== incarnation)
       const refusal = guarded ? refuse(others) : undefined
-      if (refusal) return refusal
+      if (refusal) return { refusal }
       const admitted = others.filter((row) => row.admitted).length < maxProcesses
-      const clockOffsetMs = await measureClockOffset(tx)
       const poolSize = admitted ? limits.perProcess : 0
+      const clockOffsetMs = await measureClockOffset(tx)
       await writeRow(tx, { ...self, incarnation, ttlMs, poolSize, admitted, clockOffsetMs })
-      apis = countApis([...others, { role: self.role, admitted }])
-      settle(admitted)
+      return { poolSize, apis: countApis([...others, { role: self.role, admitted }]) }
     })
+    if (outcome.refusal) return outcome.refusal
+    apis = outcome.apis
+    settle(outcome.poolSize)
+    return undefined
+  }
 
   const refuse = (others: ReplicaRow[]): Refusal | undefined => {
     const sharing = others.filter((other) => scopeConflicts(self, [other]).length > 0)
@@ -91,14 +94,14 @@ export function createReplicas(options: ReplicasOptions): Replicas {
     return undefined
   }
 
-  const settle = (admitted: boolean) => {
-    if (admitted && limits) {
-      pool.grow(limits.perProcess - 1)
-      if (reason !== undefined) log.info({ connections: limits.perProcess, maxProcesses }, 'admitted')
+  const settle = (poolSize: number) => {
+    const before = reason
+    if (poolSize > 0) {
+      pool.grow(poolSize - 1)
       reason = undefined
+      if (before !== undefined) log.info({ connections: poolSize, maxProcesses }, 'admitted')
       admission.resolve()
     } else {
-      const before = reason
       reason = `MAX_PROCESSES=${maxProcesses} are running already: waiting for a place`
       if (before !== reason) log.warn({ maxProcesses }, 'not admitted: waiting for a place')
     }
@@ -169,6 +172,15 @@ export function createReplicas(options: ReplicasOptions): Replicas {
     beating = beatForEver()
   }
 
+  const leave = async () => {
+    left.abort()
+    await beating
+    await deleteRow(postgres, incarnation).catch((err) =>
+      log.warn({ err }, 'the row stays in the registry until it expires'),
+    )
+    await postgres.stop()
+  }
+
   return {
     join,
     admitted: admission.promise,
@@ -184,14 +196,7 @@ export function createReplicas(options: ReplicasOptions): Replicas {
         limits: connectionShare(server.allows, dbConnections, maxProcesses),
       })
     },
-    async leave() {
-      left.abort()
-      await beating
-      await deleteRow(postgres, incarnation).catch((err) =>
-        log.warn({ err }, 'could not leave the registry: the row will expire'),
-      )
-      await postgres.stop()
-    },
+    leave: () => (leaving ??= leave()),
   }
 }
 

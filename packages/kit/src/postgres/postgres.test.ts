@@ -1,0 +1,308 @@
+import { once } from 'node:events'
+import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
+import { setTimeout as wait } from 'node:timers/promises'
+import pg from 'pg'
+import { afterAll, afterEach, beforeAll, describe, expect, inject, test, vi } from 'vitest'
+import { createTestDatabase, type TestDatabase } from '../../../../labs/cluster/test-database.ts'
+import { createLog } from '../log/log.ts'
+import { migrate } from './migrations.ts'
+import { createPostgres, type Postgres, type PostgresOptions, sqlState, violates } from './postgres.ts'
+
+const log = createLog({ service: 'test', replicaId: 'test', version: '0', level: 'silent' })
+let database: TestDatabase
+const open: Postgres[] = []
+
+beforeAll(async () => {
+  database = await createTestDatabase(inject('postgresUrl'))
+  await admin(
+    'CREATE TABLE accounts (id int PRIMARY KEY, balance int NOT NULL CONSTRAINT not_negative CHECK (balance >= 0))',
+  )
+})
+
+afterEach(async () => {
+  await Promise.all(open.splice(0).map((postgres) => postgres.stop()))
+  const left = await admin(
+    `SELECT query FROM pg_stat_activity WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()`,
+  )
+  expect(left).toEqual([])
+})
+
+afterAll(() => database.drop())
+
+function create(options: Partial<PostgresOptions> = {}) {
+  const postgres = createPostgres({
+    url: database.url,
+    log,
+    applicationName: 'test',
+    maxConnections: 3,
+    timeoutMs: 1000,
+    ...options,
+  })
+  open.push(postgres)
+  return postgres
+}
+
+async function admin(text: string) {
+  const client = new pg.Client({ connectionString: database.url })
+  await client.connect()
+  return (await client.query(text).finally(() => client.end())).rows
+}
+
+const endAll = () =>
+  admin(
+    `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()`,
+  )
+const unavailable = { code: 'E_POSTGRES_UNAVAILABLE', kind: { status: 503 } }
+
+test('a named statement is prepared once per connection; without names none is', async () => {
+  const named = create({ maxConnections: 1 })
+  const statement = { name: 'answer', text: 'SELECT $1::int + 1 AS n' }
+  expect((await named.query(statement, [1])).rows).toEqual([{ n: 2 }])
+  expect((await named.query(statement, [2])).rows).toEqual([{ n: 3 }])
+  expect((await named.query('SELECT name FROM pg_prepared_statements')).rows).toEqual([{ name: 'answer' }])
+
+  const plain = create({ maxConnections: 1, namedStatements: false })
+  await plain.query(statement, [1])
+  expect((await plain.query('SELECT name FROM pg_prepared_statements')).rows).toEqual([])
+})
+
+describe('a transaction', () => {
+  test('commits when its work resolves, and rolls back when it rejects', async () => {
+    const postgres = create()
+    await postgres.transaction((tx) => tx.query('INSERT INTO accounts VALUES (1, 10)'))
+    const mine = new Error('mine')
+    const failing = postgres.transaction(async (tx) => {
+      await tx.query('INSERT INTO accounts VALUES (2, 10)')
+      throw mine
+    })
+    await expect(failing).rejects.toBe(mine)
+    expect((await postgres.query('SELECT id FROM accounts')).rows).toEqual([{ id: 1 }])
+    expect(postgres.stats()).toMatchObject({ idle: 1, total: 1 })
+  })
+
+  test('what the server says about the statement is thrown as it is', async () => {
+    const error = await create()
+      .query('INSERT INTO accounts VALUES (3, -1)')
+      .catch((error) => error)
+    expect(sqlState(error)).toBe('23514')
+    expect(violates(error, 'not_negative')).toBe(true)
+    expect(violates(error, 'another')).toBe(false)
+  })
+
+  test('is tried again after a serialization failure: three transfers at once, no money made', async () => {
+    const postgres = create({ maxConnections: 5, timeoutMs: 5000 })
+    await admin('DELETE FROM accounts; INSERT INTO accounts VALUES (1, 100), (2, 100)')
+    let tries = 0
+    const allHaveRead = Promise.withResolvers<void>()
+    const transfer = () =>
+      postgres.transaction(async (tx) => {
+        const attempt = ++tries
+        await tx.query('SET TRANSACTION ISOLATION LEVEL SERIALIZABLE')
+        const { rows } = await tx.query<{ balance: number }>('SELECT balance FROM accounts WHERE id = 1')
+        if (attempt === 3) allHaveRead.resolve()
+        await allHaveRead.promise
+        await tx.query('UPDATE accounts SET balance = $1 WHERE id = 1', [(rows[0]?.balance ?? 0) - 1])
+        await tx.query('UPDATE accounts SET balance = balance + 1 WHERE id = 2')
+      })
+    const outcomes = await Promise.allSettled([transfer(), transfer(), transfer()])
+    expect(outcomes.map(({ status }) => status)).toEqual(['fulfilled', 'fulfilled', 'fulfilled'])
+    expect(tries).toBeGreaterThan(3)
+    expect((await postgres.query('SELECT balance FROM accounts ORDER BY id')).rows).toEqual([
+      { balance: 97 },
+      { balance: 103 },
+    ])
+  })
+
+  test('is tried again after a deadlock', async () => {
+    const postgres = create({ timeoutMs: 5000 })
+    await admin('DELETE FROM accounts; INSERT INTO accounts VALUES (1, 0), (2, 0)')
+    const both = (first: number, second: number) =>
+      postgres.transaction(async (tx) => {
+        await tx.query('UPDATE accounts SET balance = balance + 1 WHERE id = $1', [first])
+        await wait(50)
+        await tx.query('UPDATE accounts SET balance = balance + 1 WHERE id = $1', [second])
+      })
+    await Promise.all([both(1, 2), both(2, 1)])
+    expect((await postgres.query('SELECT balance FROM accounts')).rows).toEqual([{ balance: 2 }, { balance: 2 }])
+  })
+
+  test('is given up after five tries', async () => {
+    let tries = 0
+    const failing = create().transaction(async (tx) => {
+      tries++
+      await tx.query(`DO $$ BEGIN RAISE EXCEPTION 'again' USING ERRCODE = 'serialization_failure'; END $$`)
+    })
+    await expect(failing).rejects.toMatchObject({ code: '40001' })
+    expect(tries).toBe(5)
+  })
+
+  test('a deferred constraint that fails at COMMIT is told, and the connection is fit for the next', async () => {
+    const postgres = create({ maxConnections: 1 })
+    await admin('CREATE TABLE IF NOT EXISTS late (id int UNIQUE DEFERRABLE INITIALLY DEFERRED)')
+    const failing = postgres.transaction((tx) => tx.query('INSERT INTO late VALUES (1), (1)'))
+    await expect(failing).rejects.toMatchObject({ code: '23505' })
+    expect((await postgres.query('SELECT count(*)::int AS n FROM late')).rows).toEqual([{ n: 0 }])
+  })
+
+  test('never commits what follows a failed statement, even if the work swallowed the failure', async () => {
+    const postgres = create()
+    await admin('DELETE FROM accounts')
+    const failing = postgres.transaction(async (tx) => {
+      await tx.query('INSERT INTO accounts VALUES (7, 1)')
+      await tx.query('INSERT INTO accounts VALUES (7, 1)').catch(() => undefined)
+    })
+    await expect(failing).rejects.toMatchObject({ code: '23505' })
+    expect((await postgres.query('SELECT id FROM accounts')).rows).toEqual([])
+  })
+
+  test('whose connection is ended half-way is unavailable, and the next one works', async () => {
+    const postgres = create()
+    const failing = postgres.transaction(async (tx) => {
+      await tx.query('SELECT 1')
+      await endAll()
+      await tx.query('SELECT 2')
+    })
+    await expect(failing).rejects.toMatchObject(unavailable)
+    expect((await postgres.query('SELECT 3 AS n')).rows).toEqual([{ n: 3 }])
+  })
+
+  test('a statement that comes after the end of its transaction is refused', async () => {
+    const postgres = create({ maxConnections: 1 })
+    const escaped = await postgres.transaction(async (tx) => tx)
+    await expect(escaped.query('SELECT 1')).rejects.toThrow('had ended')
+  })
+})
+
+describe('what does not answer in time is unavailable', () => {
+  test('a full pool', async () => {
+    const postgres = create({ maxConnections: 1, timeoutMs: 300 })
+    const started = performance.now()
+    const outcomes = await Promise.allSettled(Array.from({ length: 4 }, () => postgres.query('SELECT pg_sleep(0.25)')))
+    const refused = outcomes.filter(({ status }) => status === 'rejected') as PromiseRejectedResult[]
+    expect(refused.length).toBeGreaterThanOrEqual(2)
+    for (const { reason } of refused) expect(reason).toMatchObject(unavailable)
+    expect(performance.now() - started).toBeLessThan(1000)
+  })
+
+  test('a statement that takes too long', async () => {
+    const postgres = create({ timeoutMs: 200 })
+    await expect(postgres.query('SELECT pg_sleep(2)')).rejects.toMatchObject(unavailable)
+    await admin(`SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(2)'`)
+    await vi.waitFor(async () =>
+      expect(await admin(`SELECT 1 FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(2)'`)).toEqual([]),
+    )
+  })
+
+  test('with the limits of the role, the server ends it first and the connection stays', async () => {
+    const limited = await createTestDatabase(inject('postgresUrl'))
+    const limits = { statementMs: 150, lockMs: 100, idleInTransactionMs: 150 }
+    await migrate({ url: limited.url, folders: [], log, limits })
+    const postgres = create({ url: limited.url, maxConnections: 1 })
+    const pid = async () => (await postgres.query('SELECT pg_backend_pid() AS pid')).rows[0]
+    const before = await pid()
+    await expect(postgres.query('SELECT pg_sleep(0.5)')).rejects.toMatchObject(unavailable)
+    expect(await pid()).toEqual(before)
+
+    const forgotten = postgres.transaction(async (tx) => {
+      await tx.query('SELECT 1')
+      await wait(400)
+      await tx.query('SELECT 2')
+    })
+    await expect(forgotten).rejects.toMatchObject(unavailable)
+    expect(await pid()).not.toEqual(before)
+    await postgres.stop()
+    await limited.drop()
+  })
+
+  test('a server that nobody reaches', async () => {
+    await expect(create({ url: 'postgres://postgres@127.0.0.1:1/x' }).query('SELECT 1')).rejects.toMatchObject(
+      unavailable,
+    )
+  })
+
+  test('a server that accepts and then says nothing', async () => {
+    await using silent = await listen(() => {})
+    const started = performance.now()
+    await expect(create({ url: silent.url, timeoutMs: 200 }).query('SELECT 1')).rejects.toMatchObject(unavailable)
+    expect(performance.now() - started).toBeLessThan(1000)
+  })
+
+  test('a database that takes no more connections', async () => {
+    const name = new URL(database.url).pathname.slice(1)
+    const role = `few_${name}`
+    await admin(`CREATE ROLE ${role} LOGIN PASSWORD 'x' CONNECTION LIMIT 1`)
+    const url = new URL(database.url)
+    url.username = role
+    url.password = 'x'
+    const postgres = create({ url: url.href, maxConnections: 2 })
+    await postgres.transaction(async (tx) => {
+      await tx.query('SELECT 1')
+      await expect(postgres.query('SELECT 2')).rejects.toMatchObject(unavailable)
+    })
+    await postgres.stop()
+    await admin(`DROP ROLE ${role}`)
+  })
+})
+
+test('idle connections that the server ends cost nothing', async () => {
+  const postgres = create()
+  await Promise.all([1, 2, 3].map(() => postgres.query('SELECT pg_sleep(0.05)')))
+  await endAll()
+  await vi.waitFor(() => expect(postgres.stats().total).toBe(0))
+  expect((await postgres.query('SELECT 1 AS n')).rows).toEqual([{ n: 1 }])
+})
+
+test('a connection that hangs in the middle is given up, and not used again', async () => {
+  let hang = false
+  const target = new URL(database.url)
+  const [port, host] = [Number(target.port), target.hostname]
+  await using proxy = await listen((socket) => {
+    const upstream = connect(port, host)
+    socket.on('data', (data: Buffer) => hang || upstream.write(data))
+    upstream.on('data', (data) => hang || socket.write(data))
+    socket.on('close', () => upstream.destroy()).on('error', () => {})
+    upstream.on('close', () => hang || socket.destroy()).on('error', () => {})
+  })
+  target.port = String(proxy.port)
+  const postgres = create({ url: target.href, maxConnections: 1, timeoutMs: 300 })
+  await postgres.query('SELECT 1')
+  hang = true
+  await expect(postgres.transaction((tx) => tx.query('SELECT 1'))).rejects.toMatchObject(unavailable)
+  hang = false
+  expect((await postgres.query('SELECT 2 AS n')).rows).toEqual([{ n: 2 }])
+})
+
+test('a pool grows, and never shrinks', async () => {
+  const postgres = create({ maxConnections: 1 })
+  postgres.grow(3)
+  postgres.grow(2)
+  expect(postgres.stats().max).toBe(3)
+  await Promise.all([1, 2, 3, 4].map(() => postgres.query('SELECT pg_sleep(0.05)')))
+  expect(postgres.stats()).toMatchObject({ total: 3, waiting: 0 })
+})
+
+test('can be stopped twice', async () => {
+  const postgres = create()
+  await Promise.all([postgres.stop(), postgres.stop()])
+  await expect(postgres.query('SELECT 1')).rejects.toMatchObject(unavailable)
+})
+
+async function listen(onConnection: (socket: Socket) => void) {
+  const sockets = new Set<Socket>()
+  const server = createServer((socket) => {
+    sockets.add(socket)
+    onConnection(socket)
+  })
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address() as AddressInfo
+  return {
+    port,
+    url: `postgres://postgres@127.0.0.1:${port}/x`,
+    async [Symbol.asyncDispose]() {
+      for (const socket of sockets) socket.destroy()
+      server.close()
+      await once(server, 'close')
+    },
+  }
+}

@@ -1,0 +1,249 @@
+import { setTimeout as wait } from 'node:timers/promises'
+import pg from 'pg'
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, inject, test, vi } from 'vitest'
+import { createTestDatabase, type TestDatabase } from '../../../../labs/cluster/test-database.ts'
+import { createLog } from '../log/log.ts'
+import { kitMigrations, migrate } from '../postgres/migrations.ts'
+import { createPostgres, type Postgres } from '../postgres/postgres.ts'
+import { createReplicas, type ReplicasOptions } from './postgres.ts'
+import type { Replicas, Self } from './replicas.ts'
+
+const log = createLog({ service: 'test', replicaId: 'test', version: '0', level: 'silent' })
+const heartbeatMs = 100
+let database: TestDatabase
+let pools: Postgres[]
+let joined: Replicas[]
+
+beforeAll(async () => {
+  database = await createTestDatabase(inject('postgresUrl'))
+  await migrate({ url: database.url, folders: [kitMigrations], log })
+})
+
+beforeEach(() => {
+  pools = []
+  joined = []
+})
+
+afterEach(async () => {
+  await Promise.all([...joined.map((replica) => replica.leave()), ...pools.map((pool) => pool.stop())])
+  await query('DELETE FROM replicas') // those that were left dead
+})
+
+afterAll(() => database.drop())
+
+async function query(text: string, values: unknown[] = []) {
+  const client = new pg.Client({ connectionString: database.url })
+  await client.connect()
+  return (await client.query(text, values).finally(() => client.end())).rows
+}
+
+const api = (id: string, self: Partial<Self> = {}): Self => ({
+  id,
+  role: 'api',
+  version: '1',
+  scopes: { sessions: 'cluster', jobs: 'cluster' },
+  secretFingerprints: ['a'],
+  schedules: [],
+  ...self,
+})
+const worker = (id: string, self: Partial<Self> = {}) =>
+  api(id, { role: 'worker', scopes: { jobs: 'cluster' }, secretFingerprints: [], ...self })
+
+function create(self: Self, options: Partial<ReplicasOptions> = {}) {
+  const pool = createPostgres({ url: database.url, log, applicationName: self.id, maxConnections: 1, timeoutMs: 2000 })
+  pools.push(pool)
+  const replicas = createReplicas({
+    self,
+    databaseUrl: database.url,
+    pool,
+    log,
+    dbConnections: 40,
+    maxProcesses: 8,
+    heartbeatMs,
+    ...options,
+  })
+  joined.push(replicas)
+  return Object.assign(replicas, { pool })
+}
+
+async function join(self: Self, options: Partial<ReplicasOptions> = {}) {
+  const replicas = create(self, options)
+  await replicas.join()
+  return replicas
+}
+
+/** A replica that was killed: its row stays, and its heart does not beat. */
+async function leaveDead(self: Self) {
+  const replicas = await join(self)
+  const [row] = await query('SELECT * FROM replicas WHERE id = $1', [self.id])
+  await replicas.leave()
+  await query('INSERT INTO replicas SELECT * FROM json_populate_record(NULL::replicas, $1)', [JSON.stringify(row)])
+  await query('UPDATE replicas SET heartbeat_at = clock_timestamp() WHERE id = $1', [self.id])
+}
+
+test('everybody sees who lives, until they leave', async () => {
+  const [first, , third] = [
+    await join(api('one')),
+    await join(worker('w', { schedules: ['s'] })),
+    await join(api('two')),
+  ]
+  expect((await first.list()).map(({ id, role, schedules }) => ({ id, role, schedules }))).toEqual([
+    { id: 'one', role: 'api', schedules: [] },
+    { id: 'w', role: 'worker', schedules: ['s'] },
+    { id: 'two', role: 'api', schedules: [] },
+  ])
+  await vi.waitFor(() => expect(first.liveApis()).toBe(2))
+  await third.leave()
+  expect((await first.list()).map(({ id }) => id)).toEqual(['one', 'w'])
+  await vi.waitFor(() => expect(first.liveApis()).toBe(1))
+})
+
+test('a replica that is silent for a time-to-live is dead, and counts no more', async () => {
+  const first = await join(api('one'))
+  await leaveDead(api('two'))
+  expect(await first.list()).toHaveLength(2)
+  await vi.waitFor(async () => expect(await first.list()).toHaveLength(1))
+  await vi.waitFor(() => expect(first.liveApis()).toBe(1))
+})
+
+describe('the guard', () => {
+  const memory = { scopes: { sessions: 'process', uploads: 'cluster' } } as const
+
+  test('refuses a second replica beside state in a process, and says what would break', async () => {
+    await join(api('one', memory))
+    const error = await join(api('two')).catch((error) => error)
+    expect(error.code).toBe('E_PROCESS_SCOPE')
+    expect(error.message).toContain('sessions (in the process of one): users are logged out at random')
+    expect(error.message).toContain('docs/problems/sessions.md')
+    expect(error.message).not.toContain('uploads')
+  })
+
+  test('of two that start at once, one lives', async () => {
+    const outcomes = await Promise.allSettled([join(api('one', memory)), join(api('two', memory))])
+    expect(outcomes.map(({ status }) => status).sort()).toEqual(['fulfilled', 'rejected'])
+  })
+
+  test('waits for a dead predecessor rather than refusing', async () => {
+    await leaveDead(api('one', memory))
+    const successor = await join(api('one', memory))
+    expect(await successor.list()).toHaveLength(1)
+  })
+
+  test('lets a worker be beside what only the API keeps, but not beside what they share', async () => {
+    await join(api('one', memory))
+    await join(worker('w'))
+    await expect(join(worker('w2', { scopes: { jobs: 'process' } }))).rejects.toMatchObject({ code: 'E_PROCESS_SCOPE' })
+  })
+
+  test('can be switched off', async () => {
+    await join(api('one', memory), { allowProcessScope: true })
+    const second = await join(api('two', memory), { allowProcessScope: true })
+    const { checks } = await second.scaleReport()
+    expect(checks.find(({ name }) => name === 'state')).toMatchObject({ verdict: 'fail' })
+  })
+})
+
+describe('secrets', () => {
+  test('one in common with each live API replica is enough, and needed', async () => {
+    await join(api('one', { secretFingerprints: ['old'] }))
+    await join(worker('w'))
+    await join(api('two', { secretFingerprints: ['new', 'old'] }))
+    await expect(join(api('three', { secretFingerprints: ['new'] }))).rejects.toMatchObject({
+      code: 'E_SECRETS_DIFFER',
+      message: expect.stringContaining('three shares no session secret with one:'),
+    })
+  })
+
+  test('a leaked one can be dropped at once', async () => {
+    await join(api('one', { secretFingerprints: ['leaked'] }))
+    await join(api('two', { secretFingerprints: ['new'] }), { allowSecretSplit: true })
+  })
+})
+
+describe('connections', () => {
+  test('from one to six: each has its share, the seventh waits for a place', async () => {
+    const replicas = []
+    for (let n = 1; n <= 6; n++) replicas.push(await join(api(`r${n}`), { dbConnections: 20, maxProcesses: 6 }))
+    expect(replicas.map(({ pool }) => pool.stats().max)).toEqual([2, 2, 2, 2, 2, 2]) // and one each of the registry
+    const seventh = await join(api('r7'), { dbConnections: 20, maxProcesses: 6 })
+    expect(seventh.unreadyReason()).toBe('MAX_PROCESSES=6 are running already: waiting for a place')
+    expect(seventh.pool.stats().max).toBe(1)
+    expect((await seventh.scaleReport()).checks.find(({ name }) => name === 'places')).toMatchObject({
+      verdict: 'fail',
+    })
+    expect((await seventh.scaleReport()).connections.granted).toBe(18)
+
+    await replicas[0]?.leave()
+    await seventh.admitted
+    expect(seventh.unreadyReason()).toBeUndefined()
+    expect(seventh.pool.stats().max).toBe(2)
+  })
+
+  test('eight that start at once never pass the maximum', async () => {
+    const all = await Promise.all(Array.from({ length: 8 }, (_, n) => join(api(`r${n}`), { maxProcesses: 5 })))
+    expect(all.filter((replica) => replica.unreadyReason() === undefined)).toHaveLength(5)
+  })
+
+  test('too few for so many processes is an error of the configuration', async () => {
+    await expect(join(api('one'), { dbConnections: 11, maxProcesses: 6 })).rejects.toMatchObject({
+      code: 'E_CONFIG',
+      message: expect.stringContaining('lower MAX_PROCESSES to 5'),
+    })
+  })
+
+  test('by default, what the server allows less a reserve', async () => {
+    const { connections } = await (await join(api('one'), { dbConnections: 0 })).scaleReport()
+    expect(connections.budget).toBe(connections.serverAllows - 5)
+    expect(connections.perProcess).toBe(Math.floor(connections.budget / 8))
+  })
+})
+
+test('a replica whose row vanished registers again', async () => {
+  const first = await join(api('one'))
+  await query('DELETE FROM replicas')
+  await vi.waitFor(async () => expect(await first.list()).toHaveLength(1))
+  expect(first.unreadyReason()).toBeUndefined()
+})
+
+test('a replica that woke after its place was given away waits for another', async () => {
+  const first = await join(api('one'), { maxProcesses: 1 })
+  const second = await join(api('two'), { maxProcesses: 1 })
+  // The first one is silent, and the second one has taken its place.
+  await query(
+    `UPDATE replicas SET heartbeat_at = clock_timestamp() - interval '1 minute', admitted = false WHERE id = 'one'`,
+  )
+  await query(`UPDATE replicas SET admitted = true WHERE id = 'two'`)
+  await vi.waitFor(() =>
+    expect([first.unreadyReason() === undefined, second.unreadyReason() === undefined]).toEqual([false, true]),
+  )
+  await second.leave()
+  await vi.waitFor(() => expect(first.unreadyReason()).toBeUndefined())
+})
+
+test('waits for the tables, and says so', async () => {
+  const empty = await createTestDatabase(inject('postgresUrl'))
+  const replicas = create(api('one'), { databaseUrl: empty.url })
+  const joining = replicas.join()
+  await vi.waitFor(() => expect(replicas.unreadyReason()).toBe('waiting for the migrations'))
+  await migrate({ url: empty.url, folders: [kitMigrations], log })
+  await joining
+  expect(replicas.unreadyReason()).toBeUndefined()
+  await replicas.leave()
+  await empty.drop()
+})
+
+test('while Postgres is away the last known number stays', async () => {
+  const [first] = [await join(api('one')), await join(api('two'))]
+  await vi.waitFor(() => expect(first.liveApis()).toBe(2))
+  const admin = new pg.Client({ connectionString: inject('postgresUrl') })
+  await admin.connect()
+  const name = new URL(database.url).pathname.slice(1)
+  await admin.query(`ALTER DATABASE ${name} ALLOW_CONNECTIONS false`)
+  await admin.query('SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1', [name])
+  await wait(heartbeatMs * 5) // nothing can be awaited: that nothing changes is the point
+  expect(first.liveApis()).toBe(2)
+  expect(first.unreadyReason()).toBeUndefined()
+  await admin.query(`ALTER DATABASE ${name} ALLOW_CONNECTIONS true`)
+  await admin.end()
+  await vi.waitFor(async () => expect(await first.list()).toHaveLength(2))
+})
