@@ -74,10 +74,10 @@ export function startProcess(options: ServerProcessOptions): ServerProcess {
  * Ends process `pid` when this one is gone, also when it was killed: a shell of a few hundred kilobytes waits on a pipe
  * that the kernel closes with us. The function that it returns calls that off.
  */
-export function guard(pid: number, signal: NodeJS.Signals): () => void {
+export function guard(pid: number, signal: NodeJS.Signals, graceMs = 5000): () => void {
   const script = `read -r _ && exit 0
     kill -s ${signal.slice(3)} ${pid}; n=0
-    while kill -0 ${pid} 2>/dev/null && [ $n -lt 50 ]; do sleep 0.1; n=$((n + 1)); done
+    while kill -0 ${pid} 2>/dev/null && [ $n -lt ${Math.ceil(graceMs / 100)} ]; do sleep 0.1; n=$((n + 1)); done
     kill -s KILL -- -${pid} 2>/dev/null; kill -s KILL ${pid} 2>/dev/null`
   const shell = spawn('/bin/sh', ['-c', script], { detached: true, stdio: ['pipe', 'ignore', 'ignore'] })
   shell.on('error', () => undefined)
@@ -114,7 +114,7 @@ export function tail(file: string, lines = 12): string {
   }
 }
 
-/** Runs a program to its end; `output` is what it printed on both streams. */
+/** Runs a program to its end, out of Ctrl-C's reach; `output` is what it printed on both streams. */
 export async function run(
   command: string,
   args: string[],
@@ -124,10 +124,16 @@ export async function run(
     uid?: number
     gid?: number
     timeoutMs?: number
+    signal?: AbortSignal
   } = {},
 ): Promise<{ code: number; output: string }> {
   const { timeoutMs, ...rest } = options
-  const child: ChildProcess = spawn(command, args, { ...rest, timeout: timeoutMs, stdio: ['ignore', 'pipe', 'pipe'] })
+  const child: ChildProcess = spawn(command, args, {
+    ...rest,
+    detached: true,
+    timeout: timeoutMs,
+    stdio: ['ignore', 'pipe', 'pipe'],
+  })
   let output = ''
   child.stdout?.on('data', (chunk) => (output += chunk))
   child.stderr?.on('data', (chunk) => (output += chunk))
@@ -170,12 +176,17 @@ export function isFree(port: number, host = '127.0.0.1'): Promise<boolean> {
   })
 }
 
+/** Whether a process runs; one that has ended and waits for its parent to notice (a zombie) does not. */
 export function isAlive(pid: number): boolean {
   try {
     process.kill(pid, 0)
-    return true
   } catch (error) {
     return (error as NodeJS.ErrnoException).code === 'EPERM'
+  }
+  try {
+    return !/^\d+ \(.*\) Z/s.test(readFileSync(`/proc/${pid}/stat`, 'utf8'))
+  } catch {
+    return process.platform !== 'linux' // no /proc elsewhere; here it ended just now
   }
 }
 

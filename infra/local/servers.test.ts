@@ -55,6 +55,7 @@ test('Redis answers and leaves nothing running', async () => {
 test('NGINX balances over the replicas it is given, and over others after a reload', async () => {
   const names = ['a', 'b', 'c']
   const replicas = names.map((name) => createServer((_, res) => res.end(name)).listen(0, '127.0.0.1'))
+  await vi.waitFor(() => expect(replicas.every((replica) => replica.listening)).toBe(true))
   const addresses = replicas.map((replica) => `127.0.0.1:${(replica.address() as AddressInfo).port}`)
   const server = await startNginx({ binaries, dir: join(folder, 'nginx'), replicas: addresses.slice(0, 2) })
   const seen = async () => {

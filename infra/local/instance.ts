@@ -1,0 +1,71 @@
+import { randomBytes } from 'node:crypto'
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { isAlive } from './processes.ts'
+
+export const root = fileURLToPath(new URL('../..', import.meta.url)).replace(/\/$/, '')
+/** Data, generated passwords and logs of what runs from this checkout; ignored by git. */
+export const folder = join(root, '.escala')
+export const pm2Home = join(folder, 'pm2')
+
+export interface Secrets {
+  postgres: string
+  redis: string
+  /** For SESSION_SECRETS. */
+  session: string
+  /** For the users that the seed makes, unless SEED_PASSWORD says otherwise. */
+  seed: string
+}
+
+/** What `npm run deploy` and others need to know about a running `npm start`. */
+export interface Running {
+  pid: number
+  /** NGINX's address; absent until it is ready. */
+  url?: string
+  /** The environment of the applications. */
+  env: Record<string, string | undefined>
+}
+
+const runningFile = join(folder, 'running.json')
+
+/** Made once, kept beside the data that they open, readable for this user only. */
+export function readSecrets(): Secrets {
+  const file = join(folder, 'secrets.json')
+  const secret = (bytes: number) => randomBytes(bytes).toString('base64url')
+  const kept = existsSync(file) ? (JSON.parse(readFileSync(file, 'utf8')) as Partial<Secrets>) : {}
+  const secrets = { postgres: secret(18), redis: secret(18), session: secret(48), seed: secret(9), ...kept }
+  mkdirSync(folder, { recursive: true })
+  writeFileSync(file, `${JSON.stringify(secrets, undefined, 2)}\n`, { mode: 0o600 })
+  return secrets
+}
+
+/** Removes data and passwords. */
+export function forget(): void {
+  for (const name of existsSync(folder) ? readdirSync(folder) : []) {
+    if (name !== 'install.lock' && name !== 'running.json') rmSync(join(folder, name), { recursive: true, force: true })
+  }
+}
+
+/** One at a time from one checkout: throws when another one runs. */
+export function claim(running: Running): void {
+  mkdirSync(folder, { recursive: true })
+  const other = readRunning()
+  if (other && other.pid !== running.pid) {
+    throw new Error(`it already runs from this folder${other.url ? ` at ${other.url}` : ''} (process ${other.pid})`)
+  }
+  writeFileSync(runningFile, JSON.stringify(running), { mode: 0o600 })
+}
+
+export function unclaim(): void {
+  if (readRunning()?.pid === process.pid) rmSync(runningFile, { force: true })
+}
+
+export function readRunning(): Running | undefined {
+  try {
+    const running = JSON.parse(readFileSync(runningFile, 'utf8')) as Running
+    return isAlive(running.pid) ? running : undefined
+  } catch {
+    return undefined
+  }
+}

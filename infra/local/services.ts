@@ -1,0 +1,75 @@
+import { existsSync, readdirSync } from 'node:fs'
+import { join } from 'node:path'
+import { folder, type Secrets } from './instance.ts'
+import { startMail } from './peers/mail.ts'
+import { startPayments } from './peers/payments.ts'
+import { type Binaries, type LocalServer, startPostgres, startRedis } from './servers.ts'
+
+export interface Services {
+  /** Variables of the applications that say where everything is. */
+  env: Record<string, string>
+  /** `GET /_mails` shows what was sent. */
+  mailsUrl: string
+  /** Those whose end ends everything, by name. */
+  servers: Record<string, LocalServer>
+  stop(): Promise<void>
+}
+
+/** Postgres, the two Redis and the fake payment provider and mail server, with their data in `.escala/`. */
+export async function startServices(binaries: Binaries, secrets: Secrets): Promise<Services> {
+  await using started = new AsyncDisposableStack()
+  const keep = <T extends { stop(): Promise<void> }>(server: T): T => started.adopt(server, (it) => it.stop())
+  const [major] = binaries.postgres.version.split('.')
+  const dataDir = join(folder, `postgres-${major}`)
+  tellOtherMajors(major)
+  const redis = { binaries, password: secrets.redis }
+  const results = await Promise.allSettled([
+    startPostgres({ binaries, dataDir, password: secrets.postgres }).then(keep),
+    // State must not be evicted and should survive a restart; a cache may forget.
+    startRedis({
+      ...redis,
+      dir: join(folder, 'redis-state'),
+      settings: { appendonly: 'yes', 'maxmemory-policy': 'noeviction' },
+    }).then(keep),
+    startRedis({
+      ...redis,
+      dir: join(folder, 'redis-cache'),
+      settings: { maxmemory: '64mb', 'maxmemory-policy': 'allkeys-lru' },
+    }).then(keep),
+    startPayments().then(keep),
+    startMail().then(keep),
+  ] as const)
+  for (const result of results) if (result.status === 'rejected') throw result.reason
+  const [postgres, state, cache, payments, mail] = results.map(
+    (result) => (result as PromiseFulfilledResult<unknown>).value,
+  ) as [
+    LocalServer,
+    LocalServer,
+    LocalServer,
+    Awaited<ReturnType<typeof startPayments>>,
+    Awaited<ReturnType<typeof startMail>>,
+  ]
+  const stack = started.move()
+  return {
+    env: {
+      DATABASE_URL: postgres.url,
+      REDIS_URL: state.url,
+      CACHE_REDIS_URL: cache.url,
+      PAYMENTS_URL: payments.url,
+      SMTP_URL: mail.smtpUrl,
+    },
+    mailsUrl: `${mail.url}/_mails`,
+    servers: { Postgres: postgres, 'Redis (state)': state, 'Redis (cache)': cache },
+    stop: () => stack.disposeAsync(),
+  }
+}
+
+/** A new major cannot read the data of an older one; it begins with an empty folder of its own, and says so. */
+function tellOtherMajors(major: string | undefined) {
+  const others = (existsSync(folder) ? readdirSync(folder) : []).filter((name) => /^postgres-\d+$/.test(name))
+  if (others.length > 0 && !others.includes(`postgres-${major}`)) {
+    console.log(
+      `  note       the data in .escala/${others.join(', ')} belongs to another major of Postgres and stays unused`,
+    )
+  }
+}

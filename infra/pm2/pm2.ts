@@ -1,0 +1,87 @@
+import { existsSync, readFileSync } from 'node:fs'
+import { delimiter, dirname, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { isAlive, run } from '../local/processes.ts'
+
+const root = fileURLToPath(new URL('../..', import.meta.url))
+
+export interface Pm2Process {
+  id: number
+  name: string
+  pid: number
+  status: string
+  restarts: number
+  internalPort: number
+}
+
+interface CommandOptions {
+  /** What `start` and `reload --update-env` hand on to the applications. */
+  env?: Record<string, string | undefined>
+  signal?: AbortSignal
+}
+
+export interface Pm2 {
+  /** The daemon's process, while there is one. */
+  daemonPid(): number | undefined
+  /** Runs one command of PM2's CLI and gives back what it printed; throws when it fails. */
+  command(args: string[], options?: CommandOptions): Promise<string>
+  list(name?: string): Promise<Pm2Process[]>
+}
+
+/** PM2 with a daemon of its own in `home`, which runs on the same Node as this program. */
+export function createPm2(home: string): Pm2 {
+  const daemonPid = () => {
+    const file = join(home, 'pm2.pid')
+    const pid = existsSync(file) ? Number(readFileSync(file, 'utf8')) : 0
+    return pid > 0 && isAlive(pid) ? pid : undefined
+  }
+  const command = async (args: string[], { env = basicEnvironment(), signal }: CommandOptions = {}) => {
+    const { code, output } = await run(process.execPath, [join(root, 'node_modules/pm2/bin/pm2'), ...args], {
+      cwd: root,
+      signal,
+      // Actions in parallel: a stop takes as long as the slowest drain, not as long as all of them.
+      env: {
+        ...env,
+        PATH: [dirname(process.execPath), env.PATH].join(delimiter), // PM2 asks `node --version` whether it may run .ts
+        PM2_HOME: home,
+        PM2_DISCRETE_MODE: 'true',
+        PM2_NO_INTERACTION: 'true',
+        PM2_CONCURRENT_ACTIONS: '32',
+      },
+    })
+    if (code !== 0) throw new Error(`pm2 ${args.join(' ')} failed:\n${output.trim()}`)
+    return output
+  }
+  return {
+    daemonPid,
+    command,
+    async list(name) {
+      if (daemonPid() === undefined) return []
+      const output = await command(['jlist', '--silent'])
+      const processes = JSON.parse(output.slice(output.indexOf('['))) as JlistEntry[]
+      return processes
+        .map(({ pm_id, name, pid, pm2_env }) => ({
+          id: pm_id,
+          name,
+          pid,
+          status: pm2_env.status,
+          restarts: pm2_env.restart_time,
+          internalPort: Number(pm2_env.INTERNAL_PORT ?? Number(pm2_env.PORT) + 1000),
+        }))
+        .filter((entry) => name === undefined || entry.name === name)
+    },
+  }
+}
+
+interface JlistEntry {
+  pm_id: number
+  name: string
+  pid: number
+  pm2_env: { status: string; restart_time: number; PORT?: string | number; INTERNAL_PORT?: string | number }
+}
+
+/** What a program needs to run at all, and nothing that configures an application by accident. */
+export function basicEnvironment(): Record<string, string | undefined> {
+  const { PATH, HOME, USER, LANG, TZ, TMPDIR, LD_LIBRARY_PATH } = process.env
+  return { PATH, HOME, USER, LANG, TZ, TMPDIR, LD_LIBRARY_PATH }
+}

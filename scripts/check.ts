@@ -1,0 +1,19 @@
+import { spawnSync } from 'node:child_process'
+import { join } from 'node:path'
+
+// `npm run check`: everything that needs no servers, all of it even when one part fails.
+const root = join(import.meta.dirname, '..')
+const tool = (name: string) => join(root, 'node_modules', '.bin', name)
+const steps: [string, string[]][] = [
+  ['format, lint and import rules', [tool('biome'), 'ci', '.']],
+  ['types', [tool('tsc'), '-p', '.']],
+  ['unused files, exports and dependencies', [tool('knip')]],
+  ['pages against code', [process.execPath, join(root, 'scripts/check-docs.ts')]],
+]
+
+const failed = steps.filter(([title, [command = '', ...args]]) => {
+  console.log(`== ${title}`)
+  return spawnSync(command, args, { cwd: root, stdio: 'inherit' }).status !== 0
+})
+for (const [title] of failed) console.error(`FAILED: ${title}`)
+process.exit(failed.length === 0 ? 0 : 1)
