@@ -3,10 +3,11 @@ import type { Logger } from '../log/log.ts'
 
 /**
  * - `request`: within an HTTP request; fails in `timeoutMs` whatever happens, and never sends a command twice.
- * - `blocking`: commands that wait at the server (BullMQ's workers, stream readers); waits for Redis to come back.
+ * - `blocking`: commands that wait at the server (BullMQ's workers); waits for Redis to come back.
+ * - `reader`: the same, but a command whose connection is lost is not sent again, and never settles: listen to `close`.
  * - `subscriber`: only listens; subscribes again after a reconnect.
  */
-export type RedisRole = 'request' | 'blocking' | 'subscriber'
+export type RedisRole = 'request' | 'blocking' | 'reader' | 'subscriber'
 
 export interface RedisOptions {
   url: string
@@ -31,7 +32,11 @@ export function createRedis({ url, role, log, timeoutMs = 300 }: RedisOptions): 
           // A command whose answer was lost may have run. Sent again, it would count twice.
           autoResendUnfulfilledCommands: false,
         }
-      : { maxRetriesPerRequest: null, enableReadyCheck: role === 'blocking' }),
+      : {
+          maxRetriesPerRequest: null,
+          enableReadyCheck: role !== 'subscriber',
+          autoResendUnfulfilledCommands: role !== 'reader',
+        }),
   })
   let reported = false
   redis.on('error', (err) => {

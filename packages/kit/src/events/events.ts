@@ -1,0 +1,51 @@
+import type { Scope } from '../scope.ts'
+
+export interface LiveEvent {
+  /** Grows within its channel: `<ms>-<number>`. */
+  id: string
+  type: string
+  data: unknown
+}
+
+export interface SubscribeOptions {
+  /** Everything after this event comes first: the last one that the client has. Without it, only what is new. */
+  afterId?: string
+  /** In order, each event once. Must not wait. */
+  onEvent(event: LiveEvent): void
+  /** Events were missed that are kept no longer: start again from a snapshot. What is new follows. */
+  onGap(): void
+}
+
+export interface Subscription {
+  /** The newest event when it began: a snapshot read from now on has it, and everything before. */
+  id: string
+  stop(): void
+}
+
+/** Tells something to all who listen at this moment, on whichever replica; keeps a bounded history for those who come back. */
+export interface Events {
+  scope: Scope
+  /** Resolves when the event cannot be lost any more short of the store's own data. Throws `E_REDIS_UNAVAILABLE`. */
+  publish(channel: string, event: { type: string; data: unknown }): Promise<string>
+  /** Throws `E_REDIS_UNAVAILABLE`. An interruption later on is caught up with, or told by `onGap`. */
+  subscribe(channel: string, options: SubscribeOptions): Promise<Subscription>
+  stop(): Promise<void>
+}
+
+const wellFormed = /^\d{1,16}-\d{1,10}$/
+
+/** Whether a client can have got this id from us. */
+export function isEventId(id: string): boolean {
+  return wellFormed.test(id)
+}
+
+export function isAfter(id: string, other: string): boolean {
+  const [ms = 0, number = 0] = id.split('-').map(Number)
+  const [otherMs = 0, otherNumber = 0] = other.split('-').map(Number)
+  return ms > otherMs || (ms === otherMs && number > otherNumber)
+}
+
+/** Whether a history from `first` to `last` lacks something that came after `id`. */
+export function hasGap(id: string, first: string | undefined, last: string | undefined): boolean {
+  return first === undefined || last === undefined || isAfter(first, id) || isAfter(id, last)
+}

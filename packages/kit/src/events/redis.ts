@@ -1,0 +1,203 @@
+import { randomUUID } from 'node:crypto'
+import { setTimeout as wait } from 'node:timers/promises'
+import type { Redis } from 'ioredis'
+import { kitErrors } from '../errors/errors.ts'
+import type { Logger } from '../log/log.ts'
+import { type Events, hasGap, isAfter, type LiveEvent, type SubscribeOptions } from './events.ts'
+
+export interface RedisEventsOptions {
+  /** Of the role `request`. */
+  redis: Redis
+  /** Of the role `reader`, and for this alone: it waits at the server all the time. Ended by `stop`. */
+  reader: Redis
+  log: Logger
+  prefix?: string
+  /** About how many events of each channel are kept. */
+  maxHistory?: number
+  /** How long the history of a quiet channel is kept. */
+  keepMs?: number
+  /** Longest wait at the server. */
+  blockMs?: number
+}
+
+interface Listener extends SubscribeOptions {
+  lastId: string
+  /** What came while the history was read. */
+  early: LiveEvent[] | undefined
+}
+
+interface Channel {
+  /** Up to where the reader has read; `undefined` until the first history is there. */
+  position: string | undefined
+  listeners: Set<Listener>
+}
+
+type Entry = [id: string, fields: string[]]
+
+/**
+ * A stream for each channel. One reader in each process waits for all channels that somebody here listens to, however many
+ * clients there are; a stream of the process's own wakes it when it must wait for one channel more.
+ * Publishing costs one round trip, subscribing two.
+ */
+export function createRedisEvents(options: RedisEventsOptions): Events {
+  const { redis, reader, log, prefix = 'escala:{events}', maxHistory = 1000, keepMs = 3_600_000 } = options
+  const { blockMs = 5000 } = options
+  const channels = new Map<string, Channel>()
+  const streamOf = (channel: string) => `${prefix}:${channel}`
+  const bell = `${prefix}:bell:${randomUUID()}`
+  let bellPosition = '0-0'
+  let stopped = false
+  let mayHaveMissed = false
+  reader.on('ready', () => {
+    mayHaveMissed = true // events, if Redis lost data or took in too many of them meanwhile
+  })
+
+  const safely = <T>(work: Promise<T>) =>
+    work.catch((cause) => {
+      throw kitErrors.E_REDIS_UNAVAILABLE({ cause, retryAfterMs: 1000 })
+    })
+
+  const ring = async () => {
+    await redis.multi().xadd(bell, 'MAXLEN', 1, '*', 'ring', '').pexpire(bell, 60_000).exec()
+  }
+
+  const ends = async (connection: Redis, channel: string) => {
+    const [first, last] = await Promise.all([
+      connection.xrange(streamOf(channel), '-', '+', 'COUNT', 1),
+      connection.xrevrange(streamOf(channel), '+', '-', 'COUNT', 1),
+    ])
+    return { first: first[0]?.[0], last: last[0]?.[0] }
+  }
+
+  const deliver = (listener: Listener, event: LiveEvent) => {
+    if (!isAfter(event.id, listener.lastId)) return
+    if (listener.early) return void listener.early.push(event)
+    listener.lastId = event.id
+    listener.onEvent(event)
+  }
+
+  const untilClosed = async <T>(work: Promise<T>): Promise<T> => {
+    const closed = Promise.withResolvers<never>()
+    const close = () => closed.reject(new Error('connection lost'))
+    reader.once('close', close)
+    return Promise.race([work, closed.promise]).finally(() => reader.off('close', close))
+  }
+
+  const checkForGaps = async () => {
+    for (const [name, channel] of channels) {
+      if (channel.position === undefined || channel.position === '0-0') continue
+      const { first, last } = await untilClosed(ends(reader, name))
+      if (!hasGap(channel.position, first, last)) continue
+      channel.position = last ?? '0-0'
+      for (const listener of channel.listeners) {
+        listener.lastId = channel.position
+        listener.onGap()
+      }
+    }
+  }
+
+  const readOnce = async () => {
+    const watched = [...channels].filter(([, { position }]) => position !== undefined)
+    const keys = [bell, ...watched.map(([name]) => streamOf(name))]
+    const positions = [bellPosition, ...watched.map(([, { position }]) => position as string)]
+    const startedAt = performance.now()
+    // A server that hangs answers never: connect again, and find out whether it is back.
+    const dog = setTimeout(() => reader.disconnect(true), blockMs + 2000)
+    const answer = await untilClosed(
+      reader.xread('COUNT', 1000, 'BLOCK', blockMs, 'STREAMS', ...keys, ...positions),
+    ).finally(() => clearTimeout(dog))
+    // This process stood still for longer than the server can have made it wait.
+    if (performance.now() - startedAt > blockMs + 1000) mayHaveMissed = true
+    for (const [key, entries] of (answer ?? []) as [string, Entry[]][]) {
+      const last = entries.at(-1)?.[0]
+      if (last === undefined) continue
+      if (key === bell) bellPosition = last
+      const channel = channels.get(key.slice(prefix.length + 1))
+      if (!channel) continue
+      channel.position = last
+      for (const event of entries.map(toEvent)) for (const listener of channel.listeners) deliver(listener, event)
+    }
+  }
+
+  const loop = async () => {
+    while (!stopped) {
+      try {
+        if (mayHaveMissed) {
+          mayHaveMissed = false
+          await checkForGaps()
+        }
+        await readOnce()
+      } catch (err) {
+        if (stopped) return
+        log.warn({ err }, 'event reader failed')
+        mayHaveMissed = true
+        await wait(200)
+      }
+    }
+  }
+
+  const readHistory = async (name: string, channel: Channel, listener: Listener) => {
+    const { afterId } = listener
+    const [{ first, last }, missed] = await Promise.all([
+      ends(redis, name),
+      afterId === undefined ? [] : redis.xrange(streamOf(name), `(${afterId}`, '+'),
+    ])
+    if (channel.position === undefined) {
+      channel.position = last ?? '0-0'
+      await ring()
+    }
+    const early = listener.early ?? []
+    listener.early = undefined
+    if (afterId === undefined) listener.lastId = last ?? '0-0'
+    else if (hasGap(afterId, first, last)) {
+      listener.lastId = last ?? '0-0'
+      listener.onGap()
+    } else for (const event of missed.map(toEvent)) deliver(listener, event)
+    for (const event of early) deliver(listener, event)
+  }
+
+  const loops = loop()
+
+  return {
+    scope: 'cluster',
+    async publish(channel, { type, data }) {
+      const stream = streamOf(channel)
+      const fields = ['t', type, 'd', JSON.stringify(data)]
+      const batch = redis
+        .multi()
+        .xadd(stream, 'MAXLEN', '~', maxHistory, '*', ...fields)
+        .pexpire(stream, keepMs)
+      const [added] = (await safely(batch.exec())) ?? []
+      if (typeof added?.[1] !== 'string') throw kitErrors.E_REDIS_UNAVAILABLE({ cause: added?.[0], retryAfterMs: 1000 })
+      return added[1]
+    },
+    async subscribe(name, options) {
+      const channel = channels.get(name) ?? { position: undefined, listeners: new Set() }
+      channels.set(name, channel)
+      const listener: Listener = { ...options, lastId: options.afterId ?? '0-0', early: [] }
+      channel.listeners.add(listener)
+      const stop = () => {
+        channel.listeners.delete(listener)
+        if (channel.listeners.size === 0 && channels.get(name) === channel) channels.delete(name)
+      }
+      try {
+        await safely(readHistory(name, channel, listener))
+      } catch (error) {
+        stop()
+        throw error
+      }
+      return { id: listener.lastId, stop }
+    },
+    async stop() {
+      stopped = true
+      channels.clear()
+      reader.disconnect()
+      await loops
+    },
+  }
+}
+
+function toEvent([id, fields]: Entry): LiveEvent {
+  const [, type = '', , data = 'null'] = fields
+  return { id, type, data: JSON.parse(data) }
+}

@@ -1,0 +1,94 @@
+import { once } from 'node:events'
+import { type AddressInfo, connect } from 'node:net'
+import { PassThrough } from 'node:stream'
+import express, { type ErrorRequestHandler } from 'express'
+import { afterEach, expect, test, vi } from 'vitest'
+import { createLog } from '../log/log.ts'
+import { createEventStreams, type EventStream, type EventStreamsOptions } from './sse.ts'
+
+const log = createLog({ service: 'test', replicaId: 'test', version: '0', destination: new PassThrough() })
+const stops: (() => void)[] = []
+afterEach(() => {
+  for (const stop of stops.splice(0)) stop()
+})
+
+async function serve(options: Partial<EventStreamsOptions> = {}) {
+  const drain = new AbortController()
+  const streams = createEventStreams({ draining: drain.signal, spreadMs: 50, ...options })
+  const opened: EventStream[] = []
+  const app = express()
+  app.get('/live', (req, res) => {
+    req.log = log
+    opened.push(streams.open(req, res))
+  })
+  const fail: ErrorRequestHandler = (error, _req, res, _next) => void res.status(error.kind.status).end()
+  app.use(fail)
+  const server = app.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  stops.push(
+    () => server.closeAllConnections(),
+    () => server.close(),
+  )
+  const { port } = server.address() as AddressInfo
+  return { streams, opened, drain, port, get: () => fetch(`http://127.0.0.1:${port}/live`) }
+}
+
+test('sends events in the form of the standard, with a time to come back after', async () => {
+  const { opened, get } = await serve()
+  const answer = await get()
+  expect(answer.headers.get('content-type')).toBe('text/event-stream; charset=utf-8')
+  expect(answer.headers.get('x-accel-buffering')).toBe('no')
+  opened[0]?.send({ id: '1-0', type: 'availability', data: { available: 3, text: 'a\nb' } })
+  opened[0]?.end()
+  const [retry, event] = (await answer.text()).split('\n\n')
+  expect(Number(retry?.replace('retry: ', ''))).toBeGreaterThanOrEqual(500)
+  expect(event).toBe('id: 1-0\nevent: availability\ndata: {"available":3,"text":"a\\nb"}')
+})
+
+test('says something from time to time', async () => {
+  const { opened, get } = await serve({ heartbeatMs: 20 })
+  const answer = await get()
+  setTimeout(() => opened[0]?.end(), 200)
+  expect(await answer.text()).toContain('\n\n:\n\n:\n\n')
+})
+
+test('ends when the replica drains, and at once when it drains already', async () => {
+  const { streams, drain, get } = await serve()
+  const answer = await get()
+  drain.abort()
+  await answer.text()
+  await vi.waitFor(() => expect(streams.count()).toBe(0))
+  await (await get()).text()
+})
+
+test('a client that goes away is told to whoever feeds it', async () => {
+  const { opened, streams, get } = await serve()
+  const answer = await get()
+  await answer.body?.cancel()
+  await vi.waitFor(() => expect(opened[0]?.closed.aborted).toBe(true))
+  expect(streams.count()).toBe(0)
+})
+
+test('a client that does not read is cut off', async () => {
+  const { opened, port } = await serve({ maxBufferedBytes: 10_000 })
+  const client = connect(port, '127.0.0.1')
+  client.write('GET /live HTTP/1.1\r\nHost: x\r\n\r\n')
+  client.pause()
+  client.on('error', () => {})
+  await vi.waitFor(() => expect(opened).toHaveLength(1))
+  const data = 'x'.repeat(100_000)
+  await vi.waitFor(
+    () => {
+      opened[0]?.send({ type: 'big', data })
+      expect(opened[0]?.closed.aborted).toBe(true)
+    },
+    { interval: 1, timeout: 5000 },
+  )
+  client.destroy()
+})
+
+test('takes so many, and no more', async () => {
+  const { get } = await serve({ maxStreams: 1 })
+  await get()
+  expect((await get()).status).toBe(503)
+})
