@@ -1,4 +1,5 @@
-import { MemoryStore, type Options, type Store } from 'express-rate-limit'
+import type { Store } from 'express-rate-limit'
+import { LRUCache } from 'lru-cache'
 import type { RateLimitPolicy } from './rate-limits.ts'
 
 export interface LocalShareOptions {
@@ -23,25 +24,26 @@ export interface LocalShare {
  */
 export function withLocalShare(store: Store, options: LocalShareOptions): LocalShare {
   const { policy, share, onDegraded, onRecovered, retryMs = 250 } = options
-  const local = new MemoryStore()
+  // Not express-rate-limit's own MemoryStore: it answers with one object per client, which requests that fail in the
+  // same moment count up before any of them has read it.
+  const local = new LRUCache<string, { hits: number; resetTime: Date }>({ max: 50_000, ttl: policy.windowMs })
   let failing = false
   let retryAt = 0
 
-  async function count(key: string) {
-    const { totalHits, resetTime } = await local.increment(key)
+  function count(key: string) {
+    const window = local.get(key) ?? { hits: 0, resetTime: new Date(Date.now() + policy.windowMs) }
+    if (window.hits === 0) local.set(key, window)
+    window.hits++
     const allowed = Math.ceil(policy.limit / Math.max(1, share()))
     // Told as hits of the whole limit, so that what remains of it is what remains here.
-    return { totalHits: policy.limit - allowed + totalHits, resetTime }
+    return { totalHits: policy.limit - allowed + window.hits, resetTime: window.resetTime }
   }
 
   return {
     degraded: () => failing,
     store: {
       prefix: store.prefix,
-      init(given: Options) {
-        local.init(given)
-        return store.init?.(given)
-      },
+      init: (given) => store.init?.(given),
       async increment(key) {
         if (failing && performance.now() < retryAt) return count(key)
         retryAt = performance.now() + retryMs
@@ -49,7 +51,7 @@ export function withLocalShare(store: Store, options: LocalShareOptions): LocalS
           const result = await store.increment(key)
           if (failing) {
             failing = false
-            await local.resetAll()
+            local.clear()
             onRecovered()
           }
           return result
@@ -60,9 +62,8 @@ export function withLocalShare(store: Store, options: LocalShareOptions): LocalS
           return count(key)
         }
       },
-      decrement: (key) => (failing ? local.decrement(key) : store.decrement(key)),
+      decrement: (key) => store.decrement(key),
       resetKey: (key) => store.resetKey(key),
-      shutdown: () => local.shutdown(),
     },
   }
 }

@@ -1,0 +1,232 @@
+import { once } from 'node:events'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import express, { type Request, type RequestHandler, type Response } from 'express'
+import type { SessionData, Store } from 'express-session'
+import { afterEach, describe, expect, test, vi } from 'vitest'
+import { problemHandler } from '../http/problem.ts'
+import { requestContext } from '../http/request-context.ts'
+import { createLog } from '../log/log.ts'
+import { logIn, logOut, saveSession, sessionOrigin } from './log-in.ts'
+import { createSessionMiddleware, sessionKey } from './middleware.ts'
+import type { SessionStore, SessionStoreOptions } from './sessions.ts'
+
+const log = createLog({ service: 'test', replicaId: 't', version: '0', level: 'silent' })
+export const secretA = 'a'.repeat(32)
+export const secretB = 'b'.repeat(32)
+const stops: (() => unknown)[] = []
+afterEach(async () => {
+  for (const stop of stops.splice(0)) await stop()
+})
+
+interface ReplicaOptions {
+  secrets?: string[]
+  absoluteLifetimeMs?: number
+}
+
+/** One replica over HTTP; `slow` holds a request that began before `release()`. Answers with its address. */
+export async function serveSessions(sessions: SessionStore, options: ReplicaOptions = {}) {
+  const { secrets = [secretA], absoluteLifetimeMs } = options
+  const app = express()
+  app.set('trust proxy', 1)
+  app.use(requestContext({ log, replicaId: 't', exposeReplica: false, deadlineMs: 5000 }))
+  app.use(createSessionMiddleware({ sessions, secrets, absoluteLifetimeMs }))
+  const held: (() => void)[] = []
+  const me: RequestHandler = (req, res) =>
+    void res.json({
+      userId: req.session?.userId ?? null,
+      unavailable: req.sessionUnavailable === true,
+      isSigned: sessionKey(req) !== undefined,
+      origin: req.sessionUnavailable ? null : sessionOrigin(req),
+    })
+  app.get('/me', me)
+  app.post('/log-in/:user', async (req: Request<{ user: string }>, res) => {
+    await logIn(req as unknown as Request, req.params.user)
+    me(req as unknown as Request, res as Response, () => {})
+  })
+  app.post('/log-out', async (req, res) => {
+    await logOut(req)
+    res.sendStatus(204)
+  })
+  app.post('/write', (req, res) => {
+    Object.assign(req.session, { note: 'saved' })
+    held.push(async () => {
+      await saveSession(req)
+      res.json({ ok: true })
+    })
+  })
+  app.use(problemHandler)
+  const server = createServer(app).listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  stops.push(() => {
+    server.closeAllConnections()
+    server.close()
+  })
+  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+  return { url, held }
+}
+
+interface Body {
+  code?: string
+  userId?: string | null
+  unavailable?: boolean
+  isSigned?: boolean
+  origin?: string | null
+}
+
+/** A browser with one cookie. */
+export function createBrowser() {
+  let cookie = ''
+  return {
+    cookie: () => cookie,
+    use(value: string) {
+      cookie = value
+    },
+    async send(method: string, url: string, headers: Record<string, string> = {}) {
+      const response = await fetch(url, { method, headers: { ...(cookie && { cookie }), ...headers } })
+      const set = response.headers.getSetCookie()[0]
+      if (set) cookie = set.split(';')[0] ?? ''
+      return { status: response.status, setCookie: set, body: (await response.json().catch(() => ({}))) as Body }
+    },
+  }
+}
+
+const call = <T>(run: (done: (error?: unknown, value?: T) => void) => void) =>
+  new Promise<T | undefined>((resolve, reject) => run((error, value) => (error ? reject(error) : resolve(value))))
+const get = (store: Store, id: string) => call<SessionData | null>((done) => store.get(id, done))
+const set = (store: Store, id: string, data: object) => call((done) => store.set(id, record(data), done))
+const destroy = (store: Store, id: string) => call((done) => store.destroy(id, done))
+const record = (data: object) => ({ cookie: { path: '/', originalMaxAge: null }, ...data }) as unknown as SessionData
+
+/** `create` makes one cluster's sessions as two replicas see them (the same object for an adapter of one process). */
+export function describeSessions(
+  name: string,
+  create: (options?: SessionStoreOptions) => [SessionStore, SessionStore],
+): void {
+  describe(name, () => {
+    test('what one replica sets, the other gets, until it is destroyed', async () => {
+      const [a, b] = create().map(({ store }) => store) as [Store, Store]
+      await set(a, 'one', { userId: 'u1' })
+      expect(await get(b, 'one')).toMatchObject({ userId: 'u1' })
+      await set(b, 'one', { userId: 'u2' })
+      expect(await get(a, 'one')).toMatchObject({ userId: 'u2' })
+      await destroy(b, 'one')
+      expect(await get(a, 'one')).toBeFalsy()
+      expect(await get(a, 'never')).toBeFalsy()
+    })
+
+    test('counts and clears all, and only its own', async () => {
+      const [a, b] = create().map(({ store }) => store) as [Store, Store]
+      const [other] = create()
+      await set(other.store, 'foreign', { userId: 'u' })
+      await Promise.all(['one', 'two', 'three'].map((id) => set(a, id, { userId: id })))
+      await destroy(a, 'three')
+      expect(await call((done) => b.length?.(done))).toBe(2)
+      const all = await call<object>((done) => b.all?.((error, sessions) => done(error, sessions ?? {})))
+      expect(Object.keys(all ?? {})).toHaveLength(2)
+      await call((done) => b.clear?.(done))
+      expect(await get(a, 'one')).toBeFalsy()
+      expect(await get(other.store, 'foreign')).toMatchObject({ userId: 'u' })
+    })
+
+    test('an ended session cannot be saved again, and others can', async () => {
+      const [a, b] = create().map(({ store }) => store) as [Store, Store]
+      await set(a, 'one', { userId: 'u1' })
+      await destroy(a, 'one')
+      await set(b, 'one', { userId: 'u1' })
+      expect(await get(a, 'one')).toBeFalsy()
+      await set(b, 'two', { userId: 'u1' })
+      expect(await get(a, 'two')).toMatchObject({ userId: 'u1' })
+    })
+
+    test('ends when it is not used for the idle time; use renews it', async () => {
+      const [{ store: a }, { store: b }] = create({ idleMs: 200 })
+      await set(a, 'used', {})
+      await set(a, 'idle', {})
+      const began = Date.now()
+      await vi.waitFor(
+        async () => {
+          expect(await get(b, 'used')).toBeTruthy()
+          expect(Date.now() - began).toBeGreaterThan(300)
+        },
+        { interval: 20 },
+      )
+      expect(await get(b, 'idle')).toBeFalsy()
+      await vi.waitFor(async () => expect(await get(b, 'used')).toBeFalsy(), { interval: 350, timeout: 2000 })
+    })
+
+    test('log in on one replica, read and log out on the other', async () => {
+      const [a, b] = create()
+      const [first, second] = [await serveSessions(a), await serveSessions(b)]
+      const browser = createBrowser()
+      expect((await browser.send('GET', `${first.url}/me`)).setCookie).toBeUndefined()
+      const { setCookie } = await browser.send('POST', `${first.url}/log-in/u1`)
+      expect(setCookie).toMatch(/^sid=s%3A[^;]+; Path=\/; Expires=[^;]+; HttpOnly; SameSite=Lax$/)
+      expect((await browser.send('GET', `${second.url}/me`)).body).toMatchObject({ userId: 'u1', isSigned: true })
+      const stolen = browser.cookie()
+      expect((await browser.send('POST', `${second.url}/log-out`)).setCookie).toMatch(/^sid=;/)
+      browser.use(stolen)
+      expect((await browser.send('GET', `${first.url}/me`)).body.userId).toBeNull()
+    })
+
+    test('over HTTPS the cookie is Secure', async () => {
+      const [a] = create()
+      const { url } = await serveSessions(a)
+      const { setCookie } = await createBrowser().send('POST', `${url}/log-in/u1`, { 'x-forwarded-proto': 'https' })
+      expect(setCookie).toMatch(/; Secure/)
+    })
+
+    test('log-in renews the id: who knew the old one is not logged in', async () => {
+      const [a, b] = create()
+      const [first, second] = [await serveSessions(a), await serveSessions(b)]
+      const browser = createBrowser()
+      const { body: before } = await browser.send('POST', `${first.url}/log-in/u1`)
+      const old = browser.cookie()
+      const { body: after } = await browser.send('POST', `${second.url}/log-in/u1`)
+      expect(browser.cookie()).not.toBe(old)
+      expect(after.origin).toBe(before.origin) // what is kept beside the session goes along
+      const { body: other } = await browser.send('POST', `${second.url}/log-in/u2`)
+      expect(other.origin).not.toBe(before.origin) // but not to another user
+      const attacker = createBrowser()
+      attacker.use(old)
+      expect((await attacker.send('GET', `${first.url}/me`)).body.userId).toBeNull()
+    })
+
+    test('a slow request does not bring back what was logged out meanwhile', async () => {
+      const [a, b] = create()
+      const [first, second] = [await serveSessions(a), await serveSessions(b)]
+      const browser = createBrowser()
+      await browser.send('POST', `${first.url}/log-in/u1`)
+      const cookie = browser.cookie()
+      const slow = browser.send('POST', `${second.url}/write`)
+      await vi.waitFor(() => expect(second.held).toHaveLength(1))
+      await browser.send('POST', `${first.url}/log-out`)
+      second.held[0]?.()
+      await slow
+      browser.use(cookie)
+      expect((await browser.send('GET', `${first.url}/me`)).body.userId).toBeNull()
+    })
+
+    test('ends after its absolute lifetime, however much it is used', async () => {
+      const [a] = create()
+      const { url } = await serveSessions(a, { absoluteLifetimeMs: 150 })
+      const browser = createBrowser()
+      await browser.send('POST', `${url}/log-in/u1`)
+      expect((await browser.send('GET', `${url}/me`)).body.userId).toBe('u1')
+      await vi.waitFor(async () => expect((await browser.send('GET', `${url}/me`)).body.userId).toBeNull())
+    })
+
+    test('any secret of the list verifies, the first signs; others are strangers', async () => {
+      const [a, b] = create()
+      const old = await serveSessions(a, { secrets: [secretA] })
+      const rotated = await serveSessions(b, { secrets: [secretB, secretA] })
+      const foreign = await serveSessions(b, { secrets: ['c'.repeat(32)] })
+      const browser = createBrowser()
+      await browser.send('POST', `${old.url}/log-in/u1`)
+      expect((await browser.send('GET', `${rotated.url}/me`)).body.userId).toBe('u1')
+      expect((await browser.send('GET', `${foreign.url}/me`)).body).toMatchObject({ userId: null, isSigned: false })
+      await browser.send('POST', `${rotated.url}/log-in/u1`)
+      expect((await browser.send('GET', `${old.url}/me`)).body).toMatchObject({ userId: null, isSigned: false })
+    })
+  })
+}
