@@ -9,6 +9,7 @@ export const kitErrors = defineErrors({
   E_NOT_LOGGED_IN: { status: 401, title: 'Nobody is logged in' },
   E_FORBIDDEN: { status: 403, title: 'This user may not do that' },
   E_NOT_FOUND: { status: 404, title: 'There is nothing here' },
+  E_UNKNOWN_FLAG: { status: 404, title: 'There is no such flag' },
   E_METHOD_NOT_ALLOWED: { status: 405, title: 'This address does not take that method' },
   E_EMAIL_TAKEN: { status: 409, title: 'There is an account with this e-mail address already' },
   E_IDEMPOTENCY_IN_PROGRESS: { status: 409, title: 'The first request with this key is still being worked on' },
@@ -20,6 +21,7 @@ export const kitErrors = defineErrors({
   E_TIMEOUT: { status: 503, title: 'The request took too long and was given up' },
   E_POSTGRES_UNAVAILABLE: { status: 503, title: 'The database cannot be reached in time' },
   E_REDIS_UNAVAILABLE: { status: 503, title: 'Shared state cannot be reached in time' },
+  E_STORAGE_UNAVAILABLE: { status: 503, title: 'The store of files cannot be reached in time' },
   E_OVERLOADED: { status: 503, title: 'This replica has more work than it can do' },
 })
 

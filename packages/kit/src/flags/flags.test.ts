@@ -1,0 +1,102 @@
+import { randomUUID } from 'node:crypto'
+import { afterAll, afterEach, beforeAll, expect, inject, test, vi } from 'vitest'
+import { createTestDatabase, type TestDatabase } from '../../../../labs/cluster/test-database.ts'
+import { createLog } from '../log/log.ts'
+import { kitMigrations, migrate } from '../postgres/migrations.ts'
+import { createPostgres, type Postgres } from '../postgres/postgres.ts'
+import { createRedis, stopRedis } from '../redis/redis.ts'
+import { declared, describeFlags, testFlags } from './flags.contract.ts'
+import { defineFlags } from './flags.ts'
+import { createMemoryFlags } from './memory.ts'
+import { createPostgresFlags, type PostgresFlagsOptions } from './postgres.ts'
+
+const log = createLog({ service: 'test', replicaId: 'test', version: '0', level: 'silent' })
+const stops: (() => Promise<unknown>)[] = []
+let database: TestDatabase
+let postgres: Postgres
+beforeAll(async () => {
+  database = await createTestDatabase(inject('postgresUrl'))
+  await migrate({ url: database.url, folders: [kitMigrations], log })
+  postgres = createPostgres({ url: database.url, log, applicationName: 'test', maxConnections: 5, timeoutMs: 5000 })
+})
+afterEach(async () => {
+  for (const stop of stops.splice(0).reverse()) await stop()
+  await postgres.query('DELETE FROM flags')
+})
+afterAll(async () => {
+  await postgres.stop()
+  await database.drop()
+})
+
+describeFlags('memory', async () => ({ flags: createMemoryFlags({ declared }), stop: async () => {} }))
+describeFlags('postgres', async () => ({
+  flags: createPostgresFlags({ declared, postgres, log }),
+  stop: async () => {},
+}))
+
+const channel = `test:${randomUUID()}`
+
+async function replica(options: Partial<PostgresFlagsOptions> = {}) {
+  const redis = createRedis({ url: inject('redisUrl'), role: 'request', log })
+  const subscriber = createRedis({ url: inject('redisUrl'), role: 'subscriber', log })
+  const broadcast = { redis, subscriber, channel }
+  const flags = createPostgresFlags({ declared, postgres, log, broadcast, ...options })
+  await vi.waitFor(() => expect(redis.status).toBe('ready'))
+  await flags.start()
+  await subscriber.subscribe(channel)
+  stops.push(async () => {
+    await flags.stop()
+    await Promise.all([stopRedis(redis), stopRedis(subscriber)])
+  })
+  return flags
+}
+
+test('every replica hears of a change at once', async () => {
+  const replicas = [
+    await replica({ pollMs: 60_000 }),
+    await replica({ pollMs: 60_000 }),
+    await replica({ pollMs: 60_000 }),
+  ]
+  for (let round = 0; round < 20; round++) {
+    await replicas[round % 3]?.set('maxTickets', round)
+    for (const flags of replicas) {
+      await vi.waitFor(() => expect(flags.get(testFlags.maxTickets)).toBe(round), { timeout: 500, interval: 2 })
+    }
+  }
+})
+
+test('every replica sees a change within a second when the broadcast is lost', async () => {
+  const replicas = [await replica({ broadcast: undefined }), await replica({ broadcast: undefined })]
+  await replicas[0]?.set('salesOpen', false)
+  await vi.waitFor(() => expect(replicas[1]?.get(testFlags.salesOpen)).toBe(false), { timeout: 1000, interval: 10 })
+})
+
+test('what another version of the code stored does not count', async () => {
+  await postgres.query(
+    `INSERT INTO flags (name, value) VALUES ('gone', 'true'), ('salesOpen', '"no"'), ('maxTickets', '5')`,
+  )
+  const flags = await replica()
+  expect(flags.get(testFlags.salesOpen)).toBe(true)
+  expect(flags.get(testFlags.maxTickets)).toBe(5)
+})
+
+test('while Postgres is away, what was known last goes on', async () => {
+  let away = false
+  const flaky = {
+    query: <Row>(...args: Parameters<Postgres['query']>) =>
+      away ? Promise.reject(new Error('away')) : postgres.query<Row>(...args),
+  }
+  const flags = await replica({ postgres: flaky, pollMs: 20, broadcast: undefined })
+  await flags.set('salesOpen', false)
+  away = true
+  await expect(flags.set('salesOpen', true)).rejects.toThrow('away')
+  expect(flags.get(testFlags.salesOpen)).toBe(false)
+  away = false
+  await flags.set('salesOpen', true)
+  expect(flags.get(testFlags.salesOpen)).toBe(true)
+})
+
+test('two flags of one name are a mistake', () => {
+  const again = Object.values(defineFlags({ banner: { default: 1, description: '' } }))
+  expect(() => createMemoryFlags({ declared: [...declared, ...again] })).toThrow('declared twice')
+})

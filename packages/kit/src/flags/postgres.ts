@@ -1,0 +1,103 @@
+import type { Redis } from 'ioredis'
+import type { Logger } from '../log/log.ts'
+import type { Sql, Statement } from '../postgres/postgres.ts'
+import type { Flag, Flags, FlagValue } from './flags.ts'
+import { createFlagValues } from './values.ts'
+
+export interface PostgresFlagsOptions {
+  declared: Flag[]
+  postgres: Sql
+  log: Logger
+  /** How others hear of a change at once. Without it, and whenever a message is lost, the poll finds it. */
+  broadcast?: {
+    /** Of the role `request`. */
+    redis: Redis
+    /** Of the role `subscriber`. */
+    subscriber: Redis
+    channel?: string
+  }
+  /** Between two polls: a change is seen everywhere within this and the time of one query. */
+  pollMs?: number
+}
+
+const select: Statement = { name: 'flags', text: 'SELECT name, value FROM flags' }
+const upsert: Statement = {
+  name: 'flags-set',
+  text: `INSERT INTO flags (name, value) VALUES ($1, $2)
+    ON CONFLICT (name) DO UPDATE SET value = $2, updated_at = now()`,
+}
+
+/** One query for each process and poll. While Postgres is away, what was known last goes on. */
+export function createPostgresFlags(options: PostgresFlagsOptions): Flags {
+  const { declared, postgres, log, broadcast, pollMs = 700 } = options
+  const channel = broadcast?.channel ?? 'escala:flags'
+  const values = createFlagValues(declared)
+  let timer: NodeJS.Timeout | undefined
+  let stopped = false
+  let reading: Promise<void> | undefined
+  let again = false
+
+  const read = async () => {
+    const { rows } = await postgres.query<{ name: string; value: unknown }>(select)
+    values.replace(rows)
+  }
+  /** One query at a time, so that answers cannot overtake each other. Asked meanwhile, it reads once more. */
+  const refresh = async (): Promise<void> => {
+    if (reading) {
+      again = true
+      return reading
+    }
+    reading = (async () => {
+      do {
+        again = false
+        await read()
+      } while (again)
+    })().finally(() => {
+      reading = undefined
+    })
+    return reading
+  }
+  const poll = () => {
+    timer = setTimeout(
+      async () => {
+        await refresh().catch((err) => log.warn({ err }, 'flags could not be read'))
+        if (!stopped) poll()
+      },
+      pollMs * (0.8 + Math.random() * 0.2),
+    )
+  }
+  const hear = (from: string) => {
+    if (from === channel && !stopped) refresh().catch(() => undefined)
+  }
+  const listen = () =>
+    broadcast?.subscriber
+      .subscribe(channel)
+      .then(() => hear(channel))
+      .catch(() => undefined)
+
+  return {
+    scope: 'cluster',
+    get: values.get,
+    all: values.all,
+    async set(name: string, value: FlagValue) {
+      values.check(name, value)
+      await postgres.query(upsert, [name, JSON.stringify(value)])
+      await Promise.all([
+        refresh().catch(() => undefined),
+        broadcast?.redis.publish(channel, name).catch((err) => log.warn({ err }, 'flag change not broadcast')),
+      ])
+    },
+    async start() {
+      await refresh()
+      poll()
+      broadcast?.subscriber.on('message', hear).on('ready', listen)
+      if (broadcast?.subscriber.status === 'ready') void listen()
+    },
+    async stop() {
+      stopped = true
+      clearTimeout(timer)
+      broadcast?.subscriber.off('message', hear).off('ready', listen)
+      await reading?.catch(() => undefined)
+    },
+  }
+}

@@ -1,0 +1,59 @@
+import { AwsClient } from 'aws4fetch'
+import { kitErrors } from '../errors/errors.ts'
+import { checkKey, receive, tagOf, typeOf } from './receive.ts'
+import type { Uploads } from './uploads.ts'
+
+export interface S3UploadsOptions {
+  /** Of the bucket: `https://bucket.s3.eu-west-1.amazonaws.com` or `https://storage.example/bucket`. */
+  bucketUrl: string
+  accessKeyId: string
+  secretAccessKey: string
+  region: string
+  /** Longest time for one try; reads and writes are repeated once, both are harmless. */
+  timeoutMs?: number
+}
+
+/** Anything that speaks S3. Throws `E_STORAGE_UNAVAILABLE`. */
+export function createS3Uploads(options: S3UploadsOptions): Uploads {
+  const { bucketUrl, timeoutMs = 4000, ...credentials } = options
+  const client = new AwsClient({ ...credentials, service: 's3', retries: 0 })
+  const addressOf = (key: string) => `${bucketUrl.replace(/\/$/, '')}/${checkKey(key)}`
+
+  const send = async (address: string, init: RequestInit): Promise<Response> => {
+    for (let tries = 1; ; tries++) {
+      try {
+        const answer = await client.fetch(address, { ...init, signal: AbortSignal.timeout(timeoutMs) })
+        if (answer.status < 500) return answer
+        await answer.body?.cancel()
+        throw new Error(`the store answered ${answer.status}`)
+      } catch (cause) {
+        if (tries === 2) throw kitErrors.E_STORAGE_UNAVAILABLE({ cause, retryAfterMs: 1000 })
+      }
+    }
+  }
+  const refused = (answer: Response) =>
+    kitErrors.E_STORAGE_UNAVAILABLE({ cause: new Error(`the store answered ${answer.status}`) })
+
+  return {
+    scope: 'cluster',
+    async put(key, body, options) {
+      const address = addressOf(key)
+      const { contentType, tag, data } = await receive(body, options)
+      const answer = await send(address, {
+        method: 'PUT',
+        body: new Uint8Array(data),
+        headers: { 'Content-Type': contentType },
+      })
+      await answer.body?.cancel()
+      if (!answer.ok) throw refused(answer)
+      return { contentType, tag }
+    },
+    async get(key) {
+      const answer = await send(addressOf(key), { method: 'GET' })
+      if (answer.status === 404) return void (await answer.body?.cancel())
+      if (!answer.ok) throw refused(answer)
+      const data = Buffer.from(await answer.arrayBuffer())
+      return { contentType: typeOf(data) ?? 'application/octet-stream', tag: tagOf(data), data }
+    },
+  }
+}

@@ -1,0 +1,72 @@
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+// @ts-expect-error: it has no types
+import S3rver from 's3rver'
+import { afterAll, beforeAll, expect, inject, test } from 'vitest'
+import { createTestDatabase } from '../../../../labs/cluster/test-database.ts'
+import { createLog } from '../log/log.ts'
+import { kitMigrations, migrate } from '../postgres/migrations.ts'
+import { createPostgres } from '../postgres/postgres.ts'
+import { createDiskUploads } from './disk.ts'
+import { createPostgresUploads } from './postgres.ts'
+import { createS3Uploads } from './s3.ts'
+import { describeUploads, image, inPieces } from './uploads.contract.ts'
+
+const log = createLog({ service: 'test', replicaId: 'test', version: '0', level: 'silent' })
+const credentials = { accessKeyId: 'S3RVER', secretAccessKey: 'S3RVER', region: 'us-east-1' }
+let folder: string
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'uploads-'))
+})
+afterAll(() => rm(folder, { recursive: true }))
+
+describeUploads('disk', async () => ({ uploads: createDiskUploads({ folder }), stop: async () => {} }))
+
+describeUploads('postgres', async () => {
+  const database = await createTestDatabase(inject('postgresUrl'))
+  await migrate({ url: database.url, folders: [kitMigrations], log })
+  const postgres = createPostgres({
+    url: database.url,
+    log,
+    applicationName: 'test',
+    maxConnections: 2,
+    timeoutMs: 5000,
+  })
+  return {
+    uploads: createPostgresUploads({ postgres }),
+    async stop() {
+      await postgres.stop()
+      await database.drop()
+    },
+  }
+})
+
+// It checks the signatures, too.
+async function startS3() {
+  const server = new S3rver({
+    address: '127.0.0.1',
+    port: 0,
+    silent: true,
+    directory: await mkdtemp(join(folder, 's3-')),
+    configureBuckets: [{ name: 'posters', configs: [] }],
+  })
+  const { port } = await server.run()
+  return { server, bucketUrl: `http://127.0.0.1:${port}/posters` }
+}
+
+describeUploads('s3', async () => {
+  const { server, bucketUrl } = await startS3()
+  return { uploads: createS3Uploads({ bucketUrl, ...credentials }), stop: () => server.close() }
+})
+
+test('a store that refuses, or is away, is told as such', async () => {
+  const { server, bucketUrl } = await startS3()
+  const wrong = createS3Uploads({ bucketUrl, ...credentials, secretAccessKey: 'wrong' })
+  await expect(wrong.put('a', inPieces(image('image/png')), { maxBytes: 9999 })).rejects.toMatchObject({
+    code: 'E_STORAGE_UNAVAILABLE',
+  })
+  await server.close()
+  const away = createS3Uploads({ bucketUrl, ...credentials })
+  await expect(away.get('a')).rejects.toMatchObject({ code: 'E_STORAGE_UNAVAILABLE' })
+})

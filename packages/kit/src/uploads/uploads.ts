@@ -1,0 +1,26 @@
+import type { Scope } from '../scope.ts'
+
+export interface Upload {
+  /** By its first bytes, whatever its sender said. */
+  contentType: string
+  data: Buffer
+  /** Changes with the data: an `ETag` without its quotes. */
+  tag: string
+}
+
+export interface PutOptions {
+  maxBytes: number
+  /** What the sender says it is: refused when it is something else. */
+  contentType?: string
+}
+
+/** Files that clients send, small enough to be held in memory. A key is letters, digits, `_` and `-`, in parts between `/`. */
+export interface Uploads {
+  scope: Scope
+  /**
+   * Replaces what was there, as a whole or not at all. Throws `E_BODY_TOO_LARGE` as soon as it is more than `maxBytes`,
+   * `E_UNSUPPORTED_MEDIA_TYPE` as soon as its beginning is no PNG, JPEG, WebP or GIF, and the code of a store that is away.
+   */
+  put(key: string, body: AsyncIterable<Uint8Array>, options: PutOptions): Promise<Omit<Upload, 'data'>>
+  get(key: string): Promise<Upload | undefined>
+}

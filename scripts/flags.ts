@@ -1,0 +1,48 @@
+import { apiModules } from '@escala/api/modules.ts'
+import { baseSettings } from '@escala/kit/config/base.ts'
+import { readConfig } from '@escala/kit/config/config.ts'
+import { createPostgresFlags } from '@escala/kit/flags/postgres.ts'
+import { createLog } from '@escala/kit/log/log.ts'
+import { createPostgres } from '@escala/kit/postgres/postgres.ts'
+
+// npm run flags                  shows every flag
+// npm run flags -- NAME VALUE    sets one; every replica sees it within a second, by its poll
+const [name, text] = process.argv.slice(2)
+
+if (name !== undefined && text === undefined) {
+  console.error('usage: npm run flags [-- NAME VALUE], with DATABASE_URL set')
+  process.exit(2)
+}
+
+const log = createLog({ service: 'flags', replicaId: 'flags', version: '', level: 'warn' })
+let url: string
+try {
+  url = readConfig(process.env, { DATABASE_URL: baseSettings.DATABASE_URL }).DATABASE_URL
+} catch (error) {
+  console.error(error instanceof Error ? error.message : String(error))
+  process.exit(1)
+}
+const postgres = createPostgres({ url, log, applicationName: 'flags', maxConnections: 1, timeoutMs: 5000 })
+const flags = createPostgresFlags({ declared: apiModules.flatMap((module) => module.flags ?? []), postgres, log })
+try {
+  await flags.start()
+  if (name !== undefined && text !== undefined) await flags.set(name, parse(name, text))
+  for (const { flag, value } of flags.all()) {
+    const standard = value === flag.default ? '' : ` (default ${JSON.stringify(flag.default)})`
+    console.log(`${flag.name} = ${JSON.stringify(value)}${standard}  ${flag.description}`)
+  }
+} catch (error) {
+  console.error(error instanceof Error ? error.message : String(error))
+  process.exitCode = 1
+} finally {
+  await flags.stop()
+  await postgres.stop()
+}
+
+/** `on`, `off`, a number or a text, by what the flag's default is. */
+function parse(name: string, text: string) {
+  const type = typeof flags.all().find(({ flag }) => flag.name === name)?.flag.default
+  if (type === 'number') return Number(text)
+  if (type !== 'boolean') return text
+  return { on: true, true: true, off: false, false: false }[text] ?? text
+}
