@@ -42,7 +42,7 @@ describeUploads('postgres', async () => {
   }
 })
 
-// It checks the signatures, too.
+// It looks at the access key, and does not check signatures of version 4.
 async function startS3() {
   const server = new S3rver({
     address: '127.0.0.1',
@@ -62,7 +62,7 @@ describeUploads('s3', async () => {
 
 test('a store that refuses, or is away, is told as such', async () => {
   const { server, bucketUrl } = await startS3()
-  const wrong = createS3Uploads({ bucketUrl, ...credentials, secretAccessKey: 'wrong' })
+  const wrong = createS3Uploads({ bucketUrl, ...credentials, accessKeyId: 'wrong' })
   await expect(wrong.put('a', inPieces(image('image/png')), { maxBytes: 9999 })).rejects.toMatchObject({
     code: 'E_STORAGE_UNAVAILABLE',
   })
