@@ -1,8 +1,15 @@
 import type { RequestListener } from 'node:http'
 import { setTimeout as wait } from 'node:timers/promises'
+import type { Cache } from '@escala/kit/cache/cache.ts'
+import { createTieredCache } from '@escala/kit/cache/tiered.ts'
 import type { Carts } from '@escala/kit/cart/cart.ts'
 import { createRedisCarts } from '@escala/kit/cart/redis.ts'
 import type { Config } from '@escala/kit/config/config.ts'
+import type { Events } from '@escala/kit/events/events.ts'
+import { createRedisEvents } from '@escala/kit/events/redis.ts'
+import { createEventStreams } from '@escala/kit/events/sse.ts'
+import type { Flag, Flags } from '@escala/kit/flags/flags.ts'
+import { createPostgresFlags } from '@escala/kit/flags/postgres.ts'
 import { createGate } from '@escala/kit/http/gate.ts'
 import { createInternalApp } from '@escala/kit/http/internal.ts'
 import type { Idempotency } from '@escala/kit/idempotency/idempotency.ts'
@@ -27,12 +34,16 @@ import type { Scope } from '@escala/kit/scope.ts'
 import { createSessionMiddleware, sessionKey } from '@escala/kit/sessions/middleware.ts'
 import { createRedisSessions } from '@escala/kit/sessions/redis.ts'
 import type { SessionStore } from '@escala/kit/sessions/sessions.ts'
+import { createPostgresUploads } from '@escala/kit/uploads/postgres.ts'
+import { createS3Uploads } from '@escala/kit/uploads/s3.ts'
+import type { Uploads } from '@escala/kit/uploads/uploads.ts'
 import type { Redis } from 'ioredis'
 import { isOrganiser } from './accounts.ts'
 import { createApp } from './app.ts'
 import { type ApiConfig, apiSettings } from './config.ts'
 import { apiModules } from './modules.ts'
 import { accountRoutes } from './routes/accounts.ts'
+import { flagRoutes } from './routes/flags.ts'
 
 /** What an adapter may need. */
 export interface Deps {
@@ -43,6 +54,12 @@ export interface Deps {
   redis: Redis
   /** May forget anything at any time. */
   cacheRedis: Redis
+  /** Hears what is published on the cache Redis: nothing that may not be lost. */
+  subscriber: Redis
+  /** Waits at the state Redis for events. */
+  reader: Redis
+  /** Those of every module. */
+  declaredFlags: Flag[]
 }
 
 /** The parts that can be replaced: each is made of what it may need. This is the one place that picks adapters. */
@@ -53,6 +70,10 @@ export interface Parts {
   outbox(deps: Deps): Outbox
   locks(deps: Deps): Locks
   carts(deps: Deps): Carts
+  cache(deps: Deps): Cache
+  events(deps: Deps): Events
+  uploads(deps: Deps): Uploads
+  flags(deps: Deps): Flags
   /** What the server hands each request to; the application itself unless something has to come before it. */
   listener(app: RequestListener, deps: Deps): RequestListener
 }
@@ -64,6 +85,18 @@ const clusterParts: Parts = {
   outbox: () => createPostgresOutbox(),
   locks: ({ redis, log }) => createRedisLocks({ redis, log }),
   carts: ({ redis }) => createRedisCarts({ redis }),
+  cache: ({ cacheRedis, subscriber, log }) =>
+    createTieredCache({
+      redis: cacheRedis,
+      subscriber,
+      log,
+      l1: { maxEntries: 10_000, maxBytes: 32_000_000, maxAgeMs: 5000 },
+    }),
+  events: ({ redis, reader, log }) => createRedisEvents({ redis, reader, log }),
+  uploads: ({ config, postgres }) =>
+    config.UPLOADS_S3_URL ? createS3Uploads(config.UPLOADS_S3_URL) : createPostgresUploads({ postgres }),
+  flags: ({ cacheRedis, subscriber, declaredFlags: declared, postgres, log }) =>
+    createPostgresFlags({ declared, postgres, log, broadcast: { redis: cacheRedis, subscriber } }),
   listener: (app) => app,
 }
 
@@ -99,7 +132,10 @@ export async function compose(config: Config<typeof apiConfigSettings>, replaced
   const timeoutMs = config.REDIS_TIMEOUT_MS
   const redis = createRedis({ url: config.REDIS_URL, role: 'request', log, timeoutMs })
   const cacheRedis = createRedis({ url: config.CACHE_REDIS_URL, role: 'request', log, timeoutMs })
-  const deps: Deps = { config, log, postgres, redis, cacheRedis }
+  const subscriber = createRedis({ url: config.CACHE_REDIS_URL, role: 'subscriber', log })
+  const reader = createRedis({ url: config.REDIS_URL, role: 'reader', log })
+  const declaredFlags = apiModules.flatMap((module) => module.flags ?? [])
+  const deps: Deps = { config, log, postgres, redis, cacheRedis, subscriber, reader, declaredFlags }
 
   const parts = { ...clusterParts, ...replaced }
   const sessions = parts.sessions(deps)
@@ -109,7 +145,13 @@ export async function compose(config: Config<typeof apiConfigSettings>, replaced
     outbox: { scope: 'cluster' as Scope, ...parts.outbox(deps) },
     locks: parts.locks(deps),
     carts: parts.carts(deps),
+    cache: parts.cache(deps),
+    events: parts.events(deps),
+    uploads: parts.uploads(deps),
+    flags: parts.flags(deps),
   }
+  const { cache, events, flags } = given
+  const streams = createEventStreams({ draining: lifecycle.draining })
   const scopes = Object.fromEntries(
     Object.entries({ sessions, rateLimits, ...given }).map(([name, part]) => [name, part.scope]),
   )
@@ -155,7 +197,8 @@ export async function compose(config: Config<typeof apiConfigSettings>, replaced
     isOrganiser: isOrganiser(postgres),
     routes: [
       ...accountRoutes({ postgres, rateLimits, log }),
-      ...apiModules.flatMap((module) => module.routes({ postgres, log, ...given }, config)),
+      ...flagRoutes({ flags }),
+      ...apiModules.flatMap((module) => module.routes({ postgres, log, streams, ...given }, config)),
     ],
   })
   const internalApp = createInternalApp({
@@ -163,6 +206,7 @@ export async function compose(config: Config<typeof apiConfigSettings>, replaced
     degraded: () => [
       ...(redis.status === 'ready' ? [] : ['redis']),
       ...(cacheRedis.status === 'ready' ? [] : ['cache redis']),
+      ...[cache.degraded() ?? []].flat(),
       ...(limit.degraded() ? ['rate limits count in this process'] : []),
     ],
     scale: replicas.scaleReport,
@@ -182,6 +226,7 @@ export async function compose(config: Config<typeof apiConfigSettings>, replaced
       await internal.start() // first of all: whoever waits for this replica can see why
       await replicas.join()
       await replicas.admitted
+      await flags.start()
       await server.start()
       lifecycle.started()
     },
@@ -190,7 +235,14 @@ export async function compose(config: Config<typeof apiConfigSettings>, replaced
       server.beginDrain()
       await wait(config.DRAIN_DELAY_MS)
       await server.stop({ refuseMs: config.REFUSE_MS, deadlineMs: config.DRAIN_DEADLINE_MS })
-      await Promise.all([stopRedis(redis), stopRedis(cacheRedis), bounded(postgres.stop(), 2000)])
+      await bounded(Promise.all([cache.stop(), events.stop(), flags.stop()]), 2000)
+      reader.disconnect()
+      await Promise.all([
+        stopRedis(redis),
+        stopRedis(cacheRedis),
+        stopRedis(subscriber),
+        bounded(postgres.stop(), 2000),
+      ])
       await bounded(replicas.leave(), 2000)
       lifecycle.stopped()
       await internal.stop({ refuseMs: 0, deadlineMs: 0 })

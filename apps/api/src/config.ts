@@ -6,6 +6,7 @@ import { z } from 'zod'
 const secretRule = 'a list, separated by commas, of secrets of at least 32 bytes each; the first signs, all verify'
 const proxyRule =
   'the number of proxies in front (0 to 9) or a list of their addresses; never true: clients could name their own address'
+const s3Rule = 'https://KEY_ID:SECRET@HOST/BUCKET?region=REGION, with key and secret percent-encoded'
 const named = ['loopback', 'linklocal', 'uniquelocal']
 
 function isAddress(part: string): boolean {
@@ -13,6 +14,17 @@ function isAddress(part: string): boolean {
   return (
     named.includes(part) || (isIP(address) !== 0 && rest.length === 0 && (bits === undefined || /^\d{1,3}$/.test(bits)))
   )
+}
+
+function readS3Url(text: string, context: z.RefinementCtx) {
+  const url = URL.canParse(text) ? new URL(text) : undefined
+  const region = url?.searchParams.get('region')
+  if (!url?.username || !url.password || !region || !/^https?:$/.test(url.protocol)) {
+    context.addIssue({ code: 'custom', message: s3Rule })
+    return z.NEVER
+  }
+  const [accessKeyId, secretAccessKey] = [url.username, url.password].map(decodeURIComponent) as [string, string]
+  return { bucketUrl: `${url.origin}${url.pathname}`, accessKeyId, secretAccessKey, region }
 }
 
 /** Every variable of the API; `docs/configuration.md` explains each. */
@@ -38,6 +50,8 @@ export const apiSettings = {
   REFUSE_MS: integer(0, 60_000, 2000),
   REQUEST_TIMEOUT_MS: integer(100, 120_000, 10_000),
   ALLOW_SECRET_SPLIT: flag(),
+  /** Where uploads go instead of Postgres. */
+  UPLOADS_S3_URL: z.string().transform(readS3Url).optional().describe(s3Rule),
 }
 
 export type ApiConfig = Config<typeof apiSettings>

@@ -1,9 +1,13 @@
 import { integer } from '@escala/kit/config/config.ts'
 import { apiModule } from '@escala/kit/http/module.ts'
+import { ticketFlags } from './flags.ts'
 import { cartRoutes } from './routes/cart.ts'
+import { liveRoutes } from './routes/live.ts'
 import { orderRoutes } from './routes/orders.ts'
+import { posterRoutes } from './routes/posters.ts'
 import { reportRoutes } from './routes/reports.ts'
 import { showRoutes } from './routes/shows.ts'
+import { createShowReader } from './show-reader.ts'
 
 export const ticketsApi = apiModule({
   name: 'tickets',
@@ -11,10 +15,16 @@ export const ticketsApi = apiModule({
     /** How long an order that is not charged yet keeps its tickets. */
     ORDER_HOLD_MS: integer(100, 86_400_000, 900_000),
   },
-  routes: (parts, settings) => [
-    ...showRoutes(parts),
-    ...orderRoutes(parts, settings.ORDER_HOLD_MS),
-    ...cartRoutes(parts),
-    ...reportRoutes(parts),
-  ],
+  flags: Object.values(ticketFlags),
+  routes(parts, settings) {
+    const shows = createShowReader(parts)
+    return [
+      ...showRoutes(parts, shows),
+      ...liveRoutes(parts, shows),
+      ...posterRoutes(parts, shows),
+      ...orderRoutes(parts, settings.ORDER_HOLD_MS),
+      ...cartRoutes(parts),
+      ...reportRoutes(parts),
+    ]
+  },
 })

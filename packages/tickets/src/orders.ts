@@ -6,6 +6,7 @@ import { decodeCursor, toPage } from './cursor.ts'
 import { ticketErrors } from './errors.ts'
 import { refundMessage } from './messages.ts'
 import type { Order, OrderStatus, Page, PageQuery, PlacedOrder } from './schemas.ts'
+import type { Availability } from './shows.ts'
 
 interface OrderRow {
   id: string
@@ -25,13 +26,15 @@ const selectAvailable: Statement = { name: 'tickets-available', text: 'SELECT av
 const placeOrder: Statement = {
   name: 'tickets-order-place',
   text: `WITH show AS (
-      UPDATE shows SET available = available - $4::int WHERE id = $3 AND available >= $4::int
-      RETURNING id, price_cents, currency
+      UPDATE shows SET available = available - $4::int, revision = revision + 1 WHERE id = $3 AND available >= $4::int
+      RETURNING id, price_cents, currency, available, revision
+    ), placed AS (
+      INSERT INTO orders (id, user_id, show_id, quantity, total_cents, currency, hold_until, request_id)
+      SELECT $1, $2, id, $4::int, price_cents::bigint * $4::int, currency, now() + $5::int * interval '1 millisecond', $6
+      FROM show
+      RETURNING ${columns}
     )
-    INSERT INTO orders (id, user_id, show_id, quantity, total_cents, currency, hold_until, request_id)
-    SELECT $1, $2, id, $4::int, price_cents::bigint * $4::int, currency, now() + $5::int * interval '1 millisecond', $6
-    FROM show
-    RETURNING ${columns}`,
+    SELECT placed.*, show.available, show.revision FROM placed, show`,
 }
 
 const selectOrder: Statement = {
@@ -52,9 +55,11 @@ const cancelOrder: Statement = {
       WHERE id = $1 AND user_id = $2 AND status IN ('pending', 'paid', 'confirmed')
       RETURNING ${columns}, request_id
     ), given_back AS (
-      UPDATE shows SET available = available + cancelled.quantity FROM cancelled WHERE shows.id = cancelled.show_id
+      UPDATE shows SET available = available + cancelled.quantity, revision = revision + 1
+      FROM cancelled WHERE shows.id = cancelled.show_id
+      RETURNING available, revision
     )
-    SELECT * FROM cancelled`,
+    SELECT cancelled.*, given_back.available, given_back.revision FROM cancelled, given_back`,
 }
 
 const afterEveryNumber = '9223372036854775807'
@@ -68,18 +73,31 @@ export interface NewOrder {
   requestId: string
 }
 
+export interface Placed {
+  placed: PlacedOrder
+  /** Of the show, after this order. */
+  availability: Availability
+}
+
 /** Throws `E_NOT_FOUND` or `E_SOLD_OUT`. `announce` runs before the show's row is locked, so that the lock is short. */
-export async function place(tx: Sql, order: NewOrder, announce: () => Promise<unknown>): Promise<PlacedOrder> {
+export async function place(tx: Sql, order: NewOrder, announce: () => Promise<unknown>): Promise<Placed> {
   const { rows: shows } = await tx.query<{ available: number }>(selectAvailable, [order.showId])
   if (shows[0] === undefined) throw kitErrors.E_NOT_FOUND({ detail: 'there is no such show' })
   // A look, not the decision: after the last ticket, buyers need not queue for the row.
   if (shows[0].available < order.quantity) throw ticketErrors.E_SOLD_OUT()
   await announce()
   const { id, userId, showId, quantity, holdMs, requestId } = order
-  const { rows } = await tx.query<OrderRow>(placeOrder, [id, userId, showId, quantity, holdMs, requestId])
+  const { rows } = await tx.query<OrderRow & Availability>(placeOrder, [
+    id,
+    userId,
+    showId,
+    quantity,
+    holdMs,
+    requestId,
+  ])
   if (rows[0] === undefined) throw ticketErrors.E_SOLD_OUT()
   const { showId: _, ...placed } = toOrder(rows[0])
-  return placed
+  return { placed, availability: rows[0] }
 }
 
 /** Somebody else's order is not found. */
@@ -99,19 +117,24 @@ export async function listOrders(sql: Sql, userId: string, { cursor, limit }: Pa
  * Gives the tickets back at once; money that was paid comes back later, through the worker.
  * An order that is over stays as it is. Throws `E_NOT_FOUND`, or `E_ORDER_BUSY` while the charge's outcome is unknown.
  */
-export async function cancel(postgres: Postgres, outbox: Outbox, id: string, userId: string): Promise<Order> {
+export async function cancel(
+  postgres: Postgres,
+  outbox: Outbox,
+  id: string,
+  userId: string,
+): Promise<{ order: Order; availability?: Availability }> {
   for (let tries = 0; tries < 3; tries++) {
     const cancelled = await postgres.transaction(async (tx) => {
-      const { rows } = await tx.query<OrderRow & { request_id: string }>(cancelOrder, [id, userId])
+      const { rows } = await tx.query<OrderRow & Availability & { request_id: string }>(cancelOrder, [id, userId])
       if (rows[0]?.status === 'refunding') await outbox.add(tx, refundMessage(id, rows[0].request_id))
       return rows[0]
     })
-    if (cancelled) return toOrder(cancelled)
+    if (cancelled) return { order: toOrder(cancelled), availability: cancelled }
     const order = await readOrder(postgres, id, userId)
     if (order === undefined) throw kitErrors.E_NOT_FOUND()
     if (order.status === 'charging') break
     const changedBetween = ['pending', 'paid', 'confirmed'].includes(order.status)
-    if (!changedBetween) return order
+    if (!changedBetween) return { order }
   }
   throw ticketErrors.E_ORDER_BUSY({ retryAfterMs: 2000 })
 }

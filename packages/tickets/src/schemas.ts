@@ -23,6 +23,10 @@ export const show = z.strictObject({
   version: z.int().min(1),
 })
 
+export const availabilityEvent = z.strictObject({ available: z.int().min(0) })
+
+export const poster = z.strictObject({ contentType: z.string() })
+
 export const orderInput = z.strictObject({ quantity: z.int().min(1).max(100) })
 
 export const orderStatus = z.enum([

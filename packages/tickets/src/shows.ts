@@ -15,11 +15,25 @@ interface ShowRow {
   capacity: number
   available: number
   version: number
+  revision: number
 }
 
-const columns = 'id, name, starts_at, price_cents, currency, capacity, available, version'
+export type Details = Omit<Show, 'available'>
+
+/** `revision` counts the changes of `available`. */
+export interface Availability {
+  available: number
+  revision: number
+}
+
+const columns = 'id, name, starts_at, price_cents, currency, capacity, available, version, revision'
 
 const selectShow: Statement = { name: 'tickets-show', text: `SELECT ${columns} FROM shows WHERE id = $1` }
+
+const selectAvailability: Statement = {
+  name: 'tickets-show-availability',
+  text: 'SELECT available, revision FROM shows WHERE id = $1',
+}
 
 const selectShows: Statement = {
   name: 'tickets-shows',
@@ -43,14 +57,22 @@ const updateShow: Statement = {
   text: `UPDATE shows SET
       name = coalesce($3, name), starts_at = coalesce($4, starts_at), price_cents = coalesce($5, price_cents),
       currency = coalesce($6, currency), capacity = coalesce($7, capacity),
-      available = available + coalesce($7, capacity) - capacity, version = version + 1
+      available = available + coalesce($7, capacity) - capacity, version = version + 1,
+      revision = revision + ($7::int IS NOT NULL)::int
     WHERE id = $1 AND version = ANY ($2::int[]) RETURNING ${columns}`,
 }
 
-/** One statement. Everything that shows a show reads it here, so that a cache has one place to sit. */
-export async function readShow(sql: Sql, id: string): Promise<Show | undefined> {
+/** From the source; whoever shows a show asks the show reader. */
+export async function readDetails(sql: Sql, id: string): Promise<Details | undefined> {
   const { rows } = await sql.query<ShowRow>(selectShow, [id])
-  return rows[0] && toShow(rows[0])
+  if (rows[0] === undefined) return undefined
+  const { available: _, ...details } = toShow(rows[0])
+  return details
+}
+
+export async function readAvailability(sql: Sql, id: string): Promise<Availability | undefined> {
+  const { rows } = await sql.query<Availability>(selectAvailability, [id])
+  return rows[0]
 }
 
 /** In the order in which they start. */
@@ -66,18 +88,23 @@ export async function addShow(sql: Sql, input: ShowInput, id = v7()): Promise<Sh
   return toShow(rows[0] as ShowRow)
 }
 
+export interface ChangedShow {
+  show: Show
+  revision: number
+}
+
 /** Throws `E_NOT_FOUND`, `E_VERSION_MISMATCH` when its version is none of `versions`, `E_CAPACITY_TOO_SMALL`. */
-export async function changeShow(sql: Sql, id: string, versions: number[], change: ShowChange): Promise<Show> {
+export async function changeShow(sql: Sql, id: string, versions: number[], change: ShowChange): Promise<ChangedShow> {
   const { name, startsAt, priceCents, currency, capacity } = change
   const values = [name, startsAt === undefined ? undefined : new Date(startsAt), priceCents, currency, capacity]
   try {
     const { rows } = await sql.query<ShowRow>(updateShow, [id, versions, ...values.map((value) => value ?? null)])
-    if (rows[0]) return toShow(rows[0])
+    if (rows[0]) return { show: toShow(rows[0]), revision: rows[0].revision }
   } catch (error) {
     if (violates(error, 'shows_available')) throw ticketErrors.E_CAPACITY_TOO_SMALL()
     throw error
   }
-  const current = await readShow(sql, id)
+  const current = await readDetails(sql, id)
   if (current === undefined) throw kitErrors.E_NOT_FOUND()
   throw ticketErrors.E_VERSION_MISMATCH({ detail: `the version is ${current.version} now` })
 }

@@ -2,6 +2,12 @@ import { randomUUID } from 'node:crypto'
 import { once } from 'node:events'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import type { Cache } from '@escala/kit/cache/cache.ts'
+// biome-ignore lint/style/noRestrictedImports: a test composes
+import { createMemoryEvents } from '@escala/kit/events/memory.ts'
+import { createEventStreams } from '@escala/kit/events/sse.ts'
+// biome-ignore lint/style/noRestrictedImports: a test composes
+import { createMemoryFlags } from '@escala/kit/flags/memory.ts'
 import { mountRoutes } from '@escala/kit/http/mount.ts'
 import { problemHandler } from '@escala/kit/http/problem.ts'
 import type { Route } from '@escala/kit/http/route.ts'
@@ -13,17 +19,23 @@ import { createLog } from '@escala/kit/log/log.ts'
 import { createPostgresOutbox } from '@escala/kit/outbox/postgres.ts'
 import { kitMigrations, migrate } from '@escala/kit/postgres/migrations.ts'
 import { createPostgres, type Postgres } from '@escala/kit/postgres/postgres.ts'
+// biome-ignore lint/style/noRestrictedImports: a test composes
+import { createPostgresUploads } from '@escala/kit/uploads/postgres.ts'
 import express from 'express'
 import { mailControl, startMail } from '../../../infra/local/peers/mail.ts'
 import { paymentsControl, startPayments } from '../../../infra/local/peers/payments.ts'
 import { createTestDatabase } from '../../../labs/cluster/test-database.ts'
 import { createConfirmationMailer } from './confirmation.ts'
 import { ticketsData } from './data.ts'
+import { ticketFlags } from './flags.ts'
 import { orderJobs } from './jobs.ts'
 import { createPayments } from './payments.ts'
+import { liveRoutes } from './routes/live.ts'
 import { orderRoutes } from './routes/orders.ts'
+import { posterRoutes } from './routes/posters.ts'
 import { reportRoutes } from './routes/reports.ts'
 import { showRoutes } from './routes/shows.ts'
+import { createShowReader } from './show-reader.ts'
 import { addShow } from './shows.ts'
 
 export const log = createLog({ service: 'test', replicaId: 'test', version: '', level: 'silent' })
@@ -40,6 +52,9 @@ export async function createShop(adminUrl: string) {
   const replicas = [connect(), connect(), connect()] as [Postgres, Postgres, Postgres]
   const postgres = replicas[0]
   const outbox = createPostgresOutbox()
+  const events = createMemoryEvents()
+  const streams = createEventStreams({ draining: new AbortController().signal })
+  const flags = createMemoryFlags({ declared: Object.values(ticketFlags) })
 
   const [payments, mail] = await Promise.all([startPayments(), startMail()])
   const jobs = orderJobs({
@@ -52,9 +67,12 @@ export async function createShop(adminUrl: string) {
   const servers = await Promise.all(
     replicas.map((replica) => {
       const idempotency = createPostgresIdempotency({ postgres: replica })
+      const shows = createShowReader({ cache: readThrough, postgres: replica })
       const routes = [
-        ...showRoutes({ postgres: replica }),
-        ...orderRoutes({ postgres: replica, idempotency, outbox }, 900_000),
+        ...showRoutes({ postgres: replica, events }, shows),
+        ...liveRoutes({ postgres: replica, events, streams }, shows),
+        ...posterRoutes({ uploads: createPostgresUploads({ postgres: replica }) }, shows),
+        ...orderRoutes({ postgres: replica, idempotency, outbox, events, flags }, 900_000),
         ...reportRoutes({ postgres: replica }),
       ]
       return listen(routes, async (userId) => {
@@ -68,7 +86,10 @@ export async function createShop(adminUrl: string) {
     replicas,
     postgres,
     outbox,
+    flags,
     jobs,
+    /** Of a replica. */
+    url: (path: string, replica = 0) => `http://127.0.0.1:${servers[replica]?.port}${path}`,
     payments: paymentsControl(payments.url),
     mail: mailControl(mail.url),
     /** A new user's id. */
@@ -141,6 +162,15 @@ export async function createShop(adminUrl: string) {
       await database.drop()
     },
   }
+}
+
+/** Tests read what they have just written. */
+const readThrough: Cache = {
+  scope: 'cluster',
+  get: (_key, { load }) => load(new AbortController().signal),
+  invalidate: async () => {},
+  degraded: () => undefined,
+  stop: async () => {},
 }
 
 interface SendOptions {

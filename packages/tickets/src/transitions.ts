@@ -49,7 +49,8 @@ const decline: Statement = {
       UPDATE orders SET status = 'failed', touched_at = now() WHERE id = $1 AND status = 'charging'
       RETURNING show_id, quantity
     )
-    UPDATE shows SET available = available + failed.quantity FROM failed WHERE shows.id = failed.show_id`,
+    UPDATE shows SET available = available + failed.quantity, revision = revision + 1
+    FROM failed WHERE shows.id = failed.show_id`,
 }
 
 const settle: Statement = {
@@ -71,7 +72,8 @@ const expireHolds: Statement = {
     ), locked AS (
       SELECT shows.id, held.quantity FROM shows JOIN held ON held.show_id = shows.id ORDER BY shows.id FOR UPDATE OF shows
     ), given_back AS (
-      UPDATE shows SET available = available + locked.quantity FROM locked WHERE shows.id = locked.id
+      UPDATE shows SET available = available + locked.quantity, revision = revision + 1
+      FROM locked WHERE shows.id = locked.id
     )
     SELECT count(*)::int AS expired FROM expired`,
 }

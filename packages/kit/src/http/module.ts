@@ -1,13 +1,18 @@
 import type { z } from 'zod'
+import type { Cache } from '../cache/cache.ts'
 import type { Carts } from '../cart/cart.ts'
 import type { Config } from '../config/config.ts'
 import type { AppError } from '../errors/app-error.ts'
+import type { Events } from '../events/events.ts'
+import type { EventStreams } from '../events/sse.ts'
+import type { Flag, Flags } from '../flags/flags.ts'
 import type { Idempotency } from '../idempotency/idempotency.ts'
 import type { JobHandler, Schedule } from '../jobs/jobs.ts'
 import type { Locks } from '../locks/locks.ts'
 import type { Logger } from '../log/log.ts'
 import type { Outbox } from '../outbox/outbox.ts'
 import type { Postgres } from '../postgres/postgres.ts'
+import type { Uploads } from '../uploads/uploads.ts'
 import type { Route } from './route.ts'
 
 type Settings = Record<string, z.ZodType>
@@ -20,6 +25,13 @@ export interface ApiParts {
   locks: Locks
   /** By `sessionOrigin(req)`. */
   carts: Carts
+  cache: Cache
+  events: Events
+  /** For routes that answer with events: they end when this replica drains. */
+  streams: EventStreams
+  uploads: Uploads
+  /** Every flag that is in some module's `flags`. */
+  flags: Flags
   log: Logger
 }
 
@@ -35,6 +47,7 @@ export interface WorkerParts {
 export interface ApiModule<S extends Settings = Settings> {
   name: string
   settings: S
+  flags?: Flag[]
   routes(parts: ApiParts, settings: Config<S>): Route[]
 }
 

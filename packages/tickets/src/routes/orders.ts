@@ -3,13 +3,17 @@ import type { ApiParts } from '@escala/kit/http/module.ts'
 import { type Route, route } from '@escala/kit/http/route.ts'
 import { fingerprint, parseKey } from '@escala/kit/idempotency/request.ts'
 import { v7 } from 'uuid'
+import { ticketErrors } from '../errors.ts'
+import { ticketFlags } from '../flags.ts'
+import { announceAvailability } from '../live.ts'
 import { chargeMessage } from '../messages.ts'
 import { cancel, listOrders, place, readOrder } from '../orders.ts'
 import { idParams, order, orderInput, pageOf, pageQuery, placedOrder } from '../schemas.ts'
+import type { Availability } from '../shows.ts'
 
-type Parts = Pick<ApiParts, 'postgres' | 'idempotency' | 'outbox'>
+type Parts = Pick<ApiParts, 'postgres' | 'idempotency' | 'outbox' | 'events' | 'flags'>
 
-export function orderRoutes({ postgres, idempotency, outbox }: Parts, holdMs: number): Route[] {
+export function orderRoutes({ postgres, idempotency, outbox, events, flags }: Parts, holdMs: number): Route[] {
   return [
     route({
       method: 'post',
@@ -23,19 +27,25 @@ export function orderRoutes({ postgres, idempotency, outbox }: Parts, holdMs: nu
       errors: [
         'E_NOT_FOUND',
         'E_SOLD_OUT',
+        'E_SALES_CLOSED',
         'E_IDEMPOTENCY_KEY_MISSING',
         'E_IDEMPOTENCY_IN_PROGRESS',
         'E_IDEMPOTENCY_MISMATCH',
       ],
-      async handle({ params, body, user, requestId, req }) {
+      async handle({ params, body, user, requestId, req, log }) {
         const key = parseKey(req.headers['idempotency-key'])
         const request = { owner: user.id, key, fingerprint: fingerprint('POST', `/v1/shows/${params.id}/orders`, body) }
         const id = v7() // in the app: Postgres knows UUIDv7 from 18 on
+        let now: Availability | undefined
         const { answer, replayed } = await idempotency.run(request, async (tx) => {
+          if (!flags.get(ticketFlags.salesOpen)) throw ticketErrors.E_SALES_CLOSED()
           const wanted = { id, userId: user.id, showId: params.id, quantity: body.quantity, holdMs, requestId }
           const announce = () => outbox.add(tx, chargeMessage(id, requestId))
-          return { status: 201, body: await place(tx, wanted, announce) }
+          const { placed, availability } = await place(tx, wanted, announce)
+          now = availability
+          return { status: 201, body: placed }
         })
+        if (now && !replayed) announceAvailability(events, log, params.id, now)
         return { ...answer, ...(replayed && { headers: { 'Idempotency-Replayed': 'true' } }) }
       },
     }),
@@ -70,7 +80,11 @@ export function orderRoutes({ postgres, idempotency, outbox }: Parts, holdMs: nu
       params: idParams,
       answers: { 200: { description: 'The order as it is now', schema: order } },
       errors: ['E_NOT_FOUND', 'E_ORDER_BUSY'],
-      handle: async ({ params, user }) => ({ status: 200, body: await cancel(postgres, outbox, params.id, user.id) }),
+      async handle({ params, user, log }) {
+        const { order, availability } = await cancel(postgres, outbox, params.id, user.id)
+        if (availability) announceAvailability(events, log, order.showId, availability)
+        return { status: 200, body: order }
+      },
     }),
   ]
 }

@@ -1,12 +1,14 @@
-import { createHash } from 'node:crypto'
 import { kitErrors } from '@escala/kit/errors/errors.ts'
 import type { ApiParts } from '@escala/kit/http/module.ts'
 import { type Route, route } from '@escala/kit/http/route.ts'
 import { ticketErrors } from '../errors.ts'
+import { announceAvailability } from '../live.ts'
 import { idParams, pageOf, pageQuery, show, showChange, showInput } from '../schemas.ts'
-import { addShow, changeShow, listShows, readShow } from '../shows.ts'
+import type { ShowReader } from '../show-reader.ts'
+import { addShow, changeShow, listShows } from '../shows.ts'
+import { matches, tagOf } from './tags.ts'
 
-export function showRoutes({ postgres }: Pick<ApiParts, 'postgres'>): Route[] {
+export function showRoutes({ postgres, events }: Pick<ApiParts, 'postgres' | 'events'>, shows: ShowReader): Route[] {
   return [
     route({
       method: 'get',
@@ -27,10 +29,10 @@ export function showRoutes({ postgres }: Pick<ApiParts, 'postgres'>): Route[] {
       answers: { 200: { description: 'The show', schema: show }, 304: { description: 'Still the same' } },
       errors: ['E_NOT_FOUND'],
       async handle({ params, req }) {
-        const found = await readShow(postgres, params.id)
+        const found = await shows.read(params.id)
         if (found === undefined) throw kitErrors.E_NOT_FOUND()
         const headers = { ETag: tagOf(found), 'Cache-Control': 'no-cache' }
-        if (names(req.get('if-none-match'), headers.ETag)) return { status: 304, headers }
+        if (matches(req.get('if-none-match'), headers.ETag)) return { status: 304, headers }
         return { status: 200, body: found, headers }
       },
     }),
@@ -57,23 +59,17 @@ export function showRoutes({ postgres }: Pick<ApiParts, 'postgres'>): Route[] {
       headers: { 'If-Match': 'The version that was read, in quotes: "3"' },
       answers: { 200: { description: 'The show as it is now', schema: show } },
       errors: ['E_FORBIDDEN', 'E_NOT_FOUND', 'E_VERSION_MISSING', 'E_VERSION_MISMATCH', 'E_CAPACITY_TOO_SMALL'],
-      async handle({ params, body, req }) {
+      async handle({ params, body, req, log }) {
         const versions = parseVersions(req.get('if-match'))
-        return { status: 200, body: await changeShow(postgres, params.id, versions, body) }
+        const { show: changed, revision } = await changeShow(postgres, params.id, versions, body)
+        await shows.changed(params.id, changed.version, revision)
+        if (body.capacity !== undefined) {
+          announceAvailability(events, log, params.id, { available: changed.available, revision })
+        }
+        return { status: 200, body: changed }
       },
     }),
   ]
-}
-
-/** Of the whole answer: `available` changes without a new version. */
-function tagOf(body: unknown): string {
-  return `"${createHash('sha1').update(JSON.stringify(body)).digest('base64url')}"`
-}
-
-/** `If-None-Match` compares weakly (RFC 9110, 13.1.2): a proxy that compresses makes the tag a weak one. */
-function names(header: string | undefined, tag: string): boolean {
-  if (header === undefined) return false
-  return header.split(',').some((part) => part.trim() === '*' || part.trim().replace(/^W\//, '') === tag)
 }
 
 /** Of `"3"` or `"3", "4"`; whatever else is in the header matches no version. */

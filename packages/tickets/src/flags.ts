@@ -1,0 +1,5 @@
+import { defineFlags } from '@escala/kit/flags/flags.ts'
+
+export const ticketFlags = defineFlags({
+  salesOpen: { default: true, description: 'Whether tickets can be ordered' },
+})

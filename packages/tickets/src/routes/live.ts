@@ -1,0 +1,77 @@
+import { kitErrors } from '@escala/kit/errors/errors.ts'
+import type { ApiParts } from '@escala/kit/http/module.ts'
+import { type Route, route } from '@escala/kit/http/route.ts'
+import { channelOf, createInOrder, formatPlace, parsePlace } from '../live.ts'
+import { availabilityEvent, idParams } from '../schemas.ts'
+import type { ShowReader } from '../show-reader.ts'
+import { readAvailability } from '../shows.ts'
+
+type Parts = Pick<ApiParts, 'postgres' | 'events' | 'streams'>
+
+// Heals what no event told: one that was lost between a sale and its announcement.
+const askAgainMs = 10_000
+
+export function liveRoutes({ postgres, events, streams }: Parts, shows: ShowReader): Route[] {
+  return [
+    route({
+      method: 'get',
+      path: '/v1/shows/:id/live',
+      summary: 'What is available, at once and then with each change: server-sent events of the type `availability`',
+      access: 'public',
+      params: idParams,
+      headers: { 'Last-Event-ID': 'The last event that arrived: what was missed since comes first' },
+      answers: { 200: { description: 'Events', schema: availabilityEvent, contentType: 'text/event-stream' } },
+      errors: ['E_NOT_FOUND', 'E_REDIS_UNAVAILABLE', 'E_OVERLOADED'],
+      async handle({ params, req, res, log }) {
+        const { id } = params
+        if ((await shows.availability(id)) === undefined) throw kitErrors.E_NOT_FOUND()
+        const from = parsePlace(req.get('last-event-id'))
+        let told = (_: string, __: unknown) => {}
+        const order = createInOrder({ emit: (available, place) => told(formatPlace(place), { available }) })
+        let gap = from === undefined
+        const snapshot = async (eventId?: string) => {
+          const now = await readAvailability(postgres, id)
+          if (now) order.snapshot(now, eventId)
+        }
+        const heal = () => snapshot().catch((err) => log.warn({ err }, 'live stream could not be healed'))
+
+        // First the subscription, then the snapshot: a sale between the two is in one of them, or in both.
+        let open = false
+        const subscription = await events.subscribe(channelOf(id), {
+          afterId: from?.eventId,
+          onEvent: order.take,
+          onGap() {
+            gap = true
+            if (open) void heal()
+          },
+        })
+        const waiting: [string, unknown][] = []
+        told = (place, data) => waiting.push([place, data])
+        try {
+          if (from && !gap) order.resume(from)
+          else await snapshot(subscription.id)
+          const stream = streams.open(req, res)
+          open = true
+          told = (place, data) => stream.send({ id: place, type: 'availability', data })
+          for (const [place, data] of waiting) told(place, data)
+          const timer = setInterval(async () => {
+            const now = await shows.availability(id).catch(() => undefined)
+            if (now) order.snapshot(now)
+          }, askAgainMs)
+          const end = () => {
+            clearInterval(timer)
+            order.stop()
+            subscription.stop()
+          }
+          if (stream.closed.aborted || res.closed) end()
+          else stream.closed.addEventListener('abort', end)
+        } catch (error) {
+          order.stop()
+          subscription.stop()
+          throw error
+        }
+        return undefined
+      },
+    }),
+  ]
+}

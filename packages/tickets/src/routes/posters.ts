@@ -1,0 +1,55 @@
+import { kitErrors } from '@escala/kit/errors/errors.ts'
+import type { ApiParts } from '@escala/kit/http/module.ts'
+import { type Route, route } from '@escala/kit/http/route.ts'
+import { idParams, poster } from '../schemas.ts'
+import type { ShowReader } from '../show-reader.ts'
+import { matches } from './tags.ts'
+
+/** NGINX has the same limit (`client_max_body_size`). */
+const maxBytes = 2 * 1024 * 1024
+const keyOf = (showId: string) => `posters/${showId}`
+
+export function posterRoutes({ uploads }: Pick<ApiParts, 'uploads'>, shows: ShowReader): Route[] {
+  return [
+    route({
+      method: 'put',
+      path: '/v1/shows/:id/poster',
+      summary: 'Put up a poster: a PNG, JPEG, WebP or GIF image of at most 2 MiB, as the body',
+      access: 'organiser',
+      params: idParams,
+      answers: { 200: { description: 'What was stored', schema: poster } },
+      errors: ['E_FORBIDDEN', 'E_NOT_FOUND', 'E_BODY_TOO_LARGE', 'E_UNSUPPORTED_MEDIA_TYPE', 'E_STORAGE_UNAVAILABLE'],
+      async handle({ params, req }) {
+        if ((await shows.read(params.id)) === undefined) throw kitErrors.E_NOT_FOUND()
+        if (Number(req.get('content-length')) > maxBytes) throw kitErrors.E_BODY_TOO_LARGE()
+        const said = req.get('content-type')?.split(';')[0]?.trim().toLowerCase()
+        const stored = await uploads.put(keyOf(params.id), req, { maxBytes, contentType: said })
+        return { status: 200, body: { contentType: stored.contentType }, headers: { ETag: `"${stored.tag}"` } }
+      },
+    }),
+    route({
+      method: 'get',
+      path: '/v1/shows/:id/poster',
+      summary: 'The poster of a show',
+      access: 'public',
+      params: idParams,
+      headers: { 'If-None-Match': 'The ETag of an earlier answer: 304 while it is still the same' },
+      answers: { 200: { description: 'The image' }, 304: { description: 'Still the same' } },
+      errors: ['E_NOT_FOUND', 'E_STORAGE_UNAVAILABLE'],
+      async handle({ params, req, res }) {
+        const found = await uploads.get(keyOf(params.id))
+        if (found === undefined) throw kitErrors.E_NOT_FOUND()
+        const headers = { ETag: `"${found.tag}"`, 'Cache-Control': 'no-cache' }
+        if (matches(req.get('if-none-match'), headers.ETag)) return { status: 304, headers }
+        // It came from a user: whatever is in it, a browser must show it as an image and as nothing else.
+        res.set({
+          ...headers,
+          'Content-Type': found.contentType,
+          'Content-Security-Policy': "default-src 'none'; sandbox",
+        })
+        res.status(200).end(found.data)
+        return undefined
+      },
+    }),
+  ]
+}

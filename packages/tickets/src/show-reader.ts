@@ -1,0 +1,40 @@
+import type { Cache } from '@escala/kit/cache/cache.ts'
+import type { Sql } from '@escala/kit/postgres/postgres.ts'
+import type { Show } from './schemas.ts'
+import { type Availability, readAvailability, readDetails } from './shows.ts'
+
+export type ShowReader = ReturnType<typeof createShowReader>
+
+/**
+ * Shows through the cache, in two entries that live differently. Details change seldom, and a change is told at once.
+ * What is available changes with each sale: telling every replica would cost more than reading it four times a second.
+ */
+export function createShowReader({ cache, postgres }: { cache: Cache; postgres: Sql }) {
+  const details = (id: string) =>
+    cache.get(`show:${id}`, {
+      load: () => readDetails(postgres, id),
+      version: ({ version }) => version,
+      freshMs: 10_000,
+      staleMs: 20_000,
+    })
+  /** At most 250 ms old: good enough to look at; the order decides. */
+  const availability = (id: string): Promise<Availability | undefined> =>
+    cache.get(`available:${id}`, {
+      load: () => readAvailability(postgres, id),
+      version: ({ revision }) => revision,
+      freshMs: 250,
+      staleMs: 0,
+    })
+
+  return {
+    availability,
+    async read(id: string): Promise<Show | undefined> {
+      const [known, now] = await Promise.all([details(id), availability(id)])
+      return known && now && { ...known, available: Math.min(now.available, known.capacity) }
+    },
+    /** After the commit. */
+    async changed(id: string, version: number, revision: number): Promise<void> {
+      await Promise.all([cache.invalidate(`show:${id}`, version), cache.invalidate(`available:${id}`, revision)])
+    },
+  }
+}
