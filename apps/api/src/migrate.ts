@@ -8,6 +8,7 @@ import { createPostgres } from '@escala/kit/postgres/postgres.ts'
 import pg from 'pg'
 import { z } from 'zod'
 import { dataModules } from './modules.ts'
+import { seedAccounts } from './seed.ts'
 
 // The step before any replica starts: `migrate.ts` brings the schema up to date, `migrate.ts --seed` also makes the first rows.
 const config = read()
@@ -73,7 +74,6 @@ async function waitForPostgres(deadlineMs: number): Promise<void> {
 }
 
 async function seed(): Promise<void> {
-  const { seedAccounts } = await import('./seed.ts')
   const password = config.SEED_PASSWORD ?? randomBytes(9).toString('base64url')
   const postgres = createPostgres({
     url: config.DATABASE_URL,
