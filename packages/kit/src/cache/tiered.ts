@@ -4,6 +4,7 @@ import type { Redis } from 'ioredis'
 import { AppError } from '../errors/app-error.ts'
 import { kitErrors } from '../errors/errors.ts'
 import type { Logger } from '../log/log.ts'
+import { listenTo } from '../redis/redis.ts'
 import type { Cache, FirstTierOptions, Reading } from './cache.ts'
 import { createFirstTier, type Entry, type Flight } from './first-tier.ts'
 import { createLoader, defaultLoadTimeoutMs, freshFor, type Loaded } from './loader.ts'
@@ -117,20 +118,23 @@ export function createTieredCache(options: TieredCacheOptions): Cache {
       .watch(key, (flight) => fill(key, reading, flight, token))
       .catch((err) => log.warn({ err, key }, 'cache refresh failed'))
 
-  const listen = () =>
-    subscriber
-      .subscribe(shared.channel)
-      // What was said while nobody listened is lost: nothing that was kept until now can be trusted.
-      .then(() => tier.clear())
-      .catch(() => undefined) // tried again when the connection is ready again
-  const hear = (channel: string, message: string) => {
-    if (channel !== shared.channel) return
-    const [key, version] = JSON.parse(message) as [string, number?]
-    tier.invalidate(key, version)
+  let listening = false
+  const stopListening = listenTo({
+    subscriber,
+    channel: shared.channel,
+    onMessage(message) {
+      const [key, version] = JSON.parse(message) as [string, number?]
+      tier.invalidate(key, version)
+    },
+    onListening() {
+      listening = true
+      tier.clear() // nothing that was kept until now can be trusted
+    },
+  })
+  const deaf = () => {
+    listening = false
   }
-  subscriber.on('ready', listen)
-  subscriber.on('message', hear)
-  if (subscriber.status === 'ready') void listen()
+  subscriber.on('close', deaf)
 
   return {
     scope: 'cluster',
@@ -146,11 +150,11 @@ export function createTieredCache(options: TieredCacheOptions): Cache {
     },
     degraded() {
       if (performance.now() < awayUntil) return 'the cache goes without Redis'
-      return subscriber.status === 'ready' ? undefined : 'the cache hears of no invalidations'
+      return listening ? undefined : 'the cache hears of no invalidations'
     },
     async stop() {
-      subscriber.off('ready', listen)
-      subscriber.off('message', hear)
+      stopListening()
+      subscriber.off('close', deaf)
       told.stop()
       await Promise.all(background)
     },

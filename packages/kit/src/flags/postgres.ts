@@ -1,6 +1,7 @@
 import type { Redis } from 'ioredis'
 import type { Logger } from '../log/log.ts'
 import type { Sql, Statement } from '../postgres/postgres.ts'
+import { listenTo } from '../redis/redis.ts'
 import type { Flag, Flags, FlagValue } from './flags.ts'
 import { createFlagValues } from './values.ts'
 
@@ -66,14 +67,8 @@ export function createPostgresFlags(options: PostgresFlagsOptions): Flags {
       pollMs * (0.8 + Math.random() * 0.2),
     )
   }
-  const hear = (from: string) => {
-    if (from === channel && !stopped) refresh().catch(() => undefined)
-  }
-  const listen = () =>
-    broadcast?.subscriber
-      .subscribe(channel)
-      .then(() => hear(channel))
-      .catch(() => undefined)
+  const hear = () => void refresh().catch(() => undefined) // the poll will tell
+  let stopListening = () => {}
 
   return {
     scope: 'cluster',
@@ -90,13 +85,14 @@ export function createPostgresFlags(options: PostgresFlagsOptions): Flags {
     async start() {
       await refresh()
       poll()
-      broadcast?.subscriber.on('message', hear).on('ready', listen)
-      if (broadcast?.subscriber.status === 'ready') void listen()
+      if (broadcast) {
+        stopListening = listenTo({ ...broadcast, channel, onMessage: hear, onListening: hear })
+      }
     },
     async stop() {
       stopped = true
       clearTimeout(timer)
-      broadcast?.subscriber.off('message', hear).off('ready', listen)
+      stopListening()
       await reading?.catch(() => undefined)
     },
   }

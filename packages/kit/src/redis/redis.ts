@@ -5,7 +5,7 @@ import type { Logger } from '../log/log.ts'
  * - `request`: within an HTTP request; fails in `timeoutMs` whatever happens, and never sends a command twice.
  * - `blocking`: commands that wait at the server (BullMQ's workers); waits for Redis to come back.
  * - `reader`: the same, but a command whose connection is lost is not sent again, and never settles: listen to `close`.
- * - `subscriber`: only listens; subscribes again after a reconnect.
+ * - `subscriber`: only listens. Whoever uses it subscribes on each `ready` (`listenTo`): what was said meanwhile is lost.
  */
 export type RedisRole = 'request' | 'blocking' | 'reader' | 'subscriber'
 
@@ -36,6 +36,7 @@ export function createRedis({ url, role, log, timeoutMs = 300 }: RedisOptions): 
           maxRetriesPerRequest: null,
           enableReadyCheck: role !== 'subscriber',
           autoResendUnfulfilledCommands: role !== 'reader',
+          autoResubscribe: false, // its failure would be nobody's
         }),
   })
   let reported = false
@@ -49,6 +50,38 @@ export function createRedis({ url, role, log, timeoutMs = 300 }: RedisOptions): 
     reported = false
   })
   return redis
+}
+
+export interface Listener {
+  /** Of the role `subscriber`. */
+  subscriber: Redis
+  channel: string
+  onMessage(message: string): void
+  /** Each time that it begins to hear, the first included: what was said before is lost. */
+  onListening(): void
+}
+
+/** Answers with how to stop it. Subscribes again whenever the connection is new, and goes on trying when that fails. */
+export function listenTo({ subscriber, channel, onMessage, onListening }: Listener): () => void {
+  let timer: NodeJS.Timeout | undefined
+  let stopped = false
+  const hear = (from: string, message: string) => {
+    if (from === channel) onMessage(message)
+  }
+  const subscribe = () => {
+    clearTimeout(timer)
+    if (stopped) return
+    subscriber.subscribe(channel).then(onListening, () => {
+      if (subscriber.status === 'ready') timer = setTimeout(subscribe, 500).unref()
+    })
+  }
+  subscriber.on('message', hear).on('ready', subscribe)
+  if (subscriber.status === 'ready') subscribe()
+  return () => {
+    stopped = true
+    clearTimeout(timer)
+    subscriber.off('message', hear).off('ready', subscribe)
+  }
 }
 
 /** Ends a connection politely where the server answers, and at once where it does not. */
