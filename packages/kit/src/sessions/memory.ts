@@ -1,5 +1,5 @@
 import session from 'express-session'
-import { type SessionStore, type SessionStoreOptions, sessionDefaults } from './sessions.ts'
+import { endedSession, type SessionStore, type SessionStoreOptions, sessionDefaults } from './sessions.ts'
 
 /** Sessions in this process alone: another replica knows none of them. For one replica, and for seeing what breaks with two. */
 export function createMemorySessions(options: SessionStoreOptions = {}): SessionStore {
@@ -9,13 +9,16 @@ export function createMemorySessions(options: SessionStoreOptions = {}): Session
   const barredUntil = new Map<string, number>()
   const { get, set, destroy, clear } = store
 
+  const isBarred = (id: string) => (barredUntil.get(id) ?? 0) > Date.now()
+
   store.get = (id, callback) => {
+    if (isBarred(id)) return void setImmediate(() => callback(null, structuredClone(endedSession)))
     if (Date.now() - (lastUse.get(id) ?? 0) > idleMs) return forget(id, (error) => callback(error, null))
     lastUse.set(id, Date.now())
     get.call(store, id, callback)
   }
   store.set = (id, data, callback) => {
-    if ((barredUntil.get(id) ?? 0) > Date.now()) return void setImmediate(() => callback?.())
+    if (isBarred(id)) return void setImmediate(() => callback?.())
     lastUse.set(id, Date.now())
     set.call(store, id, data, callback)
   }

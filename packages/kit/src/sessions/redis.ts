@@ -1,7 +1,7 @@
 import { RedisStore } from 'connect-redis'
 import type { Redis } from 'ioredis'
 import { createScript } from '../redis/script.ts'
-import { type SessionStore, type SessionStoreOptions, sessionDefaults } from './sessions.ts'
+import { endedSession, type SessionStore, type SessionStoreOptions, sessionDefaults } from './sessions.ts'
 
 export interface RedisSessionsOptions extends SessionStoreOptions {
   /** Of the role `request`. */
@@ -20,10 +20,15 @@ export function createRedisSessions({ redis, prefix = 'session:', ...options }: 
   return { scope: 'cluster', store }
 }
 
+const endedRecord = JSON.stringify(endedSession)
+
 const read = createScript(`
 local record = redis.call('GET', KEYS[1])
-if record and redis.call('PTTL', KEYS[1]) < tonumber(ARGV[2]) then redis.call('PEXPIRE', KEYS[1], ARGV[1]) end
-return record
+if record then
+  if redis.call('PTTL', KEYS[1]) < tonumber(ARGV[2]) then redis.call('PEXPIRE', KEYS[1], ARGV[1]) end
+  return record
+end
+return redis.call('EXISTS', KEYS[2]) == 1 and ARGV[3]
 `)
 
 const save = createScript(`
@@ -42,7 +47,9 @@ function createClient(redis: Redis, prefix: string, idleMs: number, barredMs: nu
   const record = (key: string) => `{${key}}`
   const ended = (key: string) => `{${key}}:ended`
   return {
-    get: (key: string) => read.run(redis, [record(key)], [idleMs, Math.floor(idleMs * 0.9)]),
+    get(key: string) {
+      return read.run(redis, [record(key), ended(key)], [idleMs, Math.floor(idleMs * 0.9), endedRecord])
+    },
     set: (key: string, value: string) => save.run(redis, [record(key), ended(key)], [value, idleMs]),
     expire: (key: string, seconds: number) => redis.expire(record(key), seconds),
     del: (keys: string[]) => Promise.all(keys.map((key) => end.run(redis, [record(key), ended(key)], [barredMs]))),

@@ -111,7 +111,8 @@ export function describeSessions(
       await set(b, 'one', { userId: 'u2' })
       expect(await get(a, 'one')).toMatchObject({ userId: 'u2' })
       await destroy(b, 'one')
-      expect(await get(a, 'one')).toBeFalsy()
+      expect(await get(a, 'one')).toMatchObject({ ended: true })
+      expect(await get(a, 'one')).not.toHaveProperty('userId')
       expect(await get(a, 'never')).toBeFalsy()
     })
 
@@ -125,7 +126,7 @@ export function describeSessions(
       const all = await call<object>((done) => b.all?.((error, sessions) => done(error, sessions ?? {})))
       expect(Object.keys(all ?? {})).toHaveLength(2)
       await call((done) => b.clear?.(done))
-      expect(await get(a, 'one')).toBeFalsy()
+      expect((await get(a, 'one'))?.userId).toBeUndefined()
       expect(await get(other.store, 'foreign')).toMatchObject({ userId: 'u' })
     })
 
@@ -134,7 +135,7 @@ export function describeSessions(
       await set(a, 'one', { userId: 'u1' })
       await destroy(a, 'one')
       await set(b, 'one', { userId: 'u1' })
-      expect(await get(a, 'one')).toBeFalsy()
+      expect(await get(a, 'one')).toMatchObject({ ended: true })
       await set(b, 'two', { userId: 'u1' })
       expect(await get(a, 'two')).toMatchObject({ userId: 'u1' })
     })
@@ -190,6 +191,29 @@ export function describeSessions(
       const attacker = createBrowser()
       attacker.use(old)
       expect((await attacker.send('GET', `${first.url}/me`)).body.userId).toBeNull()
+    })
+
+    test('a request with the cookie from before the log-in gets no new one, and belongs to the same visitor', async () => {
+      const [a, b] = create()
+      const [first, second] = [await serveSessions(a), await serveSessions(b)]
+      const browser = createBrowser()
+      const { body: before } = await browser.send('POST', `${first.url}/log-in/u1`)
+      const old = createBrowser()
+      old.use(browser.cookie())
+      await browser.send('POST', `${first.url}/log-in/u1`)
+      const { body, setCookie } = await old.send('GET', `${second.url}/me`)
+      expect(body).toMatchObject({ userId: null, origin: before.origin })
+      expect(setCookie).toBeUndefined()
+      second.held.push = (send) => send() as never
+      expect((await old.send('POST', `${second.url}/write`)).setCookie).toBeUndefined()
+      expect((await browser.send('GET', `${second.url}/me`)).body.userId).toBe('u1')
+    })
+
+    test('an id may be new again when its bar is over', async () => {
+      const [{ store }] = create({ barredMs: 30 })
+      await set(store, 'one', {})
+      await destroy(store, 'one')
+      await vi.waitFor(async () => expect(await get(store, 'one')).toBeFalsy())
     })
 
     test('a slow request does not bring back what was logged out meanwhile', async () => {

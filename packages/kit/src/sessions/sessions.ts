@@ -1,4 +1,4 @@
-import type { Store } from 'express-session'
+import type { SessionData, Store } from 'express-session'
 import type { Scope } from '../scope.ts'
 
 declare module 'express-session' {
@@ -9,6 +9,8 @@ declare module 'express-session' {
     loggedInAt?: number
     /** The id that the session began with, before log-in renewed it; see `sessionOrigin`. */
     origin?: string
+    /** This is what is left of a session that was logged out, or renewed by log-in: nobody's, and never saved. */
+    ended?: true
   }
 }
 
@@ -26,7 +28,9 @@ export interface SessionStore {
   scope: Scope
   /**
    * `get` renews the idle time when a tenth of it has passed, in the same round trip; there is no `touch`.
-   * After `destroy(id)`, `set(id)` does nothing for a minute: a slow request cannot bring back what was logged out.
+   * For a minute after `destroy(id)`, `set(id)` does nothing: a slow request cannot bring back what was logged out. And
+   * `get(id)` answers with `endedSession`: a request that left before the log-in was answered still has the old cookie;
+   * were it given a new session, its answer would replace the cookie that log-in has just set.
    */
   store: Store
 }
@@ -39,3 +43,5 @@ export interface SessionStoreOptions {
 }
 
 export const sessionDefaults = { idleMs: 24 * 3_600_000, barredMs: 60_000 }
+
+export const endedSession = { cookie: { originalMaxAge: null }, ended: true } as unknown as SessionData
