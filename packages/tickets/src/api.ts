@@ -14,10 +14,12 @@ export const ticketsApi = apiModule({
   settings: {
     /** How long an order that is not charged yet keeps its tickets. */
     ORDER_HOLD_MS: integer(100, 86_400_000, 900_000),
+    /** How long a show's details are answered without another look: what a change costs whose invalidation was lost. */
+    SHOW_FRESH_MS: integer(0, 3_600_000, 10_000),
   },
   flags: Object.values(ticketFlags),
   routes(parts, settings) {
-    const shows = createShowReader(parts)
+    const shows = createShowReader({ ...parts, freshMs: settings.SHOW_FRESH_MS })
     return [
       ...showRoutes(parts, shows),
       ...liveRoutes(parts, shows),

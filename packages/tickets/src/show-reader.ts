@@ -5,17 +5,24 @@ import { type Availability, readAvailability, readDetails } from './shows.ts'
 
 export type ShowReader = ReturnType<typeof createShowReader>
 
+export interface ShowReaderOptions {
+  cache: Cache
+  postgres: Sql
+  /** Of details. After it, an old value is answered for twice as long, while one replica reads the new one. */
+  freshMs?: number
+}
+
 /**
  * Shows through the cache, in two entries that live differently. Details change seldom, and a change is told at once.
  * What is available changes with each sale: telling every replica would cost more than reading it four times a second.
  */
-export function createShowReader({ cache, postgres }: { cache: Cache; postgres: Sql }) {
+export function createShowReader({ cache, postgres, freshMs = 10_000 }: ShowReaderOptions) {
   const details = (id: string) =>
     cache.get(`show:${id}`, {
       load: () => readDetails(postgres, id),
       version: ({ version }) => version,
-      freshMs: 10_000,
-      staleMs: 20_000,
+      freshMs,
+      staleMs: 2 * freshMs,
     })
   /** At most 250 ms old: good enough to look at; the order decides. */
   const availability = (id: string): Promise<Availability | undefined> =>

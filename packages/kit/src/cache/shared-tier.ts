@@ -1,4 +1,5 @@
 import type { Redis } from 'ioredis'
+import { createScript } from '../redis/script.ts'
 
 // One hash for each key: d = JSON, or empty for an absence; v = version; f = fresh until, by the clock of Redis.
 // Without d it is only the trace of an invalidation. The fill lock lies beside it, in the same slot of a cluster.
@@ -8,7 +9,7 @@ import type { Redis } from 'ioredis'
  * What is there, and the fill lock if that is old or missing and nobody else has it: one round trip for both.
  * Answers with data or nil, version or nil, fresh for ms, and the lock: 1 = now ours, 0 = not needed, else its value.
  */
-const read = `
+const read = createScript(`
 local e = redis.call('HMGET', KEYS[1], 'd', 'v', 'f')
 local usable = e[1] and (ARGV[3] == '' or tonumber(e[2] or 0) >= tonumber(ARGV[3]))
 local fresh = 0
@@ -19,14 +20,14 @@ if usable then
 end
 local lock = 1
 if not redis.call('SET', KEYS[2], ARGV[1], 'NX', 'PX', ARGV[2]) then lock = redis.call('GET', KEYS[2]) end
-return {usable and e[1], e[2], fresh, lock}`
+return {usable and e[1], e[2], fresh, lock}`)
 
 /**
  * KEYS entry, lock · ARGV token, data, version or empty, fresh ms, stale ms
  * An older version never replaces a newer one. Whoever lost the lock may only bring a newer version: else an invalidation
  * that came in the middle of the load would be undone.
  */
-const fill = `
+const fill = createScript(`
 local have = redis.call('HGET', KEYS[1], 'v')
 local mine = redis.call('GET', KEYS[2]) == ARGV[1]
 local version = tonumber(ARGV[3] == '' and '0' or ARGV[3])
@@ -38,13 +39,13 @@ redis.call('DEL', KEYS[1])
 redis.call('HSET', KEYS[1], 'd', ARGV[2], 'f', t[1] * 1000 + math.floor(t[2] / 1000) + ARGV[4])
 if ARGV[3] ~= '' then redis.call('HSET', KEYS[1], 'v', ARGV[3]) end
 redis.call('PEXPIRE', KEYS[1], ARGV[4] + ARGV[5])
-return 1`
+return 1`)
 
 /**
  * KEYS entry, lock · ARGV version or empty, ms to remember it, channel, message
  * Takes the lock from a load that may have read the old value, and tells every process.
  */
-const invalidate = `
+const invalidate = createScript(`
 local have = redis.call('HGET', KEYS[1], 'v')
 if ARGV[1] == '' or tonumber(have or 0) < tonumber(ARGV[1]) then
   redis.call('HDEL', KEYS[1], 'd', 'f')
@@ -53,13 +54,13 @@ if ARGV[1] == '' or tonumber(have or 0) < tonumber(ARGV[1]) then
   redis.call('PEXPIRE', KEYS[1], ARGV[2])
   redis.call('DEL', KEYS[2])
 end
-return redis.call('PUBLISH', ARGV[3], ARGV[4])`
+return redis.call('PUBLISH', ARGV[3], ARGV[4])`)
 
 /** KEYS lock · ARGV token, ms, new value or empty: prolongs the lock, or leaves word in it of why the load failed. */
-const hold = `
+const hold = createScript(`
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 if ARGV[3] ~= '' then redis.call('SET', KEYS[1], ARGV[3]) end
-return redis.call('PEXPIRE', KEYS[1], ARGV[2])`
+return redis.call('PEXPIRE', KEYS[1], ARGV[2])`)
 
 export interface Found {
   /** `undefined`: nothing usable. */
@@ -83,22 +84,15 @@ const failure = 'failed '
 
 /** The tier that all replicas share: four scripts, each one round trip and atomic. */
 export function createSharedTier({ redis, prefix, lockMs, traceMs }: SharedTierOptions) {
-  const name = (script: string) => `escalaCache${script}`
-  const scripts = { Read: [read, 2], Fill: [fill, 2], Invalidate: [invalidate, 2], Hold: [hold, 1] } as const
-  for (const [key, [lua, numberOfKeys]] of Object.entries(scripts))
-    redis.defineCommand(name(key), { lua, numberOfKeys })
-  const commands = redis as unknown as Record<string, (...args: (string | number)[]) => Promise<unknown>>
-  const run = (script: keyof typeof scripts, ...args: (string | number)[]) =>
-    (commands[name(script)] as (typeof commands)[string]).apply(redis, args)
-
   const entryKey = (key: string) => `${prefix}:{${key}}`
   const lockKey = (key: string) => `${prefix}:{${key}}:fill`
+  const keysOf = (key: string) => [entryKey(key), lockKey(key)]
   const channel = `${prefix}:invalidated`
 
   return {
     channel,
     async read(key: string, token: string, oldest: number | undefined): Promise<Found> {
-      const answer = await run('Read', entryKey(key), lockKey(key), token, lockMs, oldest ?? '')
+      const answer = await read.run(redis, keysOf(key), [token, lockMs, oldest ?? ''])
       const [text, version, fresh, lock] = answer as [string | null, string | null, number, string | number | null]
       return {
         text: text ?? undefined,
@@ -116,18 +110,18 @@ export function createSharedTier({ redis, prefix, lockMs, traceMs }: SharedTierO
       entry: { text: string; version?: number; freshMs: number; staleMs: number },
     ) {
       const ms = [Math.max(Math.round(entry.freshMs), 0), Math.max(Math.round(entry.staleMs), 1)]
-      await run('Fill', entryKey(key), lockKey(key), token, entry.text, entry.version ?? '', ...ms)
+      await fill.run(redis, keysOf(key), [token, entry.text, entry.version ?? '', ...ms])
     },
     async invalidate(key: string, version: number | undefined) {
       const message = JSON.stringify(version === undefined ? [key] : [key, version])
-      await run('Invalidate', entryKey(key), lockKey(key), version ?? '', traceMs, channel, message)
+      await invalidate.run(redis, keysOf(key), [version ?? '', traceMs, channel, message])
     },
     async prolong(key: string, token: string) {
-      await run('Hold', lockKey(key), token, lockMs, '')
+      await hold.run(redis, [lockKey(key)], [token, lockMs, ''])
     },
     /** Those who wait for this load get its error instead of trying, one after the other, what cannot succeed. */
     async fail(key: string, token: string, code: string) {
-      await run('Hold', lockKey(key), token, code === '' ? 1 : 200, `${failure}${code}`)
+      await hold.run(redis, [lockKey(key)], [token, code === '' ? 1 : 200, `${failure}${code}`])
     },
   }
 }
