@@ -1,0 +1,80 @@
+import { setTimeout as wait } from 'node:timers/promises'
+import type { Queue } from 'bullmq'
+import type { Schedule } from '../jobs/jobs.ts'
+import { connectQueue, type JobData, type QueueConnectionOptions } from '../jobs/queue.ts'
+import type { Logger } from '../log/log.ts'
+import type { Schedules } from './schedules.ts'
+
+export interface BullmqSchedulesOptions extends QueueConnectionOptions {
+  log: Logger
+  /** What this worker's code knows. */
+  own: Schedule[]
+  /** Ids of the schedules that any live worker declares, this one included: declare before `start`. */
+  declared(): Promise<string[]>
+  /** How often they are put right: after a Redis that lost its data, or the death of the last worker that knew one. */
+  repairMs?: number
+}
+
+const retryMs = 500
+
+/**
+ * A schedule is one entry in Redis, however many workers write it; each tick's job is made once, when the one before it starts.
+ * So a queue that is busy for longer than a period skips ticks, and the first tick of a period comes at once.
+ */
+export function createBullmqSchedules(options: BullmqSchedulesOptions): Schedules {
+  const { log, own, declared, repairMs = 30_000 } = options
+  const connection = connectQueue(options)
+  const stopping = new AbortController()
+  let repairing: Promise<void> | undefined
+
+  const put = async (queue: Queue<JobData, void>) => {
+    for (const { id, type, every } of own) {
+      const repeat = 'ms' in every ? { every: every.ms } : { pattern: every.cron, tz: 'UTC' }
+      await queue.upsertJobScheduler(id, repeat, { name: type, data: { payload: null } })
+    }
+    // Order: what is there first, then who declares it. Each was declared before it was put, so that
+    // a worker that is just starting with a new schedule cannot lose it to an old one that does not know it.
+    const present = await queue.getJobSchedulers()
+    const wanted = new Set([...own.map(({ id }) => id), ...(await declared())])
+    for (const { key } of present) {
+      if (wanted.has(key)) continue
+      await queue.removeJobScheduler(key)
+      log.info({ schedule: key }, 'schedule removed: no live worker declares it')
+    }
+  }
+
+  /** Tries until it succeeds; `false` when stopped before. */
+  const repair = async (): Promise<boolean> => {
+    for (let told = false; !stopping.signal.aborted; told = true) {
+      try {
+        await connection.use(put)
+        if (told) log.info('schedules stand again')
+        return true
+      } catch (err) {
+        if (!told) log.warn({ err }, 'schedules cannot be put right')
+        await wait(retryMs, undefined, { signal: stopping.signal }).catch(() => undefined)
+      }
+    }
+    return false
+  }
+
+  const repairForEver = async () => {
+    while (!stopping.signal.aborted) {
+      // Jitter, so that workers that started together do not do this together.
+      await wait(repairMs * (0.75 + Math.random() / 2), undefined, { signal: stopping.signal }).catch(() => undefined)
+      if (!stopping.signal.aborted) await repair()
+    }
+  }
+
+  return {
+    scope: 'cluster',
+    async start() {
+      if (await repair()) repairing = repairForEver()
+    },
+    async stop() {
+      stopping.abort()
+      await repairing
+      await connection.close()
+    },
+  }
+}

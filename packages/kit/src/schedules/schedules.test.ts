@@ -1,0 +1,133 @@
+import { randomUUID } from 'node:crypto'
+import { setTimeout as wait } from 'node:timers/promises'
+import { afterAll, beforeAll, expect, inject, test, vi } from 'vitest'
+import { createBullmqConsumer } from '../jobs/bullmq.ts'
+import type { JobHandler, Schedule } from '../jobs/jobs.ts'
+import { createMemoryJobs } from '../jobs/memory.ts'
+import { connectQueue } from '../jobs/queue.ts'
+import { createLog } from '../log/log.ts'
+import { createRedis, stopRedis } from '../redis/redis.ts'
+import { createBullmqSchedules } from './bullmq.ts'
+import { createMemorySchedules } from './memory.ts'
+import { describeSchedules } from './schedules.contract.ts'
+
+const log = createLog({ service: 'test', replicaId: 'test', version: '0', level: 'silent' })
+const url = () => inject('redisUrl')
+const redis = { current: undefined as ReturnType<typeof createRedis> | undefined }
+const shared = () => redis.current as ReturnType<typeof createRedis>
+beforeAll(async () => {
+  redis.current = createRedis({ url: url(), role: 'request', log, timeoutMs: 2000 })
+  await vi.waitFor(() => expect(shared().status).toBe('ready'))
+})
+afterAll(() => stopRedis(shared()))
+
+describeSchedules('memory', async () => {
+  const { queue, consume } = createMemoryJobs({ log })
+  const stops: (() => Promise<void>)[] = []
+  return {
+    worker: (own) => createMemorySchedules({ own, queue, log }),
+    consume(handlers) {
+      const consumer = consume(handlers)
+      stops.push(() => consumer.stop(0))
+    },
+    stop: async () => void (await Promise.all(stops.map((stop) => stop()))),
+  }
+})
+
+/** Workers on one queue of their own; who is alive, and what it declares, is a plain map. */
+function createWorkers() {
+  const prefix = `{test-${randomUUID()}}`
+  const live = new Map<string, Schedule[]>()
+  const stops: (() => Promise<void>)[] = []
+  const queue = connectQueue({ redis: shared(), prefix })
+  const declared = async () => [...live.values()].flat().map(({ id }) => id)
+  return {
+    live,
+    present: () => queue.use(async (bull) => (await bull.getJobSchedulers()).map(({ key }) => key).sort()),
+    next: () => queue.use(async (bull) => (await bull.getJobSchedulers())[0]?.next as number),
+    lose: () =>
+      shared()
+        .keys(`${prefix}*`)
+        .then((keys) => shared().del(...keys)),
+    worker(own: Schedule[], name: string = randomUUID(), repairMs = 60_000, known = declared) {
+      live.set(name, own)
+      return createBullmqSchedules({ redis: shared(), prefix, log, own, declared: known, repairMs })
+    },
+    consume(handlers: Record<string, JobHandler>) {
+      const blocking = createRedis({ url: url(), role: 'blocking', log })
+      const consumer = createBullmqConsumer({ redis: blocking, log, prefix, handlers })
+      stops.push(() => consumer.stop(0).then(() => stopRedis(blocking)))
+    },
+    async stop() {
+      await Promise.all(stops.map((stop) => stop()))
+      await queue.close()
+      const keys = await shared().keys(`${prefix}*`)
+      if (keys.length > 0) await shared().del(...keys)
+    },
+  }
+}
+describeSchedules('bullmq', async () => createWorkers())
+
+const schedule = (id: string, ms = 60_000): Schedule => ({ id, type: id, every: { ms } })
+
+test('three workers that start together and go on putting things right: one run per tick', async () => {
+  const workers = createWorkers()
+  const ids: string[] = []
+  for (let n = 0; n < 3; n++) workers.consume({ tick: async ({ id }) => void ids.push(id) })
+  const all = [1, 2, 3].map((n) => workers.worker([schedule('tick', 200)], `worker-${n}`, 50))
+  const startedAt = performance.now()
+  await Promise.all(all.map((schedules) => schedules.start()))
+  await vi.waitFor(() => expect(ids.length).toBeGreaterThanOrEqual(10), 5000)
+  expect(performance.now() - startedAt).toBeGreaterThan(9 * 200 - 100)
+  expect(new Set(ids).size).toBe(ids.length)
+  expect(await workers.present()).toEqual(['tick'])
+  await Promise.all(all.map((schedules) => schedules.stop()))
+  await workers.stop()
+})
+
+test('what no live worker declares disappears; what one declares stays, though others do not know it', async () => {
+  const workers = createWorkers()
+  const old = workers.worker([schedule('both'), schedule('old')], 'old')
+  await old.start()
+  const next = workers.worker([schedule('both'), schedule('new')], 'next')
+  await next.start()
+  expect(await workers.present()).toEqual(['both', 'new', 'old'])
+  await old.stop()
+  // The old version starts once more in the middle of the roll-out: it does not know `new`.
+  const again = workers.worker([schedule('both'), schedule('old')], 'old')
+  await again.start()
+  expect(await workers.present()).toEqual(['both', 'new', 'old'])
+  await again.stop()
+  workers.live.delete('old')
+  const last = workers.worker([schedule('both'), schedule('new')], 'last')
+  await last.start()
+  expect(await workers.present()).toEqual(['both', 'new'])
+  await Promise.all([next.stop(), last.stop()])
+  await workers.stop()
+})
+
+test('stands again after Redis lost its data, and is not removed while nobody can say who is alive', async () => {
+  const workers = createWorkers()
+  const schedules = workers.worker([schedule('nightly')], 'one', 50)
+  await schedules.start()
+  await workers.lose()
+  await vi.waitFor(async () => expect(await workers.present()).toEqual(['nightly']))
+  await schedules.stop()
+  const unsure = workers.worker([], 'unsure', 50, () => Promise.reject(new Error('Postgres is away')))
+  workers.live.clear()
+  const starting = unsure.start()
+  await wait(100)
+  await unsure.stop()
+  await starting
+  expect(await workers.present()).toEqual(['nightly'])
+  await workers.stop()
+})
+
+test('a cron pattern is read in UTC', async () => {
+  const workers = createWorkers()
+  const schedules = workers.worker([{ id: 'nightly', type: 'report', every: { cron: '15 0 * * *' } }])
+  await schedules.start()
+  expect(new Date(await workers.next()).toISOString()).toMatch(/T00:15:00.000Z$/)
+  await schedules.stop()
+  await workers.stop()
+})
