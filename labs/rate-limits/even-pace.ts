@@ -1,0 +1,8 @@
+import { createGcraRateLimits } from '@escala/kit/rate-limits/gcra.ts'
+import type { Parts } from '../../apps/api/src/compose.ts'
+import { withShortWindows } from './windows.ts'
+
+/** The policy for costly routes: no windows at all. */
+export const apiParts: Partial<Parts> = {
+  rateLimits: ({ redis }) => withShortWindows(createGcraRateLimits({ redis })),
+}

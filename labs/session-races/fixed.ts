@@ -1,0 +1,8 @@
+import { createRedisSessions } from '@escala/kit/sessions/redis.ts'
+import type { Parts } from '../../apps/api/src/compose.ts'
+import { withSlowRoute } from './slow-route.ts'
+
+/** Nothing but the kit, and the slow route. */
+export const apiParts: Partial<Parts> = {
+  listener: (app, { redis, config }) => withSlowRoute(app, createRedisSessions({ redis }), config.SESSION_SECRETS),
+}

@@ -1,0 +1,123 @@
+import { randomUUID } from 'node:crypto'
+import { setTimeout as wait } from 'node:timers/promises'
+import { type Client, createClient, expectStatus } from '../cluster/client.ts'
+import { check, defineLab, type LabContext } from '../cluster/lab.ts'
+
+interface Size {
+  /** Visitors with a cart of 50 items each, written in parallel. */
+  visitors: number
+  /** Users who log out on four of their five devices. */
+  users: number
+}
+
+const items = 50
+
+export const lab = defineLab<Size>({
+  slug: 'session-races',
+  problem: 'Parallel requests of one user overwrite each other, and a slow request undoes a log-out.',
+  sizes: { full: { visitors: 20, users: 25 }, test: { visitors: 6, users: 5 } },
+  halves: {
+    problem: {
+      title: (replicas) =>
+        `with the cart in the session, parallel writes on ${replicas} replicas are lost and a log-out is undone`,
+      async run(context) {
+        const { size } = context
+        const seen = await race(context, new URL('./naive.ts', import.meta.url))
+        return [
+          check('items put into carts', seen.put, { equals: size.visitors * items }),
+          check('items lost', seen.lost, { atLeast: size.visitors }),
+          check('items lost when the visitor logs in', seen.lostAtLogIn, { atLeast: 1 }),
+          check('log-outs', seen.logOuts, { equals: size.users * 4 }),
+          check('log-outs that a slow request undid', seen.undone, { atLeast: size.users * 4 * 0.8 }),
+        ]
+      },
+    },
+    fix: {
+      title: (replicas) =>
+        `with the cart beside the session, ${replicas} replicas lose no write, and who is logged out stays logged out`,
+      async run(context) {
+        const { size } = context
+        const seen = await race(context, new URL('./fixed.ts', import.meta.url))
+        return [
+          check('items put into carts', seen.put, { equals: size.visitors * items }),
+          check('items lost', seen.lost, { equals: 0 }),
+          check('items lost when the visitor logs in', seen.lostAtLogIn, { equals: 0 }),
+          check('log-outs', seen.logOuts, { equals: size.users * 4 }),
+          check('log-outs that a slow request undid', seen.undone, { equals: 0 }),
+          check('other devices still logged in', seen.otherDevices, { equals: size.users }),
+        ]
+      },
+    },
+  },
+})
+
+async function race({ cluster: start, size, progress }: LabContext<Size>, parts: URL) {
+  const { url } = await start({ naive: parts })
+  const seen = { put: 0, lost: 0, lostAtLogIn: 0, logOuts: 0, undone: 0, otherDevices: 0 }
+  const total = size.visitors + size.users
+  let done = 0
+
+  for (let i = 0; i < size.visitors; i++) {
+    const visitor = createClient(url)
+    await put(visitor) // begins the session
+    await Promise.all(Array.from({ length: items - 1 }, () => put(visitor)))
+    seen.put += items
+    seen.lost += items - (await countItems(visitor))
+    progress(++done, total)
+  }
+  seen.lostAtLogIn = items - (await shopAndLogIn(url))
+
+  for (let i = 0; i < size.users; i++) {
+    const { undone, isOtherLoggedIn } = await logOutOfFour(url)
+    seen.logOuts += 4
+    seen.undone += undone
+    seen.otherDevices += isOtherLoggedIn ? 1 : 0
+    progress(++done, total)
+  }
+  return seen
+}
+
+async function put(client: Client): Promise<void> {
+  expectStatus(await client.put(`/v1/cart/items/${randomUUID()}`, { quantity: 1 }), 200)
+}
+
+async function countItems(client: Client): Promise<number> {
+  return expectStatus(await client.get('/v1/cart'), 200).body.items.length
+}
+
+/** A visitor logs in while the browser still sends what was put into the cart before. Answers with the items in the end. */
+async function shopAndLogIn(url: string): Promise<number> {
+  const visitor = createClient(url)
+  const { email, password } = await visitor.signUp()
+  await put(visitor)
+  const visitorCookie = { cookie: `sid=${visitor.cookies.get('sid')}` }
+  const logIn = visitor.logIn(email, password)
+  const beforeLogIn = createClient(url, { headers: visitorCookie })
+  await Promise.all([logIn, ...Array.from({ length: items - 1 }, () => put(beforeLogIn))])
+  return countItems(visitor)
+}
+
+/** On each of four devices a slow request is under way when the user logs out there; the fifth stays logged in. */
+async function logOutOfFour(url: string) {
+  const { email, password } = await createClient(url).signUp()
+  const devices = await Promise.all(
+    Array.from({ length: 5 }, async () => {
+      const device = createClient(url)
+      await device.logIn(email, password)
+      return device
+    }),
+  )
+  const [other, ...four] = devices as [Client, ...Client[]]
+  const undone = await Promise.all(
+    four.map(async (device) => {
+      const cookie = `sid=${device.cookies.get('sid')}`
+      const slow = createClient(url, { headers: { cookie } }).post('/v1/visits')
+      await wait(30)
+      expectStatus(await device.delete('/v1/session'), 204)
+      await slow
+      return (await createClient(url, { headers: { cookie } }).get('/v1/session')).status === 200
+    }),
+  )
+  const isOtherLoggedIn = (await other.get('/v1/session')).status === 200
+  return { undone: undone.filter(Boolean).length, isOtherLoggedIn }
+}
