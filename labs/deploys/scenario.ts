@@ -1,0 +1,93 @@
+import { setTimeout as wait } from 'node:timers/promises'
+import { type Client, createClient } from '../cluster/client.ts'
+import type { Cluster } from '../cluster/cluster.ts'
+import { check, defineLab, type LabContext } from '../cluster/lab.ts'
+import { startTraffic } from '../cluster/traffic.ts'
+
+interface Size {
+  perSecond: number
+  /** How often all replicas are restarted. */
+  rounds: number
+  /** NGINX's `fail_timeout`: how long it leaves a replica alone that refused it. */
+  failTimeoutMs: number
+}
+
+export const lab = defineLab<Size>({
+  slug: 'deploys',
+  problem: 'Each deploy cuts the requests that are under way.',
+  sizes: {
+    full: { perSecond: 100, rounds: 2, failTimeoutMs: 5000 },
+    test: { perSecond: 60, rounds: 1, failTimeoutMs: 1000 },
+  },
+  halves: {
+    problem: {
+      title: (replicas) => `with an exit on SIGTERM, restarting ${replicas} replicas one by one cuts requests`,
+      async run(context) {
+        const { cluster, client, traffic } = await start(context, new URL('./naive.ts', import.meta.url))
+        await restartAll(cluster, client, context)
+        await leave(cluster)
+        const { total, failures, failed } = await traffic.stop()
+        return [
+          check('requests', total, { atLeast: context.size.perSecond }),
+          check('failed', failed, { atLeast: 2 }),
+          check('of those, lost with their replica (502)', failures['502 E_REPLICA_LOST'] ?? 0, { atLeast: 2 }),
+        ]
+      },
+    },
+    fix: {
+      title: (replicas) => `with a drain, restarting ${replicas} replicas one by one cuts none`,
+      async run(context) {
+        const { cluster, client, traffic } = await start(context, new URL('./slow.ts', import.meta.url))
+        const codes = await restartAll(cluster, client, context)
+        codes.push(await leave(cluster))
+        const left = cluster.replicas.filter((replica) => replica.running())
+        // A build that cannot start: the roll-out ends there, and the old replicas have not been touched.
+        const broken = { env: { SESSION_SECRETS: 'too short' } }
+        const deployed = await cluster.rollingRestart(broken).then(
+          () => true,
+          () => false,
+        )
+        const { total, failed, slowestMs } = await traffic.stop()
+        return [
+          check('requests', total, { atLeast: context.size.perSecond }),
+          check('failed', failed, { equals: 0 }),
+          check('slowest answer in ms', slowestMs, { atMost: 1500 }),
+          check('replicas that did not exit with 0', codes.filter((code) => code !== 0).length, { equals: 0 }),
+          check('a build that cannot start was taken into service', deployed, { equals: false }),
+          check('old replicas that it cost', left.filter((replica) => !replica.running()).length, { equals: 0 }),
+        ]
+      },
+    },
+  },
+})
+
+async function start({ cluster: startCluster, size }: LabContext<Size>, parts: URL) {
+  const settings = { fail_timeout: `${size.failTimeoutMs / 1000}s` }
+  const cluster = await startCluster({ naive: parts, nginx: { settings } })
+  const client = createClient(cluster.url)
+  // Writes: NGINX may not send them a second time, so whatever is cut is lost.
+  const traffic = startTraffic(size.perSecond, () => client.post('/slow'))
+  return { cluster, client, traffic }
+}
+
+/** In place, as a process manager does it; NGINX is told nothing. Goes on when the new one has its share again. */
+async function restartAll(cluster: Cluster, client: Client, { size, progress }: LabContext<Size>): Promise<number[]> {
+  const codes: number[] = []
+  const restarts = size.rounds * cluster.replicas.length
+  for (let round = 0; round < size.rounds; round++) {
+    for (const replica of cluster.replicas) {
+      codes.push(await replica.terminate())
+      await replica.restart()
+      while ((await client.get('/slow')).replicaId !== replica.id) await wait(50)
+      progress(codes.length, restarts)
+    }
+  }
+  return codes
+}
+
+/** Scaling down by one, as seen by NGINX: a replica is gone. */
+async function leave(cluster: Cluster): Promise<number> {
+  const code = (await cluster.replicas.at(-1)?.terminate()) ?? 1
+  await wait(500)
+  return code
+}

@@ -1,0 +1,10 @@
+import { renderNginx } from '../../infra/nginx/render.ts'
+
+/** NGINX's default: the replicas in turns, however busy each is. */
+export const roundRobin = { settings: { least_conn: undefined } }
+
+/** The usual answer to "my users are logged out": each address stays with its replica. */
+export const sticky = {
+  conf: (listen: string, addresses: string[]) =>
+    renderNginx({ listen, upstream: { kind: 'addresses', addresses } }).replace('least_conn;', 'hash $remote_addr;'),
+}
