@@ -1,0 +1,7 @@
+import { createMemoryFlags } from '@escala/kit/flags/memory.ts'
+import type { Parts } from '../../apps/api/src/compose.ts'
+
+/** Switches in a variable, turned over HTTP. */
+export const apiParts: Partial<Parts> = {
+  flags: ({ declaredFlags }) => createMemoryFlags({ declared: declaredFlags }),
+}

@@ -1,0 +1,154 @@
+import { setTimeout as wait } from 'node:timers/promises'
+import { Redis } from 'ioredis'
+import { type Client, createClient, expectStatus } from '../cluster/client.ts'
+import type { Cluster } from '../cluster/cluster.ts'
+import { check, defineLab, type LabContext } from '../cluster/lab.ts'
+
+interface Size {
+  /** Price changes, one after the other. */
+  changes: number
+  /** Reads through NGINX after each change. */
+  reads: number
+}
+
+const show = { name: 'Gig', startsAt: '2030-01-01T20:00:00Z', priceCents: 1000, currency: 'EUR', capacity: 100 }
+
+export const lab = defineLab<Size>({
+  slug: 'stale-cache',
+  problem: 'After a price change, the old and the new price come in turns.',
+  sizes: { full: { changes: 200, reads: 30 }, test: { changes: 100, reads: 30 } },
+  halves: {
+    problem: {
+      title: (replicas) => `with a cache in each of ${replicas} replicas, old and new prices come in turns`,
+      async run(context) {
+        const { replicas } = context
+        const shop = await open(context, new URL('./naive.ts', import.meta.url))
+        const { old, backwards } = await changeAndRead(shop, context, 5)
+        const share = 1 - 1 / replicas
+        return [
+          check('reads after a change', 5 * context.size.reads, { atLeast: 1 }),
+          check('that answered an old price', old, { atLeast: 5 * context.size.reads * share * 0.7 }),
+          check('that were older than the read before', backwards, { atLeast: 5 }),
+        ]
+      },
+    },
+    fix: {
+      title: (replicas) =>
+        `with two tiers and invalidation on ${replicas} replicas, everybody has the new price at once`,
+      async run(context) {
+        const { size } = context
+        const shop = await open(context)
+        const delays = await changeAndWatch(shop, context)
+        const { backwards } = await changeAndRead(shop, context, 5)
+        const deafMs = await changeUnheard(shop)
+        const reconnectedMs = await changeWhileReconnecting(shop)
+        return [
+          check('changes', delays.length, { equals: size.changes }),
+          check('p99 until every replica answers the new price (ms)', percentile(delays, 99), { atMost: 100 }),
+          check('reads that were older than the read before', backwards, { equals: 0 }),
+          check('with every message lost, until all answer the new price (ms)', deafMs, { between: [0, 5500] }),
+          check('with a message lost in a reconnect, until all answer the new price (ms)', reconnectedMs, {
+            atMost: 2000,
+          }),
+        ]
+      },
+    },
+  },
+})
+
+interface Shop {
+  cluster: Cluster
+  organiser: Client
+  path: string
+  version: number
+  /** Each asks one replica. */
+  direct: Client[]
+}
+
+async function open({ cluster: start }: LabContext<Size>, naive?: URL): Promise<Shop> {
+  const cluster = await start({ naive })
+  const organiser = createClient(cluster.url)
+  await organiser.logInAsOrganiser()
+  const { id } = expectStatus(await organiser.post('/v1/shows', show), 201).body
+  return {
+    cluster,
+    organiser,
+    path: `/v1/shows/${id}`,
+    version: 1,
+    direct: cluster.replicas.map(({ url }) => createClient(url)),
+  }
+}
+
+/** Every replica has the show in its cache before it changes. */
+async function change(shop: Shop): Promise<number> {
+  for (const client of shop.direct) await client.get(shop.path)
+  const priceCents = 1000 + shop.version
+  const headers = { 'if-match': `"${shop.version}"` }
+  shop.version = expectStatus(await shop.organiser.patch(shop.path, { priceCents }, headers), 200).body.version
+  return priceCents
+}
+
+async function changeAndRead(shop: Shop, { size, progress }: LabContext<Size>, changes: number) {
+  let [old, backwards] = [0, 0]
+  for (let i = 0; i < changes; i++) {
+    const price = await change(shop)
+    let before = 0
+    for (let read = 0; read < size.reads; read++) {
+      const { body } = await shop.organiser.get(shop.path)
+      if (body.priceCents !== price) old++
+      if (body.priceCents < before) backwards++
+      before = body.priceCents
+    }
+    progress(i + 1, changes)
+  }
+  return { old, backwards }
+}
+
+async function changeAndWatch(shop: Shop, { size, progress }: LabContext<Size>): Promise<number[]> {
+  const delays: number[] = []
+  while (delays.length < size.changes) {
+    delays.push(await untilAllAnswer(shop, await change(shop)))
+    progress(delays.length, size.changes)
+  }
+  return delays
+}
+
+async function untilAllAnswer(shop: Shop, price: number): Promise<number> {
+  const startedAt = performance.now()
+  const watch = async (client: Client) => {
+    while ((await client.get(shop.path)).body.priceCents !== price) {
+      if (performance.now() - startedAt > 20_000) throw new Error('a replica keeps the old price for 20 s')
+      await wait(1)
+    }
+  }
+  await Promise.all(shop.direct.map(watch))
+  return performance.now() - startedAt
+}
+
+/** The first tier's age is all that helps. */
+async function changeUnheard(shop: Shop): Promise<number> {
+  const redis = new Redis(shop.cluster.cacheRedisUrl)
+  try {
+    await redis.call('ACL', 'SETUSER', 'default', '-subscribe')
+    await redis.call('CLIENT', 'KILL', 'TYPE', 'pubsub')
+    await wait(1000) // they have connected again, and may not listen
+    return await untilAllAnswer(shop, await change(shop))
+  } finally {
+    await redis.call('ACL', 'SETUSER', 'default', '+subscribe')
+    redis.disconnect()
+  }
+}
+
+async function changeWhileReconnecting(shop: Shop): Promise<number> {
+  await wait(1000) // they listen again
+  const redis = new Redis(shop.cluster.cacheRedisUrl)
+  for (const client of shop.direct) await client.get(shop.path)
+  await redis.call('CLIENT', 'KILL', 'TYPE', 'pubsub')
+  redis.disconnect()
+  return untilAllAnswer(shop, await change(shop))
+}
+
+function percentile(values: number[], percent: number): number {
+  const sorted = [...values].sort((a, b) => a - b)
+  return sorted[Math.max(0, Math.ceil((sorted.length * percent) / 100) - 1)] ?? 0
+}

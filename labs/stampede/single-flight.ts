@@ -1,0 +1,20 @@
+import type { Cache } from '@escala/kit/cache/cache.ts'
+import type { Parts } from '../../apps/api/src/compose.ts'
+import { createCacheAside } from './naive.ts'
+
+/** The well-known cure: whoever comes while a load runs waits for its result. Within one process. */
+function withSingleFlight(cache: Cache): Cache {
+  const running = new Map<string, Promise<unknown>>()
+  return {
+    ...cache,
+    get<T>(key: string, reading: Parameters<typeof cache.get<T>>[1]) {
+      const result = running.get(key) ?? cache.get(key, reading).finally(() => running.delete(key))
+      running.set(key, result)
+      return result as Promise<T | undefined>
+    },
+  }
+}
+
+export const apiParts: Partial<Parts> = {
+  cache: ({ cacheRedis }) => withSingleFlight(createCacheAside(cacheRedis)),
+}

@@ -1,0 +1,48 @@
+import { randomUUID } from 'node:crypto'
+import pg from 'pg'
+
+export interface Source {
+  /** A new show, which no cache has. */
+  add(): Promise<string>
+  setDelay(ms: number): Promise<void>
+  loads(): Promise<number>
+  /** Whose load is running: a replica's id. */
+  loader(): Promise<string | undefined>
+  stop(): Promise<void>
+}
+
+/**
+ * Makes the database itself slow, and lets it count: details of shows come from a view whose column `name` takes its time.
+ * The replicas know nothing of it. To be called before any of them has read a show.
+ */
+export async function slowDown(databaseUrl: string, ms: number): Promise<Source> {
+  const client = new pg.Client({ connectionString: databaseUrl })
+  await client.connect()
+  await client.query(`
+    CREATE SEQUENCE lab_loads;
+    CREATE TABLE lab_delay AS SELECT ${ms} / 1000.0 AS seconds;
+    CREATE FUNCTION lab_slow(name text) RETURNS text LANGUAGE plpgsql STABLE AS $$
+    BEGIN
+      PERFORM nextval('lab_loads'), pg_sleep((SELECT seconds FROM lab_delay));
+      RETURN name;
+    END $$;
+    ALTER TABLE shows RENAME TO shows_table;
+    CREATE VIEW shows AS SELECT id, lab_slow(name) AS name, starts_at, price_cents, currency, capacity, available,
+      version, revision FROM shows_table`)
+  const value = async <T>(text: string) => Object.values((await client.query(text)).rows[0] ?? {})[0] as T | undefined
+  return {
+    async add() {
+      const id = randomUUID()
+      await client.query(
+        `INSERT INTO shows_table (id, name, starts_at, price_cents, currency, capacity, available)
+          VALUES ($1, 'Gig', '2030-01-01', 1000, 'EUR', 10, 10)`,
+        [id],
+      )
+      return id
+    },
+    setDelay: async (ms) => void (await client.query('UPDATE lab_delay SET seconds = $1', [ms / 1000])),
+    loads: async () => Number(await value('SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM lab_loads')),
+    loader: () => value(`SELECT application_name FROM pg_stat_activity WHERE wait_event = 'PgSleep' LIMIT 1`),
+    stop: () => client.end(),
+  }
+}
