@@ -1,0 +1,17 @@
+import { cleanIdempotencyKeys } from '@escala/kit/idempotency/clean.ts'
+import type { JobHandler, Schedule } from '@escala/kit/jobs/jobs.ts'
+import { cleanOutbox } from '@escala/kit/outbox/clean.ts'
+import type { Postgres } from '@escala/kit/postgres/postgres.ts'
+
+/** What the kit itself has to do from time to time. */
+export const kitSchedules: Schedule[] = [{ id: 'kit-clean', type: 'kit.clean', every: { ms: 600_000 } }]
+
+export function kitJobs(postgres: Postgres): Record<string, JobHandler> {
+  return {
+    async 'kit.clean'(job) {
+      const keys = await cleanIdempotencyKeys(postgres)
+      const messages = await cleanOutbox(postgres)
+      job.log.info({ keys, messages }, 'forgot old idempotency keys and outbox messages')
+    },
+  }
+}

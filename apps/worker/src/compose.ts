@@ -1,0 +1,193 @@
+import type { Config } from '@escala/kit/config/config.ts'
+import { createInternalApp } from '@escala/kit/http/internal.ts'
+import { createBullmqConsumer, createBullmqQueue } from '@escala/kit/jobs/bullmq.ts'
+import type { JobConsumer, JobCounts, JobHandler, JobQueue, Schedule } from '@escala/kit/jobs/jobs.ts'
+import { bounded } from '@escala/kit/lifecycle/bounded.ts'
+import { createHttpServer } from '@escala/kit/lifecycle/http-server.ts'
+import { createLifecycle } from '@escala/kit/lifecycle/lifecycle.ts'
+import type { Composition } from '@escala/kit/lifecycle/process.ts'
+import type { Locks } from '@escala/kit/locks/locks.ts'
+import { createRedisLocks } from '@escala/kit/locks/redis.ts'
+import { createLog, type Logger } from '@escala/kit/log/log.ts'
+import type { Outbox, Relay } from '@escala/kit/outbox/outbox.ts'
+import { createPostgresOutbox } from '@escala/kit/outbox/postgres.ts'
+import { createRelay } from '@escala/kit/outbox/relay.ts'
+import { createListener } from '@escala/kit/postgres/listen.ts'
+import { createPostgres, type Postgres } from '@escala/kit/postgres/postgres.ts'
+import { createRedis, stopRedis } from '@escala/kit/redis/redis.ts'
+import { createReplicas } from '@escala/kit/replicas/postgres.ts'
+import { createBullmqSchedules } from '@escala/kit/schedules/bullmq.ts'
+import type { Schedules } from '@escala/kit/schedules/schedules.ts'
+import type { Scope } from '@escala/kit/scope.ts'
+import type { Redis } from 'ioredis'
+import { kitJobs, kitSchedules } from './clean.ts'
+import { type WorkerConfig, workerSettings } from './config.ts'
+import { workerMetrics } from './metrics.ts'
+import { workerModules } from './modules.ts'
+
+/** What an adapter may need. */
+export interface Deps {
+  config: WorkerConfig
+  log: Logger
+  postgres: Postgres
+  /** State: `noeviction`. Fails in time. */
+  redis: Redis
+  /** The same server; waits for it. */
+  blockingRedis: Redis
+}
+
+export interface Queue extends JobQueue {
+  counts(): Promise<JobCounts>
+}
+
+/** The parts that can be replaced: each is made of what it may need. This is the one place that picks adapters. */
+export interface Parts {
+  outbox(deps: Deps): Outbox
+  locks(deps: Deps): Locks
+  queue(deps: Deps): Queue
+  relay(deps: Deps & { queue: Queue }): Relay
+  schedules(deps: Deps & { queue: Queue; own: Schedule[]; declared(): Promise<string[]> }): Schedules
+  /** Made last: it begins to work at once. */
+  consumer(deps: Deps & { handlers: Record<string, JobHandler> }): JobConsumer
+}
+
+const jobPolicy = ({ JOB_ATTEMPTS, JOB_BACKOFF_MS }: WorkerConfig) => ({
+  attempts: JOB_ATTEMPTS,
+  backoffMs: JOB_BACKOFF_MS,
+})
+
+const clusterParts: Parts = {
+  outbox: () => createPostgresOutbox(),
+  locks: ({ redis, log }) => createRedisLocks({ redis, log }),
+  queue: ({ redis, config }) => createBullmqQueue({ redis, ...jobPolicy(config) }),
+  relay: ({ postgres, queue, log, config }) =>
+    createRelay({
+      postgres,
+      queue,
+      log,
+      pollMs: config.OUTBOX_POLL_MS,
+      listen: (wake) =>
+        createListener({
+          url: config.DATABASE_URL,
+          applicationName: `${config.REPLICA_ID} listener`,
+          log,
+          channels: { outbox: wake },
+          onConnect: wake,
+        }),
+    }),
+  schedules: ({ redis, log, own, declared, config }) =>
+    createBullmqSchedules({ redis, log, own, declared, ...jobPolicy(config) }),
+  consumer: ({ blockingRedis: redis, log, handlers, config }) =>
+    createBullmqConsumer({
+      redis,
+      log,
+      handlers,
+      concurrency: config.JOB_CONCURRENCY,
+      lockMs: config.JOB_LOCK_MS,
+      stalledMs: config.JOB_STALLED_MS,
+    }),
+}
+
+/** The worker's own variables and those of the domains that it works for. */
+export const workerConfigSettings: typeof workerSettings = Object.assign(
+  { ...workerSettings },
+  ...workerModules.map((module) => module.settings),
+)
+
+export interface Worker extends Composition {
+  /** Known once started. */
+  internalPort(): number
+}
+
+/** One worker: jobs, schedules, outbox relay. Holds nothing at module level: it can be called many times in one process. */
+export async function compose(
+  config: Config<typeof workerConfigSettings>,
+  replaced: Partial<Parts> = {},
+): Promise<Worker> {
+  const { REPLICA_ID, VERSION, DATABASE_URL, REDIS_URL } = config
+  const log = createLog({ service: 'worker', replicaId: REPLICA_ID, version: VERSION, level: config.LOG_LEVEL })
+  const lifecycle = createLifecycle()
+  const postgres = createPostgres({
+    url: DATABASE_URL,
+    log,
+    applicationName: REPLICA_ID,
+    maxConnections: 1, // until the registry admits this process
+    timeoutMs: config.DATABASE_TIMEOUT_MS,
+    namedStatements: config.PG_NAMED_STATEMENTS,
+  })
+  const redis = createRedis({ url: REDIS_URL, role: 'request', log, timeoutMs: config.REDIS_TIMEOUT_MS })
+  const blockingRedis = createRedis({ url: REDIS_URL, role: 'blocking', log })
+  const deps: Deps = { config, log, postgres, redis, blockingRedis }
+
+  const parts = { ...clusterParts, ...replaced }
+  const own = [...kitSchedules, ...workerModules.flatMap((module) => module.schedules)]
+  const queue = parts.queue(deps)
+  const given = { outbox: parts.outbox(deps), locks: parts.locks(deps) }
+  const handlers = Object.assign(
+    kitJobs(postgres),
+    ...workerModules.map((module) => module.jobs({ postgres, log, ...given }, config)),
+  )
+  const declared = async () => (await replicas.list()).flatMap(({ schedules }) => schedules)
+  const schedules = parts.schedules({ ...deps, queue, own, declared })
+  const relay = parts.relay({ ...deps, queue })
+  const scopes = { outbox: 'cluster' as Scope, locks: given.locks.scope, jobs: queue.scope, schedules: schedules.scope }
+  const replicas = createReplicas({
+    self: {
+      id: REPLICA_ID,
+      role: 'worker',
+      version: VERSION,
+      scopes,
+      secretFingerprints: [],
+      schedules: own.map(({ id }) => id),
+    },
+    databaseUrl: DATABASE_URL,
+    pool: { grow: (connections) => postgres.grow(connections - 1) }, // one is the relay's listener
+    log,
+    dbConnections: config.DB_CONNECTIONS,
+    maxProcesses: config.MAX_PROCESSES,
+    heartbeatMs: config.HEARTBEAT_MS,
+    timeoutMs: config.DATABASE_TIMEOUT_MS,
+    allowProcessScope: config.ALLOW_PROCESS_SCOPE,
+  })
+  let waitingFor: string | undefined
+  lifecycle.addCheck('replicas', replicas.unreadyReason)
+  lifecycle.addCheck('start', () => waitingFor)
+
+  const internalApp = createInternalApp({
+    lifecycle,
+    degraded: () => (redis.status === 'ready' ? [] : ['redis']),
+    metrics: () => workerMetrics({ counts: queue.counts, lag: relay.lag }),
+    scale: replicas.scaleReport,
+  })
+  const internal = createHttpServer(internalApp, { host: config.HOST, port: config.INTERNAL_PORT })
+  let consumer: JobConsumer | undefined
+
+  return {
+    log,
+    internalPort: internal.port,
+    async start() {
+      await internal.start() // first of all: whoever waits for this worker can see why
+      await replicas.join()
+      await replicas.admitted
+      waitingFor = 'waiting for Redis'
+      await schedules.start() // after joining: what a worker puts there must be declared already
+      waitingFor = undefined
+      if (lifecycle.draining.aborted) return
+      relay.start()
+      consumer = parts.consumer({ ...deps, handlers })
+      lifecycle.started()
+    },
+    async stop() {
+      lifecycle.beginDrain()
+      await bounded(schedules.stop(), 2000)
+      await consumer?.stop(config.DRAIN_DEADLINE_MS)
+      await bounded(relay.stop(), 3000) // after the jobs: what they left in the outbox may still go out with it
+      await bounded(queue.stop(), 2000)
+      blockingRedis.disconnect()
+      await Promise.all([stopRedis(redis), bounded(postgres.stop(), 2000)])
+      await bounded(replicas.leave(), 2000)
+      lifecycle.stopped()
+      await internal.stop({ refuseMs: 0, deadlineMs: 0 })
+    },
+  }
+}

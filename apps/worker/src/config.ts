@@ -1,0 +1,18 @@
+import { baseSettings } from '@escala/kit/config/base.ts'
+import { type Config, integer } from '@escala/kit/config/config.ts'
+
+/** Every variable of the worker; `docs/configuration.md` explains each. */
+export const workerSettings = {
+  ...baseSettings,
+  INTERNAL_PORT: integer(0, 65_535, 4100),
+  JOB_CONCURRENCY: integer(1, 1000, 10),
+  JOB_ATTEMPTS: integer(1, 100, 10),
+  JOB_BACKOFF_MS: integer(1, 3_600_000, 1000),
+  /** How long the jobs of a worker that died stay with it, and how often it is looked for such jobs. */
+  JOB_LOCK_MS: integer(100, 3_600_000, 30_000),
+  JOB_STALLED_MS: integer(50, 3_600_000, 30_000),
+  /** Longest time that a message waits in the outbox when its hint was lost. */
+  OUTBOX_POLL_MS: integer(10, 60_000, 500),
+}
+
+export type WorkerConfig = Config<typeof workerSettings>

@@ -1,0 +1,5 @@
+import type { WorkerModule } from '@escala/kit/http/module.ts'
+import { ticketsWorker } from '@escala/tickets/worker.ts'
+
+/** The domains that this worker works for. `npm run sample:delete` removes the ticket shop from here. */
+export const workerModules: WorkerModule[] = [ticketsWorker]

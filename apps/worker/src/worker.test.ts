@@ -1,0 +1,116 @@
+import { dataModules } from '@escala/api/modules.ts'
+import { readConfig } from '@escala/kit/config/config.ts'
+import { createLog } from '@escala/kit/log/log.ts'
+import { createPostgresOutbox } from '@escala/kit/outbox/postgres.ts'
+import { kitMigrations, migrate } from '@escala/kit/postgres/migrations.ts'
+import { createPostgres, type Postgres } from '@escala/kit/postgres/postgres.ts'
+import { createRedis, stopRedis } from '@escala/kit/redis/redis.ts'
+import { afterAll, afterEach, beforeAll, expect, inject, test, vi } from 'vitest'
+import { startFaultProxy } from '../../../labs/cluster/fault-proxy.ts'
+import { createTestDatabase, type TestDatabase } from '../../../labs/cluster/test-database.ts'
+import { compose, type Worker, workerConfigSettings } from './compose.ts'
+
+const log = createLog({ service: 'test', replicaId: 'test', version: '0', level: 'silent' })
+let database: TestDatabase
+let postgres: Postgres
+let redisUrl: string
+let workers: Worker[] = []
+beforeAll(async () => {
+  database = await createTestDatabase(inject('postgresUrl'))
+  const folders = [kitMigrations, ...dataModules.map(({ name, migrations }) => ({ name, url: migrations }))]
+  await migrate({ url: database.url, folders, log })
+  postgres = createPostgres({ url: database.url, log, applicationName: 'test', maxConnections: 2, timeoutMs: 2000 })
+  redisUrl = `${inject('redisUrl')}/7` // a numbered database of its own: the queue's name is a constant
+})
+afterEach(async () => {
+  await Promise.all(workers.map((worker) => worker.stop()))
+  workers = []
+})
+afterAll(async () => {
+  const redis = createRedis({ url: redisUrl, role: 'blocking', log })
+  const keys = await redis.keys('*')
+  if (keys.length > 0) await redis.del(...keys)
+  await stopRedis(redis)
+  await postgres.stop()
+  await database.drop()
+})
+
+async function create(env: Record<string, string> = {}) {
+  const worker = await compose(
+    readConfig(
+      {
+        LOG_LEVEL: 'silent',
+        REPLICA_ID: `worker-${workers.length}`,
+        HOST: '127.0.0.1',
+        INTERNAL_PORT: '0',
+        DATABASE_URL: database.url,
+        REDIS_URL: redisUrl,
+        CACHE_REDIS_URL: redisUrl,
+        DB_CONNECTIONS: '40',
+        HEARTBEAT_MS: '200',
+        PAYMENTS_URL: 'http://127.0.0.1:1',
+        SMTP_URL: 'smtp://127.0.0.1:1',
+        ...env,
+      },
+      workerConfigSettings,
+    ),
+  )
+  workers.push(worker)
+  const get = (path: string) => fetch(`http://127.0.0.1:${worker.internalPort()}${path}`)
+  const readiness = async () =>
+    (await (await get('/readyz')).json()) as { reasons: Record<string, string>; degraded: string[] }
+  return { worker, get, readiness }
+}
+
+const live = async () => (await postgres.query('SELECT FROM replicas')).rowCount
+
+test('relays the outbox, works, counts, and leaves nothing behind', async () => {
+  const { worker, get } = await create()
+  await worker.start()
+  expect((await get('/readyz')).status).toBe(200)
+  await postgres.query(`INSERT INTO idempotency_keys (owner, key, fingerprint, status, created_at)
+    VALUES ('ana', 'k', 'f', 201, now() - interval '2 days')`)
+  const message = { type: 'kit.clean', aggregate: 'a', payload: null }
+  await postgres.transaction((tx) => createPostgresOutbox().add(tx, message))
+  await vi.waitFor(async () => expect((await postgres.query('SELECT FROM idempotency_keys')).rowCount).toBe(0), 3000)
+  await vi.waitFor(async () => expect(await (await get('/metrics')).text()).toContain('escala_outbox_waiting 0'))
+  expect(await (await get('/metrics')).text()).toContain('escala_jobs{state="failed"} 0')
+  expect(await live()).toBe(1)
+  await worker.stop()
+  expect(await live()).toBe(0)
+})
+
+test('waits, unready, until Postgres and Redis are there', async () => {
+  const [postgresProxy, redisProxy] = await Promise.all([
+    startFaultProxy({ target: database.url }),
+    startFaultProxy({ target: redisUrl }),
+  ])
+  await Promise.all([postgresProxy.refuse(), redisProxy.refuse()])
+  const { worker, get, readiness } = await create({ DATABASE_URL: postgresProxy.url, REDIS_URL: redisProxy.url })
+  const started = worker.start()
+  const reasons = async () => (await readiness()).reasons
+  await vi.waitFor(async () => expect(await reasons()).toEqual({ replicas: 'waiting for Postgres' }), 3000)
+  await postgresProxy.heal()
+  await vi.waitFor(async () => expect(await reasons()).toEqual({ start: 'waiting for Redis' }), 5000)
+  expect((await get('/readyz')).status).toBe(503)
+  await redisProxy.heal()
+  await started
+  expect((await get('/readyz')).status).toBe(200)
+  await redisProxy.refuse()
+  await vi.waitFor(async () => expect((await readiness()).degraded).toEqual(['redis']))
+  expect((await get('/readyz')).status).toBe(200)
+  await worker.stop()
+  await Promise.all([postgresProxy.stop(), redisProxy.stop()])
+})
+
+test('stops in the middle of its start', async () => {
+  const proxy = await startFaultProxy({ target: redisUrl })
+  await proxy.refuse()
+  const { worker, get } = await create({ REDIS_URL: proxy.url })
+  const started = worker.start()
+  await vi.waitFor(async () => expect(await (await get('/readyz')).text()).toContain('waiting for Redis'), 3000)
+  await worker.stop()
+  await started
+  expect(await live()).toBe(0)
+  await proxy.stop()
+})

@@ -1,0 +1,81 @@
+import { parseArgs } from 'node:util'
+import { baseSettings } from '@escala/kit/config/base.ts'
+import { readConfig } from '@escala/kit/config/config.ts'
+import { createBullmqDeadLetters } from '@escala/kit/jobs/dead-letters.ts'
+import type { DeadLetter } from '@escala/kit/jobs/jobs.ts'
+import { createLog } from '@escala/kit/log/log.ts'
+import { createRedis, stopRedis } from '@escala/kit/redis/redis.ts'
+
+const usage = `npm run jobs -- list [--limit 20]    jobs that failed for good, the latest first
+npm run jobs -- show ID             one of them, with its payload
+npm run jobs -- replay ID | --all   runs it again, with all of its attempts
+npm run jobs -- drop ID | --all     forgets it
+with REDIS_URL set`
+
+const { positionals, values } = parseArgs({
+  allowPositionals: true,
+  options: { limit: { type: 'string', default: '20' }, all: { type: 'boolean', default: false } },
+})
+const [command = 'list', id] = positionals
+
+let url: string
+try {
+  url = readConfig(process.env, { REDIS_URL: baseSettings.REDIS_URL }).REDIS_URL
+} catch (error) {
+  console.error(error instanceof Error ? error.message : String(error))
+  process.exit(1)
+}
+const log = createLog({ service: 'jobs', replicaId: 'jobs', version: '', level: 'error' })
+const redis = createRedis({ url, role: 'request', log, timeoutMs: 5000 })
+const deadLetters = createBullmqDeadLetters({ redis })
+try {
+  await new Promise((resolve, reject) => {
+    redis.once('ready', resolve)
+    redis.once('error', reject)
+  })
+  await run()
+} catch (error) {
+  console.error(error instanceof Error ? error.message || String(error) : String(error))
+  process.exitCode = 1
+} finally {
+  await deadLetters.stop()
+  await stopRedis(redis)
+}
+
+async function run(): Promise<void> {
+  if (command === 'list') {
+    const limit = Number(values.limit)
+    const found = await deadLetters.list({ limit })
+    for (const letter of found) console.log(line(letter))
+    console.log(found.length === 0 ? 'no dead letters' : `${found.length} shown, the latest first`)
+  } else if (command === 'show' && id !== undefined) {
+    const found = await deadLetters.find(id)
+    console.log(found ? JSON.stringify(found, undefined, 2) : `there is no dead letter ${id}`)
+    if (!found) process.exitCode = 1
+  } else if ((command === 'replay' || command === 'drop') && (id !== undefined || values.all)) {
+    const ids = id === undefined ? await every() : [id]
+    for (const one of ids) {
+      const done = await deadLetters[command](one)
+      console.log(done ? `${command === 'replay' ? 'replayed' : 'dropped'} ${one}` : `there is no dead letter ${one}`)
+      if (!done) process.exitCode = 1
+    }
+    if (ids.length === 0) console.log('no dead letters')
+  } else {
+    console.error(usage)
+    process.exitCode = 2
+  }
+}
+
+/** Taken before anything is done with them: a job that fails again while this runs is not replayed for ever. */
+async function every(): Promise<string[]> {
+  const ids: string[] = []
+  for (const limit = 500; ; ) {
+    const page = await deadLetters.list({ offset: ids.length, limit })
+    ids.push(...page.map((letter) => letter.id))
+    if (page.length < limit) return ids
+  }
+}
+
+function line({ id, type, attempts, failedAt, reason }: DeadLetter): string {
+  return `${failedAt.toISOString()}  ${id}  ${type}  ${attempts} attempt(s)  ${reason.split('\n')[0]}`
+}
