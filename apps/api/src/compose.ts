@@ -41,7 +41,7 @@ import type { Redis } from 'ioredis'
 import { isOrganiser } from './accounts.ts'
 import { createApp } from './app.ts'
 import { type ApiConfig, apiSettings } from './config.ts'
-import { apiModules } from './modules.ts'
+import { apiModules, migrationFolders } from './modules.ts'
 import { accountRoutes } from './routes/accounts.ts'
 import { flagRoutes } from './routes/flags.ts'
 
@@ -171,6 +171,7 @@ export async function compose(config: Config<typeof apiConfigSettings>, replaced
     maxProcesses: config.MAX_PROCESSES,
     heartbeatMs: config.HEARTBEAT_MS,
     timeoutMs: config.DATABASE_TIMEOUT_MS,
+    migrations: migrationFolders,
     allowProcessScope: config.ALLOW_PROCESS_SCOPE,
     allowSecretSplit: config.ALLOW_SECRET_SPLIT,
   })

@@ -3,11 +3,11 @@ import { setTimeout as wait } from 'node:timers/promises'
 import { baseSettings } from '@escala/kit/config/base.ts'
 import { readConfig } from '@escala/kit/config/config.ts'
 import { createLog } from '@escala/kit/log/log.ts'
-import { kitMigrations, migrate } from '@escala/kit/postgres/migrations.ts'
+import { migrate } from '@escala/kit/postgres/migrations.ts'
 import { createPostgres } from '@escala/kit/postgres/postgres.ts'
 import pg from 'pg'
 import { z } from 'zod'
-import { dataModules } from './modules.ts'
+import { dataModules, migrationFolders } from './modules.ts'
 import { seedAccounts } from './seed.ts'
 
 // The step before any replica starts: `migrate.ts` brings the schema up to date, `migrate.ts --seed` also makes the first rows.
@@ -20,7 +20,7 @@ try {
   const timeoutMs = config.DATABASE_TIMEOUT_MS
   const { applied } = await migrate({
     url: config.DATABASE_URL,
-    folders: [kitMigrations, ...dataModules.map(({ name, migrations }) => ({ name, url: migrations }))],
+    folders: migrationFolders,
     log,
     report: say,
     limits: {

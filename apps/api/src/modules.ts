@@ -1,4 +1,5 @@
 import type { ApiModule, DataModule } from '@escala/kit/http/module.ts'
+import { kitMigrations, type MigrationFolder } from '@escala/kit/postgres/migrations.ts'
 import { ticketsApi } from '@escala/tickets/api.ts'
 import { ticketsData } from '@escala/tickets/data.ts'
 
@@ -7,3 +8,9 @@ export const apiModules: ApiModule[] = [ticketsApi]
 
 /** Their tables, errors and first rows. */
 export const dataModules: DataModule[] = [ticketsData]
+
+/** What the database must have before this code may serve. */
+export const migrationFolders: MigrationFolder[] = [
+  kitMigrations,
+  ...dataModules.map(({ name, migrations }) => ({ name, url: migrations })),
+]

@@ -13,6 +13,7 @@ import type { Outbox, Relay } from '@escala/kit/outbox/outbox.ts'
 import { createPostgresOutbox } from '@escala/kit/outbox/postgres.ts'
 import { createRelay } from '@escala/kit/outbox/relay.ts'
 import { createListener } from '@escala/kit/postgres/listen.ts'
+import { kitMigrations } from '@escala/kit/postgres/migrations.ts'
 import { createPostgres, type Postgres } from '@escala/kit/postgres/postgres.ts'
 import { createRedis, stopRedis } from '@escala/kit/redis/redis.ts'
 import { createReplicas } from '@escala/kit/replicas/postgres.ts'
@@ -147,6 +148,7 @@ export async function compose(
     maxProcesses: config.MAX_PROCESSES,
     heartbeatMs: config.HEARTBEAT_MS,
     timeoutMs: config.DATABASE_TIMEOUT_MS,
+    migrations: [kitMigrations],
     allowProcessScope: config.ALLOW_PROCESS_SCOPE,
   })
   let waitingFor: string | undefined

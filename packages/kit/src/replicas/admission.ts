@@ -62,7 +62,7 @@ export interface ConnectionLimits {
 }
 
 const reserve = 5
-const leastPerProcess = 2 // one for the registry, one to work with
+const leastPerProcess = 3 // one for the registry, one for a worker's listener, one to work with
 
 /** Static on purpose: each process knows its share without asking the others, so no race can exceed the budget. */
 export function connectionShare(serverAllows: number, dbConnections: number, maxProcesses: number): ConnectionLimits {

@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto'
 import { setTimeout as wait } from 'node:timers/promises'
 import { hasCode } from '../errors/app-error.ts'
 import type { Logger } from '../log/log.ts'
+import { type MigrationFolder, missingMigrations } from '../postgres/migrations.ts'
 import { createPostgres, type Postgres, sqlState } from '../postgres/postgres.ts'
 import {
   connectionShare,
@@ -30,6 +31,8 @@ export interface ReplicasOptions {
   /** A replica that was silent for so long is dead. Default: three heartbeats. */
   ttlMs?: number
   timeoutMs?: number
+  /** What the database must have before this process may serve; default: only that the registry's own table is there. */
+  migrations?: MigrationFolder[]
   allowProcessScope?: boolean
   allowSecretSplit?: boolean
 }
@@ -136,14 +139,17 @@ export function createReplicas(options: ReplicasOptions): Replicas {
     for (let told = ''; ; ) {
       left.signal.throwIfAborted()
       try {
-        return await register(true)
+        const missing = await missingMigrations(postgres, options.migrations ?? [])
+        if (missing.length === 0) return await register(true)
+        reason = `waiting for the migrations ${missing.join(', ')}`
+        if (told !== reason) log.info({ missing }, 'waiting for the migrations')
       } catch (err) {
         if (fatal.some((code) => hasCode(err, code))) throw err
         reason = sqlState(err) === '42P01' ? 'waiting for the migrations' : 'waiting for Postgres'
         if (told !== reason) log.warn({ err }, reason)
-        told = reason
-        await wait(retryMs, undefined, { signal: left.signal })
       }
+      told = reason
+      await wait(retryMs, undefined, { signal: left.signal })
     }
   }
 
