@@ -1,0 +1,52 @@
+import { randomUUID } from 'node:crypto'
+import { type Client, type ClientAnswer, createClient, expectStatus } from './client.ts'
+import type { Cluster } from './cluster.ts'
+
+/** What the labs that buy tickets have in common. */
+export interface Order {
+  id: string
+  number: number
+  status: string
+}
+
+/** A show with tickets for everybody, and its path. */
+export async function createShow(cluster: Pick<Cluster, 'url'>, capacity = 100_000): Promise<string> {
+  const organiser = createClient(cluster.url)
+  await organiser.logInAsOrganiser()
+  const startsAt = new Date(Date.now() + 30 * 24 * 3_600_000).toISOString()
+  const show = { name: 'Lab Night', startsAt, priceCents: 1000, currency: 'EUR', capacity }
+  const { id } = expectStatus(await organiser.post('/v1/shows', show), 201).body
+  organiser.close()
+  return `/v1/shows/${id}`
+}
+
+/** Somebody who is logged in. */
+export async function createBuyer(cluster: Pick<Cluster, 'url'>): Promise<Client> {
+  const buyer = createClient(cluster.url)
+  const { email, password } = await buyer.signUp()
+  await buyer.logIn(email, password)
+  return buyer
+}
+
+/** The same user at another address. */
+export function elsewhere(client: Client, url: string): Client {
+  const other = createClient(url)
+  for (const [name, value] of client.cookies) other.cookies.set(name, value)
+  return other
+}
+
+/** Orders a ticket; the same `key` is the same order. */
+export function order(client: Client, show: string, key: string = randomUUID(), quantity = 1): Promise<ClientAnswer> {
+  return client.post(`${show}/orders`, { quantity }, { 'Idempotency-Key': key })
+}
+
+/** All orders of whoever asks. */
+export async function listOrders(client: Client): Promise<Order[]> {
+  const orders: Order[] = []
+  for (let cursor = ''; ; ) {
+    const { body } = expectStatus(await client.get(`/v1/orders?limit=100${cursor}`), 200)
+    orders.push(...body.items)
+    if (!body.nextCursor) return orders
+    cursor = `&cursor=${encodeURIComponent(body.nextCursor)}`
+  }
+}
