@@ -1,0 +1,133 @@
+import { spawnSync } from 'node:child_process'
+import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { ticketsApi } from '@escala/tickets/api.ts'
+import { ticketErrors } from '@escala/tickets/errors.ts'
+import { ticketsWorker } from '@escala/tickets/worker.ts'
+import { copyCheckout } from './sample/copy.ts'
+import { withoutSample } from './sample/pages.ts'
+
+// npm run sample:delete              removes the ticket shop from this checkout
+// npm run sample:delete -- --check   removes it from a copy instead, and runs the checks there
+const here = join(import.meta.dirname, '..')
+const errors = Object.keys(ticketErrors)
+const settings = [ticketsApi, ticketsWorker].flatMap((module) => Object.keys(module.settings))
+
+function deleteSample(root: string): void {
+  const edit = (path: string, change: (text: string) => string) => {
+    const text = readFileSync(join(root, path), 'utf8')
+    const changed = change(text)
+    if (changed === text) return
+    writeFileSync(join(root, path), changed)
+    console.log(`changed ${path}`)
+  }
+  const remove = (path: string) => {
+    if (!existsSync(join(root, path))) return
+    rmSync(join(root, path), { recursive: true })
+    console.log(`removed ${path}`)
+  }
+
+  const labs = labsOfSample(root)
+  for (const lab of labs) for (const path of [`labs/${lab}`, `docs/problems/${lab}.md`]) remove(path)
+  for (const path of [
+    'packages/tickets',
+    'node_modules/@escala/tickets',
+    'scripts/sample',
+    'scripts/sample-delete.ts',
+  ]) {
+    remove(path)
+  }
+  for (const app of ['api', 'worker']) edit(`apps/${app}/src/modules.ts`, withoutImports)
+  edit('biome.json', (text) => withoutJson(text, ({ overrides }) => dropFrom(overrides, /packages\/tickets/)))
+  edit('package.json', (text) => withoutJson(text, ({ scripts }) => delete scripts['sample:delete']))
+  edit('package-lock.json', (text) =>
+    withoutJson(text, ({ packages }) => {
+      delete packages['packages/tickets']
+      delete packages['node_modules/@escala/tickets']
+    }),
+  )
+  for (const path of ['README.md', ...markdown(root, 'docs')]) {
+    edit(path, (text) => withoutSample(text, { labs, errors, settings }))
+  }
+  run(root, 'biome', ['check', '--write', '--log-level=error', 'apps', 'biome.json', 'package.json'])
+}
+
+/** A lab whose code names a route, a table or a word of the shop's goes with it. */
+function labsOfSample(root: string): string[] {
+  const words =
+    /\/v1\/(shows|orders|cart|reports)|ticket|shop\b|sales_reports|\b(from|into|update|table) (shows|orders)\b/i
+  return readdirSync(join(root, 'labs')).filter((lab) => {
+    if (lab === 'cluster') return false
+    const files = readdirSync(join(root, 'labs', lab)).filter((name) => name.endsWith('.ts'))
+    const code = files.map((name) => readFileSync(join(root, 'labs', lab, name), 'utf8')).join('\n')
+    return words.test(code.replace(/\/\*.*?\*\/|^\s*\/\/.*$/gms, ''))
+  })
+}
+
+function withoutImports(text: string): string {
+  const names = [...text.matchAll(/^import \{ (.*) \} from '@escala\/tickets\/.*$/gm)].flatMap(([, list = '']) =>
+    list.split(', '),
+  )
+  return text
+    .replace(/^import .* from '@escala\/tickets\/.*\n/gm, '')
+    .replace(new RegExp(`\\b(${names.join('|')})\\b(, )?`, 'g'), '')
+    .replace(/ `npm run sample:delete`[^.]*\./g, '')
+}
+
+// biome-ignore lint/suspicious/noExplicitAny: JSON that this repository wrote itself
+function withoutJson(text: string, change: (json: any) => void): string {
+  const json = JSON.parse(text)
+  change(json)
+  return `${JSON.stringify(json, null, 2)}\n`
+}
+
+function dropFrom(overrides: { includes: string[] }[], pattern: RegExp): void {
+  const at = overrides.findIndex(({ includes }) => includes.some((path) => pattern.test(path)))
+  if (at >= 0) overrides.splice(at, 1)
+}
+
+function markdown(root: string, folder: string): string[] {
+  return readdirSync(join(root, folder), { recursive: true, encoding: 'utf8' })
+    .filter((name) => name.endsWith('.md'))
+    .map((name) => join(folder, name))
+}
+
+function run(root: string, tool: string, args: string[]): boolean {
+  const bin = join(root, 'node_modules', '.bin')
+  const env = { ...process.env, PATH: `${bin}:${process.env.PATH}` }
+  return spawnSync(join(bin, tool), args, { cwd: root, env, stdio: 'inherit' }).status === 0
+}
+
+function check(): boolean {
+  using copy = copyCheckout(here)
+  deleteSample(copy.root)
+  const steps: [string, string[]][] = [
+    ['biome', ['ci', '.']],
+    ['tsc', ['-p', '.']],
+    ['node', ['scripts/check-docs.ts']],
+    ['vitest', ['run', '--project', 'unit']],
+  ]
+  const failed = steps.filter(([tool, args]) => {
+    console.log(`== ${[tool, ...args].join(' ')}`)
+    return !run(copy.root, tool, args)
+  })
+  for (const [tool] of failed) console.error(`FAILED without the sample: ${tool}`)
+  return failed.length === 0
+}
+
+function isClean(root: string): boolean {
+  const { status, stdout } = spawnSync('git', ['status', '--porcelain'], { cwd: root, encoding: 'utf8' })
+  return status === 0 && stdout === ''
+}
+
+if (process.argv.includes('--check')) {
+  process.exitCode = check() ? 0 : 1
+} else if (!process.argv.includes('--force') && !isClean(here)) {
+  console.error('Something here is not committed. Commit it first, so that you can go back, or add: -- --force')
+  process.exitCode = 1
+} else {
+  deleteSample(here)
+  console.log(
+    '\nThe ticket shop is gone. What is left: accounts, log-in, the kit. Next: npm run check, npm test, npm start -- --fresh',
+  )
+}
