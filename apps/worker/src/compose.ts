@@ -1,4 +1,6 @@
 import type { Config } from '@escala/kit/config/config.ts'
+import type { EventPublisher } from '@escala/kit/events/events.ts'
+import { createRedisPublisher } from '@escala/kit/events/redis.ts'
 import { createInternalApp } from '@escala/kit/http/internal.ts'
 import { createBullmqConsumer, createBullmqQueue } from '@escala/kit/jobs/bullmq.ts'
 import type { JobConsumer, JobCounts, JobHandler, JobQueue, Schedule } from '@escala/kit/jobs/jobs.ts'
@@ -45,6 +47,7 @@ export interface Queue extends JobQueue {
 export interface Parts {
   outbox(deps: Deps): Outbox
   locks(deps: Deps): Locks
+  events(deps: Deps): EventPublisher
   queue(deps: Deps): Queue
   relay(deps: Deps & { queue: Queue }): Relay
   schedules(deps: Deps & { queue: Queue; own: Schedule[]; declared(): Promise<string[]> }): Schedules
@@ -60,6 +63,7 @@ const jobPolicy = ({ JOB_ATTEMPTS, JOB_BACKOFF_MS }: WorkerConfig) => ({
 const clusterParts: Parts = {
   outbox: () => createPostgresOutbox(),
   locks: ({ redis, log }) => createRedisLocks({ redis, log }),
+  events: ({ redis }) => createRedisPublisher({ redis }),
   queue: ({ redis, config }) => createBullmqQueue({ redis, ...jobPolicy(config) }),
   relay: ({ postgres, queue, log, config }) =>
     createRelay({
@@ -123,7 +127,7 @@ export async function compose(
   const parts = { ...clusterParts, ...replaced }
   const own = [...kitSchedules, ...workerModules.flatMap((module) => module.schedules)]
   const queue = parts.queue(deps)
-  const given = { outbox: parts.outbox(deps), locks: parts.locks(deps) }
+  const given = { outbox: parts.outbox(deps), locks: parts.locks(deps), events: parts.events(deps) }
   const handlers = Object.assign(
     kitJobs(postgres),
     ...workerModules.map((module) => module.jobs({ postgres, log, ...given }, config)),

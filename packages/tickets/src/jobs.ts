@@ -1,9 +1,11 @@
 import type { WorkerParts } from '@escala/kit/http/module.ts'
 import type { Job, JobHandler } from '@escala/kit/jobs/jobs.ts'
 import { type ConfirmationMailer, readReceiver } from './confirmation.ts'
+import { announceAvailability } from './live.ts'
 import { orderIdOf } from './messages.ts'
 import type { PaymentRequest, Payments } from './payments.ts'
 import { computeSales } from './reports.ts'
+import type { ShowAvailability } from './shows.ts'
 import {
   beginCharge,
   expireSome,
@@ -15,7 +17,7 @@ import {
   takeOrder,
 } from './transitions.ts'
 
-export interface OrderJobsOptions extends Pick<WorkerParts, 'postgres' | 'outbox'> {
+export interface OrderJobsOptions extends Pick<WorkerParts, 'postgres' | 'outbox' | 'events'> {
   payments: Payments
   mailer: ConfirmationMailer
   /** An order that nobody worked on for so long gets its job again. */
@@ -28,17 +30,21 @@ const sweepBatch = 200
 export function orderJobs({
   postgres,
   outbox,
+  events,
   payments,
   mailer,
   stuckMs,
 }: OrderJobsOptions): Record<string, JobHandler> {
+  const announce = (job: Job, shows: ShowAvailability[]) => {
+    for (const { showId, ...now } of shows) announceAvailability(events, job.log, showId, now)
+  }
   return {
     async 'order.charge'(job) {
       const order = await beginCharge(postgres, orderIdOf(job))
       if (order === undefined) return job.log.info({ orderId: orderIdOf(job) }, 'nothing to charge')
       // A throw leaves the order `charging`: the money may have moved, and only another try with the same key can tell.
       const outcome = await payments.charge(paymentOf(order, job))
-      if (outcome.status === 'declined') await markFailed(postgres, order.id)
+      if (outcome.status === 'declined') announce(job, await markFailed(postgres, order.id))
       else await markPaid(postgres, outbox, order.id, outcome.id)
       job.log.info({ orderId: order.id, outcome: outcome.status }, 'order charged')
     },
@@ -61,7 +67,11 @@ export function orderJobs({
     },
 
     async 'orders.sweep'(job) {
-      const expired = await repeat(job, () => expireSome(postgres, sweepBatch))
+      const expired = await repeat(job, async () => {
+        const { expired, shows } = await expireSome(postgres, sweepBatch)
+        announce(job, shows)
+        return expired
+      })
       const emitted = await repeat(job, () => reemitSome(postgres, outbox, stuckMs, sweepBatch))
       if (expired + emitted > 0) job.log.info({ expired, emitted }, 'orders swept')
     },

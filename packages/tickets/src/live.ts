@@ -1,4 +1,4 @@
-import type { Events, LiveEvent } from '@escala/kit/events/events.ts'
+import type { EventPublisher, LiveEvent } from '@escala/kit/events/events.ts'
 import type { Logger } from '@escala/kit/log/log.ts'
 import { z } from 'zod'
 import type { Availability } from './shows.ts'
@@ -8,7 +8,7 @@ export const channelOf = (showId: string) => `show:${showId}`
 const message = z.object({ available: z.int(), revision: z.int() })
 
 /** Tells everybody who looks at the show. A sale does not wait for it, nor fail with it: who looks also asks now and then. */
-export function announceAvailability(events: Events, log: Logger, showId: string, now: Availability): void {
+export function announceAvailability(events: EventPublisher, log: Logger, showId: string, now: Availability): void {
   const { available, revision } = now
   events
     .publish(channelOf(showId), { type: 'availability', data: { available, revision } })

@@ -18,6 +18,10 @@ interface ShowRow {
   revision: number
 }
 
+export interface ShowAvailability extends Availability {
+  showId: string
+}
+
 export type Details = Omit<Show, 'available'>
 
 /** `revision` counts the changes of `available`. */

@@ -60,6 +60,7 @@ export async function createShop(adminUrl: string) {
   const jobs = orderJobs({
     postgres,
     outbox,
+    events,
     payments: createPayments({ url: payments.url, timeoutMs: 300 }),
     mailer: createConfirmationMailer({ smtpUrl: mail.smtpUrl, from: 'Shop <shop@example.com>' }),
     stuckMs: 1000,

@@ -2,6 +2,7 @@ import type { Outbox } from '@escala/kit/outbox/outbox.ts'
 import type { Postgres, Sql, Statement } from '@escala/kit/postgres/postgres.ts'
 import { chargeMessage, mailMessage, refundMessage } from './messages.ts'
 import type { OrderStatus } from './schemas.ts'
+import type { ShowAvailability } from './shows.ts'
 
 /** What a job needs to know of its order. */
 export interface OrderAtWork {
@@ -50,7 +51,8 @@ const decline: Statement = {
       RETURNING show_id, quantity
     )
     UPDATE shows SET available = available + failed.quantity, revision = revision + 1
-    FROM failed WHERE shows.id = failed.show_id`,
+    FROM failed WHERE shows.id = failed.show_id
+    RETURNING shows.id AS "showId", available, revision`,
 }
 
 const settle: Statement = {
@@ -74,8 +76,9 @@ const expireHolds: Statement = {
     ), given_back AS (
       UPDATE shows SET available = available + locked.quantity, revision = revision + 1
       FROM locked WHERE shows.id = locked.id
+      RETURNING shows.id, available, revision
     )
-    SELECT count(*)::int AS expired FROM expired`,
+    SELECT id AS "showId", available, revision, (SELECT count(*)::int FROM expired) AS expired FROM given_back`,
 }
 
 const touchStuck: Statement = {
@@ -114,9 +117,10 @@ export async function markPaid(postgres: Postgres, outbox: Outbox, id: string, c
   })
 }
 
-/** `charging` → `failed`; the tickets come back. */
-export async function markFailed(sql: Sql, id: string): Promise<void> {
-  await sql.query(decline, [id])
+/** `charging` → `failed`; the tickets come back: answers with what is available then. */
+export async function markFailed(sql: Sql, id: string): Promise<ShowAvailability[]> {
+  const { rows } = await sql.query<ShowAvailability>(decline, [id])
+  return rows
 }
 
 /** One step whose tickets stay where they are: `paid` → `confirmed`, `refunding` → `cancelled`. */
@@ -124,10 +128,10 @@ export async function settleOrder(sql: Sql, id: string, from: OrderStatus, to: O
   await sql.query(settle, [id, from, to])
 }
 
-/** Ends holds that ran out, the tickets come back; answers how many. Never an order that is being charged. */
-export async function expireSome(sql: Sql, max: number): Promise<number> {
-  const { rows } = await sql.query<{ expired: number }>(expireHolds, [max])
-  return rows[0]?.expired ?? 0
+/** Ends holds that ran out, the tickets come back; answers how many holds, and where. Never an order that is being charged. */
+export async function expireSome(sql: Sql, max: number): Promise<{ expired: number; shows: ShowAvailability[] }> {
+  const { rows } = await sql.query<ShowAvailability & { expired: number }>(expireHolds, [max])
+  return { expired: rows[0]?.expired ?? 0, shows: rows }
 }
 
 /** Emits anew the work of orders that nobody touched for `stuckMs`; answers how many. The handlers bear the repetition. */

@@ -14,10 +14,11 @@ export const ticketsWorker = workerModule({
     /** An order that nobody worked on for so long gets its job again; well above the time that a job's tries take. */
     ORDER_STUCK_MS: integer(100, 86_400_000, 60_000),
   },
-  jobs: ({ postgres, outbox }, settings) =>
+  jobs: ({ postgres, outbox, events }, settings) =>
     orderJobs({
       postgres,
       outbox,
+      events,
       payments: createPayments({ url: settings.PAYMENTS_URL }),
       mailer: createConfirmationMailer({ smtpUrl: settings.SMTP_URL, from: settings.MAIL_FROM }),
       stuckMs: settings.ORDER_STUCK_MS,

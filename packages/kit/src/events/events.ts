@@ -22,11 +22,14 @@ export interface Subscription {
   stop(): void
 }
 
-/** Tells something to all who listen at this moment, on whichever replica; keeps a bounded history for those who come back. */
-export interface Events {
-  scope: Scope
-  /** Resolves when the event cannot be lost any more short of the store's own data. Throws `E_REDIS_UNAVAILABLE`. */
+export interface EventPublisher {
+  /** Answers with its id when it cannot be lost any more short of the store's own data. Throws `E_REDIS_UNAVAILABLE`. */
   publish(channel: string, event: { type: string; data: unknown }): Promise<string>
+}
+
+/** Tells something to all who listen at this moment, on whichever replica; keeps a bounded history for those who come back. */
+export interface Events extends EventPublisher {
+  scope: Scope
   /** Throws `E_REDIS_UNAVAILABLE`. An interruption later on is caught up with, or told by `onGap`. */
   subscribe(channel: string, options: SubscribeOptions): Promise<Subscription>
   stop(): Promise<void>

@@ -3,19 +3,22 @@ import { setTimeout as wait } from 'node:timers/promises'
 import type { Redis } from 'ioredis'
 import { kitErrors } from '../errors/errors.ts'
 import type { Logger } from '../log/log.ts'
-import { type Events, hasGap, isAfter, type LiveEvent, type SubscribeOptions } from './events.ts'
+import { type EventPublisher, type Events, hasGap, isAfter, type LiveEvent, type SubscribeOptions } from './events.ts'
 
-export interface RedisEventsOptions {
+export interface RedisPublisherOptions {
   /** Of the role `request`. */
   redis: Redis
-  /** Of the role `reader`, and for this alone: it waits at the server all the time. Ended by `stop`. */
-  reader: Redis
-  log: Logger
   prefix?: string
   /** About how many events of each channel are kept. */
   maxHistory?: number
   /** How long the history of a quiet channel is kept. */
   keepMs?: number
+}
+
+export interface RedisEventsOptions extends RedisPublisherOptions {
+  /** Of the role `reader`, and for this alone: it waits at the server all the time. Ended by `stop`. */
+  reader: Redis
+  log: Logger
   /** Longest wait at the server. */
   blockMs?: number
 }
@@ -34,14 +37,38 @@ interface Channel {
 
 type Entry = [id: string, fields: string[]]
 
+const defaultPrefix = 'escala:{events}'
+
+const safely = <T>(work: Promise<T>) =>
+  work.catch((cause) => {
+    throw kitErrors.E_REDIS_UNAVAILABLE({ cause, retryAfterMs: 1000 })
+  })
+
+/** For a process where nobody listens: one round trip for each event. */
+export function createRedisPublisher(options: RedisPublisherOptions): EventPublisher {
+  const { redis, prefix = defaultPrefix, maxHistory = 1000, keepMs = 3_600_000 } = options
+  return {
+    async publish(channel, { type, data }) {
+      const stream = `${prefix}:${channel}`
+      const fields = ['t', type, 'd', JSON.stringify(data)]
+      const batch = redis
+        .multi()
+        .xadd(stream, 'MAXLEN', '~', maxHistory, '*', ...fields)
+        .pexpire(stream, keepMs)
+      const [added] = (await safely(batch.exec())) ?? []
+      if (typeof added?.[1] !== 'string') throw kitErrors.E_REDIS_UNAVAILABLE({ cause: added?.[0], retryAfterMs: 1000 })
+      return added[1]
+    },
+  }
+}
+
 /**
  * A stream for each channel. One reader in each process waits for all channels that somebody here listens to, however many
  * clients there are; a stream of the process's own wakes it when it must wait for one channel more.
  * Publishing costs one round trip, subscribing two.
  */
 export function createRedisEvents(options: RedisEventsOptions): Events {
-  const { redis, reader, log, prefix = 'escala:{events}', maxHistory = 1000, keepMs = 3_600_000 } = options
-  const { blockMs = 5000 } = options
+  const { redis, reader, log, prefix = defaultPrefix, blockMs = 5000 } = options
   const channels = new Map<string, Channel>()
   const streamOf = (channel: string) => `${prefix}:${channel}`
   const bell = `${prefix}:bell:${randomUUID()}`
@@ -51,11 +78,6 @@ export function createRedisEvents(options: RedisEventsOptions): Events {
   reader.on('ready', () => {
     mayHaveMissed = true // events, if Redis lost data or took in too many of them meanwhile
   })
-
-  const safely = <T>(work: Promise<T>) =>
-    work.catch((cause) => {
-      throw kitErrors.E_REDIS_UNAVAILABLE({ cause, retryAfterMs: 1000 })
-    })
 
   const ring = async () => {
     await redis.multi().xadd(bell, 'MAXLEN', 1, '*', 'ring', '').pexpire(bell, 60_000).exec()
@@ -160,17 +182,7 @@ export function createRedisEvents(options: RedisEventsOptions): Events {
 
   return {
     scope: 'cluster',
-    async publish(channel, { type, data }) {
-      const stream = streamOf(channel)
-      const fields = ['t', type, 'd', JSON.stringify(data)]
-      const batch = redis
-        .multi()
-        .xadd(stream, 'MAXLEN', '~', maxHistory, '*', ...fields)
-        .pexpire(stream, keepMs)
-      const [added] = (await safely(batch.exec())) ?? []
-      if (typeof added?.[1] !== 'string') throw kitErrors.E_REDIS_UNAVAILABLE({ cause: added?.[0], retryAfterMs: 1000 })
-      return added[1]
-    },
+    ...createRedisPublisher(options),
     async subscribe(name, options) {
       const channel = channels.get(name) ?? { position: undefined, listeners: new Set() }
       channels.set(name, channel)

@@ -3,7 +3,7 @@ import type { Cache } from '../cache/cache.ts'
 import type { Carts } from '../cart/cart.ts'
 import type { Config } from '../config/config.ts'
 import type { AppError } from '../errors/app-error.ts'
-import type { Events } from '../events/events.ts'
+import type { EventPublisher, Events } from '../events/events.ts'
 import type { EventStreams } from '../events/sse.ts'
 import type { Flag, Flags } from '../flags/flags.ts'
 import type { Idempotency } from '../idempotency/idempotency.ts'
@@ -40,6 +40,7 @@ export interface WorkerParts {
   postgres: Postgres
   outbox: Outbox
   locks: Locks
+  events: EventPublisher
   log: Logger
 }
 
