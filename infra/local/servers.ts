@@ -4,6 +4,7 @@ import { connect } from 'node:net'
 import { dirname, join } from 'node:path'
 import { renderNginx } from '../nginx/render.ts'
 import { type Binaries, isAtLeast } from './binaries.ts'
+import { reloadWorkers } from './nginx-workers.ts'
 import { freePort, run, type ServerProcess, startProcess, waitForServer } from './processes.ts'
 
 export { type Binaries, findBinaries } from './binaries.ts'
@@ -193,7 +194,7 @@ export async function startNginx(options: NginxServerOptions): Promise<NginxServ
         await render(port, replicas)
         const test = await run(path, [...common, '-t'], { env: { ...process.env, ...env } })
         if (test.code !== 0) throw new Error(`NGINX refuses its configuration:\n${test.output}`)
-        server.signal('SIGHUP')
+        await reloadWorkers(server.pid, () => server.signal('SIGHUP'))
       },
     }
   })

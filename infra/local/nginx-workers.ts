@@ -1,0 +1,37 @@
+import { readFileSync } from 'node:fs'
+import { setTimeout as wait } from 'node:timers/promises'
+import { run } from './processes.ts'
+
+const limitMs = 5000
+
+/** The worker processes of an NGINX by their ids, each with its title. */
+async function workersOf(master: number): Promise<Map<number, string>> {
+  if (process.platform !== 'linux') {
+    const { output } = await run('ps', ['-A', '-o', 'pid=,ppid=,command='])
+    const lines = output.split('\n').map((line) => /^\s*(\d+)\s+(\d+)\s+(.*)/.exec(line))
+    return new Map(
+      lines.flatMap((line) => (Number(line?.[2]) === master ? [[Number(line?.[1]), line?.[3] ?? '']] : [])),
+    )
+  }
+  try {
+    const ids = readFileSync(`/proc/${master}/task/${master}/children`, 'utf8').split(' ').filter(Boolean).map(Number)
+    return new Map(ids.map((id) => [id, readFileSync(`/proc/${id}/cmdline`, 'utf8')]))
+  } catch {
+    return new Map() // one of them ended in between
+  }
+}
+
+/**
+ * Tells NGINX to read its configuration again, and resolves when the old workers take no new connection: until then, a new one
+ * could still be served by the old configuration, or be closed under its first request.
+ */
+export async function reloadWorkers(master: number, signal: () => void): Promise<void> {
+  const old = await workersOf(master)
+  signal()
+  for (const deadline = Date.now() + limitMs; Date.now() < deadline; await wait(10)) {
+    const now = [...(await workersOf(master))]
+    const fresh = now.some(([id]) => !old.has(id))
+    if (fresh && now.every(([id, title]) => !old.has(id) || title.includes('shutting down'))) return
+  }
+  throw new Error(`NGINX did not reload within ${limitMs} ms`)
+}
