@@ -26,18 +26,31 @@ const errorCodes = [kitErrors, bootErrors, ...dataModules.map((module) => module
 same('errors', errorCodes, headings('docs/errors.md', /^### `?(E_[A-Z_]+)`?$/gm))
 
 const proxyErrors = headings('infra/nginx/escala.conf.template', /"code":"(E_[A-Z_]+)"/g)
-for (const code of proxyErrors) if (!errorCodes.includes(code)) problems.push(`errors: NGINX answers with the unknown ${code}`)
+for (const code of proxyErrors)
+  if (!errorCodes.includes(code)) problems.push(`errors: NGINX answers with the unknown ${code}`)
 
 const settings = [apiSettings, workerSettings, ...[...apiModules, ...workerModules].map((module) => module.settings)]
 same('variables', settings.flatMap(Object.keys), headings('docs/configuration.md', /^\| `([A-Z_]+)` \|/gm))
 
 const labs = readdirSync(join(root, 'labs')).filter((name) => existsSync(join(root, 'labs', name, 'scenario.ts')))
-const pages = readdirSync(join(root, 'docs/problems')).flatMap((name) => (name === 'README.md' ? [] : [name.replace('.md', '')]))
+const pages = readdirSync(join(root, 'docs/problems')).flatMap((name) =>
+  name === 'README.md' ? [] : [name.replace('.md', '')],
+)
 same('problems, pages', labs, pages)
 same('problems, table', labs, headings('docs/problems/README.md', /\]\(([a-z-]+)\.md\)/g))
 for (const page of pages) {
-  for (const heading of ['Symptom', 'Why', 'See it fail', 'The fix', 'What it costs', 'When not to', 'Take it into your own API', 'Sources']) {
-    if (!read(`docs/problems/${page}.md`).includes(`\n## ${heading}\n`)) problems.push(`docs/problems/${page}.md has no section "${heading}"`)
+  for (const heading of [
+    'Symptom',
+    'Why',
+    'See it fail',
+    'The fix',
+    'What it costs',
+    'When not to',
+    'Take it into your own API',
+    'Sources',
+  ]) {
+    if (!read(`docs/problems/${page}.md`).includes(`\n## ${heading}\n`))
+      problems.push(`docs/problems/${page}.md has no section "${heading}"`)
   }
 }
 
@@ -58,10 +71,16 @@ for (const path of documents) {
 
 function markdown(folder: string): string[] {
   return readdirSync(join(root, folder), { withFileTypes: true }).flatMap((entry) =>
-    entry.isDirectory() ? markdown(join(folder, entry.name)) : entry.name.endsWith('.md') ? [join(folder, entry.name)] : [],
+    entry.isDirectory()
+      ? markdown(join(folder, entry.name))
+      : entry.name.endsWith('.md')
+        ? [join(folder, entry.name)]
+        : [],
   )
 }
 
 for (const problem of problems) console.error(problem)
-console.log(`docs: ${errorCodes.length} errors, ${labs.length} problems, ${documents.length} pages, ${problems.length} differences`)
+console.log(
+  `docs: ${errorCodes.length} errors, ${labs.length} problems, ${documents.length} pages, ${problems.length} differences`,
+)
 process.exitCode = problems.length > 0 ? 1 : 0

@@ -39,6 +39,7 @@ export function createRedis({ url, role, log, timeoutMs = 300 }: RedisOptions): 
           autoResubscribe: false, // its failure would be nobody's
         }),
   })
+  if (role === ('none' as string)) writeOncePerTurn(redis)
   let reported = false
   redis.on('error', (err) => {
     if (reported) return // once per outage, not once per try
@@ -93,4 +94,25 @@ export async function stopRedis(redis: Redis): Promise<void> {
     clearTimeout(timer)
   }
   redis.disconnect()
+}
+
+/**
+ * Commands of one turn of the event loop leave in one write: fewer system calls here and fewer reads at the server. ioredis's
+ * own auto-pipelining holds commands back until the batch before them is answered, which is a second wait for a busy replica.
+ */
+function writeOncePerTurn(redis: Redis): void {
+  const { sendCommand } = redis
+  let corked: Redis['stream'] | undefined
+  redis.sendCommand = (command, stream) => {
+    const socket = redis.stream
+    if (socket && socket !== corked) {
+      corked = socket
+      socket.cork()
+      setImmediate(() => {
+        corked = undefined
+        socket.uncork()
+      })
+    }
+    return sendCommand.call(redis, command, stream)
+  }
 }
