@@ -48,6 +48,8 @@ export interface Parts {
   outbox(deps: Deps): Outbox
   locks(deps: Deps): Locks
   events(deps: Deps): EventPublisher
+  /** What this worker's code knows: it is told to the others. */
+  ownSchedules(): Schedule[]
   queue(deps: Deps): Queue
   relay(deps: Deps & { queue: Queue }): Relay
   schedules(deps: Deps & { queue: Queue; own: Schedule[]; declared(): Promise<string[]> }): Schedules
@@ -64,6 +66,7 @@ const clusterParts: Parts = {
   outbox: () => createPostgresOutbox(),
   locks: ({ redis, log }) => createRedisLocks({ redis, log }),
   events: ({ redis }) => createRedisPublisher({ redis }),
+  ownSchedules: () => [...kitSchedules, ...workerModules.flatMap((module) => module.schedules)],
   queue: ({ redis, config }) => createBullmqQueue({ redis, ...jobPolicy(config) }),
   relay: ({ postgres, queue, log, config }) =>
     createRelay({
@@ -81,7 +84,7 @@ const clusterParts: Parts = {
         }),
     }),
   schedules: ({ redis, log, own, declared, config }) =>
-    createBullmqSchedules({ redis, log, own, declared, ...jobPolicy(config) }),
+    createBullmqSchedules({ redis, log, own, declared, repairMs: config.SCHEDULES_REPAIR_MS, ...jobPolicy(config) }),
   consumer: ({ blockingRedis: redis, log, handlers, config }) =>
     createBullmqConsumer({
       redis,
@@ -125,7 +128,7 @@ export async function compose(
   const deps: Deps = { config, log, postgres, redis, blockingRedis }
 
   const parts = { ...clusterParts, ...replaced }
-  const own = [...kitSchedules, ...workerModules.flatMap((module) => module.schedules)]
+  const own = parts.ownSchedules()
   const queue = parts.queue(deps)
   const given = { outbox: parts.outbox(deps), locks: parts.locks(deps), events: parts.events(deps) }
   const handlers = Object.assign(

@@ -1,0 +1,9 @@
+import { createMemorySchedules } from '@escala/kit/schedules/memory.ts'
+import type { Parts } from '../../apps/worker/src/compose.ts'
+import { report } from './every.ts'
+
+/** `setInterval`, or a cron package, in each process: right as long as there is one. */
+export const workerParts: Partial<Parts> = {
+  ownSchedules: () => [report('report')],
+  schedules: (options) => createMemorySchedules(options),
+}
