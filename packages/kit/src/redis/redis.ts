@@ -39,7 +39,7 @@ export function createRedis({ url, role, log, timeoutMs = 300 }: RedisOptions): 
           autoResubscribe: false, // its failure would be nobody's
         }),
   })
-  if (role === ('none' as string)) writeOncePerTurn(redis)
+  if (role === 'request') writeOncePerTurn(redis)
   let reported = false
   redis.on('error', (err) => {
     if (reported) return // once per outage, not once per try
