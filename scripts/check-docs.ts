@@ -30,7 +30,7 @@ for (const code of proxyErrors)
   if (!errorCodes.includes(code)) problems.push(`errors: NGINX answers with the unknown ${code}`)
 
 const settings = [apiSettings, workerSettings, ...[...apiModules, ...workerModules].map((module) => module.settings)]
-same('variables', settings.flatMap(Object.keys), headings('docs/configuration.md', /^\| `([A-Z_]+)` \|/gm))
+same('variables', settings.flatMap(Object.keys), headings('docs/configuration.md', /^\| `([A-Z0-9_]+)` \|/gm))
 
 const labs = readdirSync(join(root, 'labs')).filter((name) => existsSync(join(root, 'labs', name, 'scenario.ts')))
 const pages = readdirSync(join(root, 'docs/problems')).flatMap((name) =>
