@@ -35,17 +35,17 @@ if (command === undefined) fail('usage: node scripts/run.mjs FILE.ts|TOOL [ARGUM
 
 if (!isInstalled()) install()
 
-const file = resolve(root, command)
-const program = command.endsWith('.ts') ? [file] : toolEntry(command)
-const child = spawn(
-  program[0] === file ? node : program[0],
-  [...(program[0] === file ? program : program.slice(1)), ...args],
-  {
-    cwd: root,
-    stdio: 'inherit',
-    env: { ...process.env, PATH: `${join(modules, '.bin')}:${process.env.PATH}`, ESCALA_PARENTS: parents().join(',') },
+const [program, ...first] = command.endsWith('.ts') ? [node, resolve(root, command)] : toolEntry(command)
+const child = spawn(program, [...first, ...args], {
+  cwd: root,
+  stdio: 'inherit',
+  env: {
+    ...(local && !process.env.DATABASE_URL ? ofNpmStart() : {}),
+    ...process.env,
+    PATH: `${join(modules, '.bin')}:${process.env.PATH}`,
+    ESCALA_PARENTS: parents().join(','),
   },
-)
+})
 // Ctrl-C reaches the child by itself, as a member of the foreground group, and this process has to outlive it. A SIGINT
 // that was sent to npm alone does not; our own programs take it twice, other tools would take the second for impatience.
 process.on('SIGINT', () => command.endsWith('.ts') && child.kill('SIGINT'))
@@ -55,10 +55,11 @@ child.on('exit', (code, signal) => process.exit(code ?? (signal === 'SIGINT' ? 1
 
 function ofNpmStart() {
   try {
-    const { DATABASE_URL, REDIS_URL, CACHE_REDIS_URL } = JSON.parse(
-      readFileSync(join(root, '.escala/running.json'), 'utf8'),
-    ).env
-    return { DATABASE_URL, REDIS_URL, CACHE_REDIS_URL }
+    const { env } = JSON.parse(
+      readFileSync(join(process.env.ESCALA_FOLDER || join(root, '.escala'), 'running.json'), 'utf8'),
+    )
+    const { DATABASE_URL, REDIS_URL, CACHE_REDIS_URL, API_PORT } = env
+    return { DATABASE_URL, REDIS_URL, CACHE_REDIS_URL, INTERNAL_URL: `http://127.0.0.1:${Number(API_PORT) + 1000}` }
   } catch {
     return {}
   }

@@ -1,13 +1,14 @@
-import { randomBytes } from 'node:crypto'
+import { createHash, randomBytes } from 'node:crypto'
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { homedir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { isAlive } from './processes.ts'
 
 export const root = fileURLToPath(new URL('../..', import.meta.url)).replace(/\/$/, '')
 /** Data, generated passwords and logs of what runs from this checkout; ignored by git. */
-export const folder = join(root, '.escala')
-export const pm2Home = join(folder, 'pm2')
+export const folder = process.env.ESCALA_FOLDER || join(root, '.escala')
+export const pm2Home = shortPath(join(folder, 'pm2'))
 
 export interface Secrets {
   postgres: string
@@ -68,4 +69,10 @@ export function readRunning(): Running | undefined {
   } catch {
     return undefined
   }
+}
+
+/** PM2 makes sockets in its folder, whose whole paths may have about 100 characters. */
+function shortPath(path: string): string {
+  if (path.length < 80) return path
+  return join(homedir(), '.cache', 'escala', `pm2-${createHash('sha256').update(path).digest('hex').slice(0, 8)}`)
 }

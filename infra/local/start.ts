@@ -1,7 +1,5 @@
-import { execFileSync } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
-import { setTimeout as wait } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
 import { createPm2 } from '../pm2/pm2.ts'
 import { claim, folder, forget, pm2Home, readSecrets, root, unclaim } from './instance.ts'
@@ -9,6 +7,8 @@ import { createLifetime } from './lifetime.ts'
 import { freeRange, guard, isFree, run, tail } from './processes.ts'
 import { findBinaries, startNginx } from './servers.ts'
 import { startServices } from './services.ts'
+import { checkedOutVersion } from './version.ts'
+import { statusOf, until } from './waiting.ts'
 
 const usage = `usage: npm start -- [--replicas N] [--port P] [--fresh]
 
@@ -57,7 +57,7 @@ async function main() {
     SESSION_SECRETS: process.env.SESSION_SECRETS || secrets.session,
     // One more of each kind than runs, for `npm run deploy`.
     MAX_PROCESSES: process.env.MAX_PROCESSES || String(Math.max(8, replicas + 3)),
-    VERSION: process.env.VERSION || version(),
+    VERSION: process.env.VERSION || checkedOutVersion(),
     HOST: '127.0.0.1',
     ...services.env,
     REPLICAS: String(replicas),
@@ -88,7 +88,7 @@ async function main() {
   const dir = join(folder, 'nginx')
   const nginx = started.adopt(await startNginx({ binaries, dir, port, replicas: addresses }), (it) => it.stop())
   await until(
-    async () => (await status(`${nginx.url}/v1/session`)) < 500,
+    async () => (await statusOf(`${nginx.url}/v1/session`)) < 500,
     15_000,
     'the API does not answer through NGINX',
   )
@@ -114,7 +114,7 @@ async function main() {
     const list = (await pm2.list()).sort((a, b) => a.internalPort - b.internalPort)
     for (const { name, internalPort } of list) {
       const log = `${pm2Home}/logs/${name}-error.log`
-      const ready = async () => (await status(`http://127.0.0.1:${internalPort}/readyz`)) === 200
+      const ready = async () => (await statusOf(`http://127.0.0.1:${internalPort}/readyz`)) === 200
       await until(
         ready,
         20_000,
@@ -163,7 +163,7 @@ async function migrateAndSeed(env: Record<string, string>, seedPassword: string)
     env: { ...ownSettings(), ...env, SEED_PASSWORD: seedPassword },
   })
   if (code !== 0) throw new Error(`the database could not be prepared:\n${output.trim()}`)
-  return /migrate: (.*(?:up to date|applied).*)/.exec(output)?.[1] ?? 'prepared'
+  return /migrate: (.*up to date|\d+ migration.*)/.exec(output)?.[1] ?? 'prepared'
 }
 
 /** The first of the replicas' ports: 3000, or later if somebody has those, or the internal ones 1000 above. */
@@ -173,38 +173,6 @@ async function freePorts(replicas: number): Promise<number> {
     if ((await freeRange(first + 1000, replicas)) === first + 1000) return first
   }
   throw new Error('no free ports for the replicas')
-}
-
-function version(): string {
-  try {
-    const git = execFileSync('git', ['describe', '--always', '--dirty'], {
-      cwd: root,
-      stdio: ['ignore', 'pipe', 'ignore'],
-    })
-    return git.toString().trim()
-  } catch {
-    return 'unknown' // not a git checkout
-  }
-}
-
-async function status(url: string): Promise<number> {
-  try {
-    const response = await fetch(url, { signal: AbortSignal.timeout(2000) })
-    await response.arrayBuffer()
-    return response.status
-  } catch {
-    return 999
-  }
-}
-
-async function until<T>(condition: () => Promise<T>, timeoutMs: number, message: string): Promise<NonNullable<T>> {
-  const deadline = Date.now() + timeoutMs
-  for (;;) {
-    const value = await condition()
-    if (value) return value
-    if (Date.now() > deadline) throw new Error(message)
-    await wait(50)
-  }
 }
 
 function progress(step: string, text: string) {

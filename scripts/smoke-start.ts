@@ -1,0 +1,205 @@
+import assert from 'node:assert/strict'
+import { type ChildProcess, spawn } from 'node:child_process'
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { setTimeout as wait } from 'node:timers/promises'
+import { freePort, isAlive } from '../infra/local/processes.ts'
+import { until } from '../infra/local/waiting.ts'
+
+// npm run smoke:start: what a user does with `npm start`, for real, on a free port and with data of its own.
+const root = join(import.meta.dirname, '..')
+const folder = mkdtempSync(join(tmpdir(), 'escala-smoke-'))
+const port = await freePort()
+const url = `http://127.0.0.1:${port}`
+const env = { ...process.env, ESCALA_FOLDER: folder, RATE_LIMIT_PER_MINUTE: '1000000' }
+const sample = existsSync(join(root, 'packages/tickets'))
+const path = sample ? '/v1/shows' : '/v1/openapi.json'
+const began = Date.now()
+const started: ChildProcess[] = []
+
+interface Program {
+  child: ChildProcess
+  output(): string
+  exited: Promise<number | null>
+}
+
+function npm(args: string[], extra: Record<string, string> = {}): Program {
+  let output = ''
+  const child = spawn('npm', args, {
+    cwd: root,
+    env: { ...env, ...extra },
+    detached: true,
+    stdio: ['ignore', 'pipe', 'pipe'],
+  })
+  child.stdout.on('data', (chunk) => (output += chunk))
+  child.stderr.on('data', (chunk) => (output += chunk))
+  started.push(child)
+  return { child, output: () => output, exited: new Promise((resolve) => child.once('exit', resolve)) }
+}
+
+function say(line: string) {
+  console.log(`${((Date.now() - began) / 1000).toFixed(1).padStart(5)} s  ${line}`)
+}
+
+async function startAll(): Promise<Program> {
+  const program = npm(['start', '--', '--replicas', '3', '--port', String(port)])
+  const ready = () => {
+    if (program.child.exitCode !== null) throw new Error(`npm start ended:\n${program.output()}`)
+    return program.output().includes('Ctrl-C stops everything')
+  }
+  await until(ready, 60_000, () => `npm start was not ready after 60 s:\n${program.output()}`)
+  return program
+}
+
+async function api(method: string, where: string, body?: unknown, headers: Record<string, string> = {}) {
+  const response = await fetch(`${url}${where}`, {
+    method,
+    headers: { 'content-type': 'application/json', ...headers },
+    body: body === undefined ? undefined : JSON.stringify(body),
+    signal: AbortSignal.timeout(20_000),
+  })
+  const text = await response.text()
+  return { status: response.status, headers: response.headers, body: text === '' ? undefined : JSON.parse(text) }
+}
+
+async function logIn(output: string): Promise<string> {
+  const password = /password +(\S+)/.exec(output)?.[1]
+  const answer = await api('POST', '/v1/session', { email: 'customer@example.com', password })
+  assert.equal(answer.status, 200, 'the seeded customer can log in with the password that was printed')
+  return answer.headers
+    .getSetCookie()
+    .map((cookie) => cookie.split(';')[0])
+    .join('; ')
+}
+
+async function replicasSeen(): Promise<string[]> {
+  const answers = await Promise.all(Array.from({ length: 30 }, () => api('GET', path)))
+  for (const answer of answers) assert.equal(answer.status, 200)
+  return [...new Set(answers.map((answer) => answer.headers.get('x-replica-id') ?? 'none'))].sort()
+}
+
+async function orderUntilConfirmed(cookie: string): Promise<string> {
+  const shows = await api('GET', '/v1/shows')
+  const headers = { cookie, 'idempotency-key': crypto.randomUUID() }
+  const order = await api('POST', `/v1/shows/${shows.body.items[0].id}/orders`, { quantity: 1 }, headers)
+  assert.equal(order.status, 201)
+  const state = async () => (await api('GET', `/v1/orders/${order.body.id}`, undefined, { cookie })).body.status
+  await until(async () => (await state()) === 'confirmed', 15_000, 'the order was not confirmed within 15 s')
+  return order.body.id
+}
+
+/** About 50 requests a second until told to stop; resolves to what went wrong. */
+function traffic(cookie: string): () => Promise<{ sent: number; failed: string[] }> {
+  let stopped = false
+  let sent = 0
+  const failed: string[] = []
+  const client = async () => {
+    while (!stopped) {
+      sent++
+      const where = sent % 2 ? path : '/v1/session'
+      const answer = await api('GET', where, undefined, { cookie }).catch((error) => ({
+        status: 0,
+        body: String(error),
+      }))
+      if (answer.status !== 200) failed.push(`${where} ${answer.status} ${JSON.stringify(answer.body)}`)
+      await wait(100)
+    }
+  }
+  const clients = Promise.all(Array.from({ length: 5 }, client))
+  return async () => {
+    stopped = true
+    await clients
+    return { sent, failed }
+  }
+}
+
+/** Everything that was started inherited the name of the folder; on Linux that finds it again. */
+function processesLeft(): number[] {
+  if (process.platform !== 'linux') return []
+  return readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name))
+    .map(Number)
+    .filter((pid) => {
+      try {
+        return isAlive(pid) && readFileSync(`/proc/${pid}/environ`, 'utf8').includes(`ESCALA_FOLDER=${folder}`)
+      } catch {
+        return false
+      }
+    })
+}
+
+async function nothingIsLeft() {
+  const names = () =>
+    processesLeft().map((pid) => `${pid} ${readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ')}`)
+  await until(
+    () => processesLeft().length === 0,
+    30_000,
+    () => `still running:\n${names().join('\n')}`,
+  )
+}
+
+try {
+  const first = await startAll()
+  say('npm start is ready')
+  const before = await replicasSeen()
+  assert.equal(before.length, 3, `three replicas answer: ${before}`)
+  const cookie = await logIn(first.output())
+  const order = sample ? await orderUntilConfirmed(cookie) : undefined
+  say(`three replicas answer, the customer is logged in${sample ? ', an order is confirmed' : ''}`)
+
+  const again = npm(['start', '--', '--port', String(port + 1)])
+  assert.notEqual(await again.exited, 0, 'a second npm start from the same folder is refused')
+  assert.match(again.output(), /already runs/)
+
+  const stopTraffic = traffic(cookie)
+  const broken = npm(['run', 'deploy'], { VERSION: 'x'.repeat(101) })
+  assert.equal(await broken.exited, 1, `a version that cannot start is not deployed:\n${broken.output()}`)
+  assert.deepEqual(await replicasSeen(), before, 'and leaves the old replicas serving')
+  say('a version that never gets ready was refused')
+  const deploy = npm(['run', 'deploy'], { VERSION: 'second' })
+  assert.equal(await deploy.exited, 0, `npm run deploy:\n${deploy.output()}`)
+  const { sent, failed } = await stopTraffic()
+  assert.deepEqual(failed, [], `0 of ${sent} requests fail while replicas are replaced`)
+  const after = await replicasSeen()
+  assert.equal(after.length, 3)
+  assert.ok(
+    after.every((replica) => !before.includes(replica)),
+    `every replica was replaced: ${before} → ${after}`,
+  )
+  say(`every replica was replaced, 0 of ${sent} requests failed`)
+
+  // As a terminal does, and as some shells do, twice at once.
+  for (let times = 0; times < 2; times++) process.kill(-(first.child.pid ?? 0), 'SIGINT')
+  await first.exited
+  assert.match(first.output(), /everything is stopped/)
+  await nothingIsLeft()
+  say('Ctrl-C left nothing running')
+
+  const second = await startAll()
+  const cookieAgain = await logIn(second.output())
+  if (order) {
+    const found = await api('GET', `/v1/orders/${order}`, undefined, { cookie: cookieAgain })
+    assert.equal(found.body.status, 'confirmed', 'the order is still there')
+  }
+  const session = await api('GET', '/v1/session', undefined, { cookie })
+  assert.equal(session.status, 200, 'the first log-in still counts: sessions survive a restart')
+  say('a second start found its data')
+  second.child.kill('SIGKILL')
+  await nothingIsLeft()
+  say('killing npm left nothing running')
+  console.log('smoke:start passed')
+} catch (error) {
+  console.error(error)
+  process.exitCode = 1
+} finally {
+  for (const { pid, exitCode, signalCode } of started) {
+    if (pid && exitCode === null && signalCode === null) process.kill(-pid, 'SIGTERM')
+  }
+  await nothingIsLeft().catch((error) => {
+    console.error(error)
+    process.exitCode = 1
+  })
+  rmSync(folder, { recursive: true, force: true })
+}
+process.exit()
