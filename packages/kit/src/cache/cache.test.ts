@@ -108,6 +108,14 @@ test('a load longer than the lock keeps it', async () => {
   expect(source.loads).toBe(1)
 })
 
+test('a load that takes longer than its value is fresh still serves those who wait', async () => {
+  const replicas = await three()
+  const [key, source] = [newKey(), createSource()]
+  source.ms = 300
+  await Promise.all(replicas.map(({ cache }) => cache.get(key, source.reading({ freshMs: 250 }))))
+  expect(source.loads).toBe(1)
+})
+
 test('a failed load fails for those who wait elsewhere, instead of being tried by each in turn', async () => {
   const replicas = await three()
   const key = newKey()

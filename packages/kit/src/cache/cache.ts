@@ -7,11 +7,14 @@ export interface Reading<T> {
    * A rejection is not remembered, but an older value is answered in its place while `staleMs` lasts.
    */
   load(signal: AbortSignal): Promise<T | undefined>
-  /** Counted from the start of the load; the end is drawn up to a tenth earlier, so that keys do not all expire at once. */
+  /**
+   * Counted from the start of the load; drawn up to a tenth shorter, so that keys do not all expire at once. After a load that
+   * took as long itself, a value lives for up to 200 ms all the same: for those who wait.
+   */
   freshMs: number
   /** After that, how long the old value may be answered at once, while one process of all makes a new one. 0: never. */
   staleMs: number
-  /** How long an absence is fresh. Default: 1 s, or `freshMs` if that is shorter. */
+  /** How long an absence is fresh. Default: 1 s, or `freshMs` if that is shorter. Never answered when stale. */
   absentMs?: number
   /** Orders the values of one key: an older value never replaces a newer one, and a process never answers one after a newer. */
   version?(value: T): number

@@ -58,7 +58,13 @@ export function createLoader(maxLoads: number): (reading: Reading<unknown>) => P
   }
 }
 
-/** How long a loaded value is fresh, as it leaves the loader. */
-export function freshFor({ freshMs, absentMs = Math.min(freshMs, 1000) }: Reading<unknown>, text: string): number {
-  return (text === '' ? absentMs : freshMs) * (1 - Math.random() / 10)
+/** Those who wait for a load that takes longer than `freshMs` must find its value, or each would load in turn. */
+const atLeastMs = 200
+
+/** From now on: how long a loaded value is fresh, and how long it is better than none after that. */
+export function lifeOf(reading: Reading<unknown>, { text, startedAt }: Loaded): { freshMs: number; staleMs: number } {
+  const { freshMs, staleMs, absentMs = Math.min(freshMs, 1000) } = reading
+  const wanted = text === '' ? absentMs : freshMs
+  const left = wanted * (1 - Math.random() / 10) - (performance.now() - startedAt)
+  return { freshMs: Math.max(left, Math.min(wanted, atLeastMs) * 0.9), staleMs: text === '' ? 0 : staleMs }
 }

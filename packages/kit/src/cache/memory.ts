@@ -1,7 +1,7 @@
 import type { Logger } from '../log/log.ts'
 import type { Cache, FirstTierOptions, Reading } from './cache.ts'
 import { createFirstTier, type Entry, type Flight } from './first-tier.ts'
-import { createLoader, freshFor } from './loader.ts'
+import { createLoader, lifeOf } from './loader.ts'
 
 export interface MemoryCacheOptions extends FirstTierOptions {
   log: Logger
@@ -20,9 +20,13 @@ export function createMemoryCache({ log, maxLoads = 20, ...bounds }: MemoryCache
       let loaded = await load(reading)
       for (let tries = 1; tries < 3 && tier.isOlder(key, loaded.version); tries++) loaded = await load(reading)
       if (tier.isOlder(key, loaded.version)) tier.accept(key)
-      const { text, version, startedAt } = loaded
-      const freshUntil = startedAt + freshFor(reading, text)
-      return tier.keep(key, text, flight, { version, freshUntil, staleUntil: freshUntil + reading.staleMs })
+      const { freshMs, staleMs } = lifeOf(reading, loaded)
+      const freshUntil = performance.now() + freshMs
+      return tier.keep(key, loaded.text, flight, {
+        version: loaded.version,
+        freshUntil,
+        staleUntil: freshUntil + staleMs,
+      })
     } catch (error) {
       if (old && tier.find(key) === old && performance.now() < old.staleUntil) return old
       throw error

@@ -7,7 +7,7 @@ import type { Logger } from '../log/log.ts'
 import { listenTo } from '../redis/redis.ts'
 import type { Cache, FirstTierOptions, Reading } from './cache.ts'
 import { createFirstTier, type Entry, type Flight } from './first-tier.ts'
-import { createLoader, defaultLoadTimeoutMs, freshFor, type Loaded } from './loader.ts'
+import { createLoader, defaultLoadTimeoutMs, type Loaded, lifeOf } from './loader.ts'
 import { createSharedTier } from './shared-tier.ts'
 import { createTold } from './told.ts'
 
@@ -68,9 +68,10 @@ export function createTieredCache(options: TieredCacheOptions): Cache {
     const old = tier.find(key)
     const holding = token && setInterval(() => shared.prolong(key, token).catch(away), lockMs / 3)
     try {
-      const { text, version, startedAt } = await loadNotOlder(key, reading)
-      const freshMs = freshFor(reading, text) - (performance.now() - startedAt)
-      if (token) behind(shared.fill(key, token, { text, version, freshMs, staleMs: reading.staleMs }).catch(away))
+      const loaded = await loadNotOlder(key, reading)
+      const { text, version } = loaded
+      const { freshMs, staleMs } = lifeOf(reading, loaded)
+      if (token) behind(shared.fill(key, token, { text, version, freshMs, staleMs }).catch(away))
       return keep(key, text, version, freshMs, reading, flight)
     } catch (error) {
       if (token) behind(shared.fail(key, token, error instanceof AppError ? error.code : '').catch(away))
@@ -90,8 +91,9 @@ export function createTieredCache(options: TieredCacheOptions): Cache {
     flight: Flight,
   ) => {
     const now = performance.now()
-    const freshUntil = now + Math.min(freshMs > 0 ? freshMs : Math.min(recheckMs, reading.staleMs), l1.maxAgeMs)
-    return tier.keep(key, text, flight, { version, freshUntil, staleUntil: now + freshMs + reading.staleMs })
+    const staleMs = text === '' ? 0 : reading.staleMs
+    const freshUntil = now + Math.min(freshMs > 0 ? freshMs : Math.min(recheckMs, staleMs), l1.maxAgeMs)
+    return tier.keep(key, text, flight, { version, freshUntil, staleUntil: now + freshMs + staleMs })
   }
 
   const look = async (key: string, reading: Reading<unknown>, flight: Flight): Promise<Entry> => {

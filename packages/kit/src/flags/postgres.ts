@@ -30,7 +30,7 @@ const upsert: Statement = {
 
 /** One query for each process and poll. While Postgres is away, what was known last goes on. */
 export function createPostgresFlags(options: PostgresFlagsOptions): Flags {
-  const { declared, postgres, log, broadcast, pollMs = 700 } = options
+  const { declared, postgres, log, broadcast, pollMs = 500 } = options
   const channel = broadcast?.channel ?? 'escala:flags'
   const values = createFlagValues(declared)
   let timer: NodeJS.Timeout | undefined
