@@ -3,7 +3,7 @@ import { setTimeout as wait } from 'node:timers/promises'
 import { baseSettings } from '@escala/kit/config/base.ts'
 import { readConfig } from '@escala/kit/config/config.ts'
 import { createLog } from '@escala/kit/log/log.ts'
-import { migrate } from '@escala/kit/postgres/migrations.ts'
+import { limitsFor, migrate } from '@escala/kit/postgres/migrations.ts'
 import { createPostgres } from '@escala/kit/postgres/postgres.ts'
 import pg from 'pg'
 import { z } from 'zod'
@@ -17,17 +17,12 @@ const log = createLog({ service: 'migrate', replicaId: 'migrate', version: '', l
 
 try {
   await waitForPostgres(60_000)
-  const timeoutMs = config.DATABASE_TIMEOUT_MS
   const { applied } = await migrate({
     url: config.DATABASE_URL,
     folders: migrationFolders,
     log,
     report: say,
-    limits: {
-      statementMs: Math.round(timeoutMs * 0.9),
-      lockMs: Math.round(timeoutMs * 0.75),
-      idleInTransactionMs: Math.round(timeoutMs * 0.75),
-    },
+    limits: limitsFor(config.DATABASE_TIMEOUT_MS),
   })
   say(applied.length === 0 ? 'the schema is up to date' : `${applied.length} migration(s) applied`)
   if (process.argv.includes('--seed')) await seed()

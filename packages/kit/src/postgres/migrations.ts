@@ -26,12 +26,18 @@ export interface MigrateOptions {
   report?: (line: string) => void
   /** Longest wait for another migration to finish. */
   waitMs?: number
-  /**
-   * Limits that every later connection of this role to this database gets, so that neither a forgotten transaction nor a
-   * paused replica can hold a row for long. `statement` is best a little below the client's own limit: a statement that
-   * the server ends is over, while one that the client gave up goes on running there.
-   */
-  limits?: { statementMs: number; lockMs: number; idleInTransactionMs: number }
+  limits?: Limits
+}
+
+/**
+ * What every later connection of this role to this database gets, so that neither a forgotten transaction nor a paused
+ * replica can hold a row for long. `statement` is best a little below the client's own limit: a statement that the server
+ * ends is over, while one that the client gave up goes on running there.
+ */
+export interface Limits {
+  statementMs: number
+  lockMs: number
+  idleInTransactionMs: number
 }
 
 interface Migration {
@@ -53,7 +59,6 @@ const maxLockTries = 5
  */
 export async function migrate(options: MigrateOptions): Promise<{ applied: string[] }> {
   const { url, folders, log, report = () => {}, waitMs = 120_000 } = options
-  const limits = options.limits ?? { statementMs: 1800, lockMs: 1500, idleInTransactionMs: 1500 }
   const migrations = await readMigrations(folders)
   const client = new pg.Client({ connectionString: url, application_name: 'migrate', connectionTimeoutMillis: 5000 })
   client.on('error', (err) => log.warn({ err }, 'database connection lost while migrating'))
@@ -69,7 +74,7 @@ export async function migrate(options: MigrateOptions): Promise<{ applied: strin
       checksum text NOT NULL,
       applied_at timestamptz NOT NULL DEFAULT now()
     )`)
-    await setLimits(client, limits)
+    await setLimits(client, options.limits ?? limitsFor(2000))
     const applied: string[] = []
     for (const migration of pending(migrations, await recorded((text) => client.query(text)))) {
       await apply(client, migration)
@@ -81,6 +86,12 @@ export async function migrate(options: MigrateOptions): Promise<{ applied: strin
   } finally {
     await client.end().catch(() => undefined) // gives the lock back, too
   }
+}
+
+/** Limits for a client that gives up after `timeoutMs`. */
+export function limitsFor(timeoutMs: number): Limits {
+  const part = (share: number) => Math.round(timeoutMs * share)
+  return { statementMs: part(0.9), lockMs: part(0.75), idleInTransactionMs: part(0.75) }
 }
 
 /** Names of the migrations that this code knows and the database lacks: a replica is not ready while there are any. */
@@ -127,7 +138,8 @@ async function lock(client: pg.Client, waitMs: number, report: (line: string) =>
   }
 }
 
-async function setLimits(client: pg.Client, limits: NonNullable<MigrateOptions['limits']>): Promise<void> {
+/** Belongs to the database, not to what is in it: a copy has none. */
+async function setLimits(client: pg.Client, limits: Limits): Promise<void> {
   // By role, not as startup parameters: PgBouncer refuses those.
   await client.query(`DO $$ BEGIN
     EXECUTE format('ALTER ROLE %I IN DATABASE %I SET statement_timeout = ${limits.statementMs}', current_user, current_database());
