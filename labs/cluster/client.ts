@@ -68,7 +68,12 @@ export function createClient(baseUrl: string, options: ClientOptions = {}): Clie
           ...headers,
         },
       })
-      req.on('error', failed)
+      req.on('error', (error: NodeJS.ErrnoException) => {
+        // As browsers do: a kept connection that the server closed at this very moment (as NGINX does at a reload) is no
+        // failure. It ends, since a new connection is not a reused one.
+        if (req.reusedSocket && error.code === 'ECONNRESET') resolve(send(method, path, body, headers))
+        else failed(error)
+      })
       req.on('response', (res) => {
         const chunks: Buffer[] = []
         res.on('error', failed)

@@ -65,6 +65,8 @@ export interface Cluster {
   [Symbol.asyncDispose](): Promise<void>
 }
 
+const ordinaryRequests = /^.*"status":[1-4]\d\d,.*"msg":"request"}\n/gm
+
 const running = new Set<CleanUps>()
 
 /** For a process that is told to end in the middle of something. */
@@ -183,7 +185,7 @@ async function start(options: ClusterOptions, shared: Shared, cleanUps: CleanUps
     },
     logs: () =>
       [...everyone.map((replica) => ({ id: replica.id, text: replica.logs() })), { id: 'nginx', text: nginx.logs() }]
-        .map(({ id, text }) => `── ${id}\n${tail(text, 40)}`)
+        .map(({ id, text }) => `── ${id}\n${tail(text.replace(ordinaryRequests, ''), 40)}`)
         .join('\n'),
     stop,
     [Symbol.asyncDispose]: stop,
@@ -195,6 +197,7 @@ function environmentsOf(options: ClusterOptions, backing: { env: object; peersEn
   return {
     api: {
       ...common,
+      ...backing.peersEnv, // for naive parts that do the worker's work
       SESSION_SECRETS: randomBytes(32).toString('hex'),
       RATE_LIMIT_PER_MINUTE: '1000000',
       EXPOSE_REPLICA: '1',
