@@ -1,0 +1,134 @@
+import { setTimeout as wait } from 'node:timers/promises'
+import { createClient } from '../cluster/client.ts'
+import type { Cluster, Replica } from '../cluster/cluster.ts'
+import { check, defineLab, type LabContext } from '../cluster/lab.ts'
+import { waitUntilReady } from '../cluster/replica.ts'
+import { startTraffic } from '../cluster/traffic.ts'
+import { path } from './handler.ts'
+import { tenEach } from './naive.ts'
+
+interface Size {
+  /** Requests at once that meet a full pool, each with a statement of `slowMs`. */
+  crowd: number
+  slowMs: number
+  /** Requests a second while the number of replicas changes. */
+  perSecond: number
+  /** How many replicas there are, one after the other. */
+  counts: number[]
+  /** How long each number stays. */
+  stayMs: number
+}
+
+const maxProcesses = 6
+const maxConnections = 25
+const handler = new URL('./handler.ts', import.meta.url)
+const database = { settings: { max_connections: String(maxConnections) } }
+
+export const lab = defineLab<Size>({
+  slug: 'connections',
+  problem: 'With each further replica the database comes nearer to refusing all of them: too many clients.',
+  sizes: {
+    full: { crowd: 300, slowMs: 500, perSecond: 40, counts: [1, 2, 3, 4, 5, 6, 3, 1], stayMs: 3000 },
+    test: { crowd: 100, slowMs: 500, perSecond: 30, counts: [1, 3, 6, 1], stayMs: 500 },
+  },
+  halves: {
+    problem: {
+      title: `with ten connections each, ${maxProcesses} replicas are too many clients for ${maxConnections} connections`,
+      async run({ cluster: start, size, progress }) {
+        const cluster = await start({ replicas: maxProcesses, naive: handler, database, env: tenEach(maxProcesses) })
+        const answers = await sendCrowd(cluster, size)
+        progress(1, 1)
+        return [
+          check('connections that the replicas may open', maxProcesses * 10, { atLeast: maxConnections }),
+          check('connections that the server allows', maxConnections, { equals: maxConnections }),
+          check('requests at once', answers.length, { equals: size.crowd }),
+          check('refused by Postgres: too many clients (53300)', count(answers, '53300'), { atLeast: 10 }),
+        ]
+      },
+    },
+    fix: {
+      title: `with one budget, 1 to ${maxProcesses} replicas never meet a refusal, and one more waits for its place`,
+      async run(context) {
+        const { cluster: start, size, progress } = context
+        const env = { DB_CONNECTIONS: '20', MAX_PROCESSES: String(maxProcesses) }
+        const cluster = await start({ replicas: 1, naive: handler, database, env })
+        const traffic = await scaleUnderTraffic(cluster, context)
+
+        await cluster.scale(maxProcesses)
+        const waiting = await cluster.addReplica({ naive: handler, env, waitUntilReady: false })
+        const reason = await unreadyReason(waiting)
+        const crowd = await sendCrowd(cluster, size)
+        await cluster.replicas.pop()?.terminate()
+        const admitted = await waitUntilReady(waiting).then(
+          () => true,
+          () => false,
+        )
+        progress(size.counts.length + 1, size.counts.length + 1)
+        return [
+          check('requests while the number of replicas changed', traffic.total, { atLeast: size.perSecond }),
+          check('of them failed', JSON.stringify(traffic.failures), { equals: '{}' }),
+          check(`process ${maxProcesses + 1} is not ready`, reason, {
+            equals: `MAX_PROCESSES=${maxProcesses} are running already: waiting for a place`,
+          }),
+          check('and is, once another one has left', admitted, { equals: true }),
+          check(`requests at once with ${maxProcesses} replicas`, crowd.length, { equals: size.crowd }),
+          check('refused by Postgres: too many clients (53300)', count(crowd, '53300'), { equals: 0 }),
+          check('answered neither 200 nor 503', crowd.filter(({ status }) => status !== 200 && status !== 503).length, {
+            equals: 0,
+          }),
+          check('answered 503 because the pool was full', crowd.filter(({ status }) => status === 503).length, {
+            atLeast: 1,
+          }),
+          check('ms until the last answer', Math.max(...crowd.map(({ ms }) => ms)), { atMost: 3500 }),
+        ]
+      },
+    },
+  },
+})
+
+async function scaleUnderTraffic(cluster: Cluster, { size, progress }: LabContext<Size>) {
+  const client = createClient(cluster.url)
+  const traffic = startTraffic(size.perSecond, () => client.get(`${path}20`))
+  for (const [index, replicas] of size.counts.entries()) {
+    await cluster.scale(replicas)
+    await wait(size.stayMs) // the traffic is what is measured
+    progress(index + 1, size.counts.length + 1)
+  }
+  const report = await traffic.stop()
+  client.close()
+  return report
+}
+
+interface CrowdAnswer {
+  status: number
+  code: string
+  ms: number
+}
+
+async function sendCrowd(cluster: Cluster, { crowd, slowMs }: Size): Promise<CrowdAnswer[]> {
+  const client = createClient(cluster.url)
+  const answers = await Promise.all(
+    Array.from({ length: crowd }, async () => {
+      const startedAt = performance.now()
+      const { status, body } = await client.get(`${path}${slowMs}`)
+      return { status, code: body?.code ?? '', ms: Math.round(performance.now() - startedAt) }
+    }),
+  )
+  client.close()
+  return answers
+}
+
+function count(answers: CrowdAnswer[], code: string): number {
+  return answers.filter((answer) => answer.code === code).length
+}
+
+/** What the process itself says about it. */
+async function unreadyReason(replica: Replica): Promise<string> {
+  for (const deadline = Date.now() + 15_000; Date.now() < deadline; await wait(50)) {
+    const response = await fetch(`${replica.internalUrl}/readyz`).catch(() => undefined)
+    const body = (await response?.json()) as { reasons: { replicas?: string } } | undefined
+    if (response?.ok || body?.reasons.replicas?.startsWith('MAX_PROCESSES'))
+      return body?.reasons.replicas ?? 'it is ready'
+  }
+  return 'it says nothing'
+}
