@@ -1,6 +1,7 @@
 import { apiModules } from '@escala/api/modules.ts'
 import { baseSettings } from '@escala/kit/config/base.ts'
 import { readConfig } from '@escala/kit/config/config.ts'
+import { AppError } from '@escala/kit/errors/app-error.ts'
 import { createPostgresFlags } from '@escala/kit/flags/postgres.ts'
 import { createLog } from '@escala/kit/log/log.ts'
 import { createPostgres } from '@escala/kit/postgres/postgres.ts'
@@ -32,7 +33,8 @@ try {
     console.log(`${flag.name} = ${JSON.stringify(value)}${standard}  ${flag.description}`)
   }
 } catch (error) {
-  console.error(error instanceof Error ? error.message : String(error))
+  const wrong = error instanceof AppError && error.fields?.value
+  console.error(wrong ? `${name} takes ${wrong}` : error instanceof Error ? error.message : String(error))
   process.exitCode = 1
 } finally {
   await flags.stop()

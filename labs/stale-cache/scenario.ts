@@ -44,10 +44,12 @@ export const lab = defineLab<Size>({
         const reconnectedMs = await changeWhileReconnecting(shop)
         return [
           check('changes', delays.length, { equals: size.changes }),
-          check('p99 until every replica answers the new price (ms)', percentile(delays, 99), { atMost: 100 }),
+          check('p99 of how long after the change an old price was answered (ms)', percentile(delays, 99), {
+            atMost: 100,
+          }),
           check('reads that were older than the read before', backwards, { equals: 0 }),
-          check('with every message lost, until all answer the new price (ms)', deafMs, { between: [0, 5500] }),
-          check('with a message lost in a reconnect, until all answer the new price (ms)', reconnectedMs, {
+          check('the same with every message lost (ms)', deafMs, { between: [0, 5500] }),
+          check('the same with a message lost in a reconnect (ms)', reconnectedMs, {
             atMost: 2000,
           }),
         ]
@@ -107,22 +109,27 @@ async function changeAndRead(shop: Shop, { size, progress }: LabContext<Size>, c
 async function changeAndWatch(shop: Shop, { size, progress }: LabContext<Size>): Promise<number[]> {
   const delays: number[] = []
   while (delays.length < size.changes) {
-    delays.push(await untilAllAnswer(shop, await change(shop)))
+    delays.push(await staleFor(shop, await change(shop)))
     progress(delays.length, size.changes)
   }
   return delays
 }
 
-async function untilAllAnswer(shop: Shop, price: number): Promise<number> {
-  const startedAt = performance.now()
+/** Reads every replica until it answers the new price; tells when the last read began that got the old one. */
+async function staleFor(shop: Shop, price: number): Promise<number> {
+  const changedAt = performance.now()
+  let lastStaleAt = changedAt
   const watch = async (client: Client) => {
-    while ((await client.get(shop.path)).body.priceCents !== price) {
-      if (performance.now() - startedAt > 20_000) throw new Error('a replica keeps the old price for 20 s')
+    for (;;) {
+      const begunAt = performance.now()
+      if ((await client.get(shop.path)).body.priceCents === price) return
+      lastStaleAt = Math.max(lastStaleAt, begunAt)
+      if (begunAt - changedAt > 20_000) throw new Error('a replica keeps the old price for 20 s')
       await wait(1)
     }
   }
   await Promise.all(shop.direct.map(watch))
-  return performance.now() - startedAt
+  return lastStaleAt - changedAt
 }
 
 /** The first tier's age is all that helps. */
@@ -132,7 +139,7 @@ async function changeUnheard(shop: Shop): Promise<number> {
     await redis.call('ACL', 'SETUSER', 'default', '-subscribe')
     await redis.call('CLIENT', 'KILL', 'TYPE', 'pubsub')
     await wait(1000) // they have connected again, and may not listen
-    return await untilAllAnswer(shop, await change(shop))
+    return await staleFor(shop, await change(shop))
   } finally {
     await redis.call('ACL', 'SETUSER', 'default', '+subscribe')
     redis.disconnect()
@@ -145,7 +152,7 @@ async function changeWhileReconnecting(shop: Shop): Promise<number> {
   for (const client of shop.direct) await client.get(shop.path)
   await redis.call('CLIENT', 'KILL', 'TYPE', 'pubsub')
   redis.disconnect()
-  return untilAllAnswer(shop, await change(shop))
+  return staleFor(shop, await change(shop))
 }
 
 function percentile(values: number[], percent: number): number {
