@@ -23,7 +23,7 @@ export async function startServices(binaries: Binaries, secrets: Secrets): Promi
   const dataDir = join(folder, `postgres-${major}`)
   tellOtherMajors(major)
   const redis = { binaries, password: secrets.redis }
-  const results = await Promise.allSettled([
+  const starting = [
     startPostgres({ binaries, dataDir, password: secrets.postgres }).then(keep),
     // State must not be evicted and should survive a restart; a cache may forget.
     startRedis({
@@ -38,17 +38,9 @@ export async function startServices(binaries: Binaries, secrets: Secrets): Promi
     }).then(keep),
     startPayments().then(keep),
     startMail().then(keep),
-  ] as const)
-  for (const result of results) if (result.status === 'rejected') throw result.reason
-  const [postgres, state, cache, payments, mail] = results.map(
-    (result) => (result as PromiseFulfilledResult<unknown>).value,
-  ) as [
-    LocalServer,
-    LocalServer,
-    LocalServer,
-    Awaited<ReturnType<typeof startPayments>>,
-    Awaited<ReturnType<typeof startMail>>,
-  ]
+  ] as const
+  await Promise.allSettled(starting) // so that what starts after a failure is stopped, too
+  const [postgres, state, cache, payments, mail] = await Promise.all(starting)
   const stack = started.move()
   return {
     env: {
