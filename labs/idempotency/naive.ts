@@ -1,3 +1,5 @@
+import type { EffectStatement, StoredAnswer } from '@escala/kit/idempotency/idempotency.ts'
+import { withoutKey } from '@escala/kit/idempotency/statement.ts'
 import type { Parts } from '../../apps/api/src/compose.ts'
 
 /** Every request is a new one: what an API does that nobody told about retries. */
@@ -5,5 +7,9 @@ export const apiParts: Partial<Parts> = {
   idempotency: ({ postgres }) => ({
     scope: 'process',
     run: async (_request, effect) => ({ answer: await postgres.transaction(effect), replayed: false }),
+    async runStatement<Row>(_request: unknown, effect: EffectStatement) {
+      const { rows } = await postgres.query<StoredAnswer & Row>(withoutKey(effect), effect.values)
+      return rows[0] && { answer: rows[0], replayed: false as const, row: rows[0] }
+    },
   }),
 }

@@ -1,35 +1,28 @@
+import type { EffectStatement, IdempotentRequest } from '@escala/kit/idempotency/idempotency.ts'
 import { createPostgresIdempotency } from '@escala/kit/idempotency/postgres.ts'
 import type { OutboxMessage } from '@escala/kit/outbox/outbox.ts'
-import type { Sql } from '@escala/kit/postgres/postgres.ts'
 import { createConfirmationMailer } from '@escala/tickets/confirmation.ts'
 import { orderJobs } from '@escala/tickets/jobs.ts'
+import { chargeMessage } from '@escala/tickets/messages.ts'
 import { createPayments } from '@escala/tickets/payments.ts'
 import type { Deps, Parts } from '../../apps/api/src/compose.ts'
 
 const { PAYMENTS_URL = '', SMTP_URL = '' } = process.env
-const told = new WeakMap<Sql, OutboxMessage[]>()
-
 /** The answer first, then the slow work, in the same process: no queue, no worker, quick to write. */
 export const apiParts: Partial<Parts> = {
-  outbox: () => ({
-    async add(tx, message) {
-      told.set(tx, [...(told.get(tx) ?? []), message])
-      return ''
-    },
-  }),
+  outbox: () => ({ add: async () => '', insert: (select) => select }),
   idempotency: (deps) => {
     const kept = createPostgresIdempotency(deps)
     return {
       ...kept,
-      async run(request, effect) {
-        const messages: OutboxMessage[] = []
-        const result = await kept.run(request, async (tx) => {
-          const answer = await effect(tx)
-          messages.push(...(told.get(tx) ?? []))
-          return answer
-        })
-        setImmediate(() => void work(deps, messages).catch((err) => deps.log.error({ err }, 'work failed')))
-        return result
+      async runStatement<Row>(request: IdempotentRequest, effect: EffectStatement) {
+        const outcome = await kept.runStatement<Row>(request, effect)
+        if (outcome && !outcome.replayed) {
+          const { id } = outcome.answer.body as { id: string }
+          const messages = [chargeMessage(id, '')]
+          setImmediate(() => void work(deps, messages).catch((err) => deps.log.error({ err }, 'work failed')))
+        }
+        return outcome
       },
     }
   },

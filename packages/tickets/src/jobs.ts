@@ -1,5 +1,6 @@
 import type { WorkerParts } from '@escala/kit/http/module.ts'
 import type { Job, JobHandler } from '@escala/kit/jobs/jobs.ts'
+import type { Outbox } from '@escala/kit/outbox/outbox.ts'
 import { type ConfirmationMailer, readReceiver } from './confirmation.ts'
 import { announceAvailability } from './live.ts'
 import { orderIdOf } from './messages.ts'
@@ -17,7 +18,8 @@ import {
   takeOrder,
 } from './transitions.ts'
 
-export interface OrderJobsOptions extends Pick<WorkerParts, 'postgres' | 'outbox' | 'events'> {
+export interface OrderJobsOptions extends Pick<WorkerParts, 'postgres' | 'events'> {
+  outbox: Pick<Outbox, 'add'>
   payments: Payments
   mailer: ConfirmationMailer
   /** An order that nobody worked on for so long gets its job again. */

@@ -1,11 +1,13 @@
+import type { AppError } from '@escala/kit/errors/app-error.ts'
 import { kitErrors } from '@escala/kit/errors/errors.ts'
+import type { EffectStatement } from '@escala/kit/idempotency/idempotency.ts'
 import type { Outbox } from '@escala/kit/outbox/outbox.ts'
 import type { Postgres, Sql, Statement } from '@escala/kit/postgres/postgres.ts'
 import { z } from 'zod'
 import { decodeCursor, toPage } from './cursor.ts'
 import { ticketErrors } from './errors.ts'
 import { refundMessage } from './messages.ts'
-import type { Order, OrderStatus, Page, PageQuery, PlacedOrder } from './schemas.ts'
+import type { Order, OrderStatus, Page, PageQuery } from './schemas.ts'
 import type { Availability } from './shows.ts'
 
 interface OrderRow {
@@ -20,22 +22,7 @@ interface OrderRow {
 
 const columns = 'id, number, show_id, status, quantity, total_cents'
 
-const selectAvailable: Statement = { name: 'tickets-available', text: 'SELECT available FROM shows WHERE id = $1' }
-
-// Taking the tickets and writing the order are one statement: nobody waits for this row while a client thinks.
-const placeOrder: Statement = {
-  name: 'tickets-order-place',
-  text: `WITH show AS (
-      UPDATE shows SET available = available - $4::int, revision = revision + 1 WHERE id = $3 AND available >= $4::int
-      RETURNING id, price_cents, currency, available, revision
-    ), placed AS (
-      INSERT INTO orders (id, user_id, show_id, quantity, total_cents, currency, hold_until, request_id)
-      SELECT $1, $2, id, $4::int, price_cents::bigint * $4::int, currency, now() + $5::int * interval '1 millisecond', $6
-      FROM show
-      RETURNING ${columns}
-    )
-    SELECT placed.*, show.available, show.revision FROM placed, show`,
-}
+const selectShow: Statement = { name: 'tickets-show-exists', text: 'SELECT FROM shows WHERE id = $1' }
 
 const selectOrder: Statement = {
   name: 'tickets-order',
@@ -71,33 +58,43 @@ export interface NewOrder {
   quantity: number
   holdMs: number
   requestId: string
+  /** Whether tickets are being sold at all. */
+  isOpen: boolean
 }
 
-export interface Placed {
-  placed: PlacedOrder
-  /** Of the show, after this order. */
-  availability: Availability
+/**
+ * Takes the tickets, writes the order and tells the outbox, in one statement with the key: the show's row, which everybody
+ * wants, is locked for no round trip, and a replica that stops in the middle holds up nobody.
+ */
+export function placeOrder(order: NewOrder, outbox: Outbox): EffectStatement {
+  const { id, userId, showId, quantity, holdMs, requestId, isOpen } = order
+  return {
+    name: 'tickets-order-place',
+    changes: `show AS (
+        UPDATE shows SET available = available - $4::int, revision = revision + 1
+        WHERE id = $3 AND available >= $4::int AND $7::boolean AND EXISTS (SELECT FROM unclaimed)
+        RETURNING id, price_cents, currency, available, revision
+      ), placed AS (
+        INSERT INTO orders (id, user_id, show_id, quantity, total_cents, currency, hold_until, request_id)
+        SELECT $1, $2, id, $4::int, price_cents::bigint * $4::int, currency,
+          now() + $5::int * interval '1 millisecond', $6::text
+        FROM show
+        RETURNING id, number, status, quantity, total_cents
+      ), told AS (
+        ${outbox.insert(`SELECT 'order.charge', id::text, json_build_object('orderId', id), $6::text FROM placed`)}
+      )`,
+    answer: `SELECT 201 AS status, json_build_object('id', placed.id, 'number', number, 'status', placed.status,
+        'quantity', quantity, 'totalCents', total_cents) AS body, show.available, show.revision
+      FROM placed, show`,
+    values: [id, userId, showId, quantity, holdMs, requestId, isOpen],
+  }
 }
 
-/** Throws `E_NOT_FOUND` or `E_SOLD_OUT`. `announce` runs before the show's row is locked, so that the lock is short. */
-export async function place(tx: Sql, order: NewOrder, announce: () => Promise<unknown>): Promise<Placed> {
-  const { rows: shows } = await tx.query<{ available: number }>(selectAvailable, [order.showId])
-  if (shows[0] === undefined) throw kitErrors.E_NOT_FOUND({ detail: 'there is no such show' })
-  // A look, not the decision: after the last ticket, buyers need not queue for the row.
-  if (shows[0].available < order.quantity) throw ticketErrors.E_SOLD_OUT()
-  await announce()
-  const { id, userId, showId, quantity, holdMs, requestId } = order
-  const { rows } = await tx.query<OrderRow & Availability>(placeOrder, [
-    id,
-    userId,
-    showId,
-    quantity,
-    holdMs,
-    requestId,
-  ])
-  if (rows[0] === undefined) throw ticketErrors.E_SOLD_OUT()
-  const { showId: _, ...placed } = toOrder(rows[0])
-  return { placed, availability: rows[0] }
+/** Why nothing was placed. */
+export async function whyRefused(sql: Sql, { showId, isOpen }: NewOrder): Promise<AppError> {
+  if (!isOpen) return ticketErrors.E_SALES_CLOSED()
+  const { rowCount } = await sql.query(selectShow, [showId])
+  return rowCount === 0 ? kitErrors.E_NOT_FOUND({ detail: 'there is no such show' }) : ticketErrors.E_SOLD_OUT()
 }
 
 /** Somebody else's order is not found. */

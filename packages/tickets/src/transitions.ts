@@ -110,7 +110,12 @@ export function takeOrder(sql: Sql, id: string, status: OrderStatus): Promise<Or
 }
 
 /** `charging` → `paid`, and the mail is on its way: both, or neither. */
-export async function markPaid(postgres: Postgres, outbox: Outbox, id: string, chargeId: string): Promise<void> {
+export async function markPaid(
+  postgres: Postgres,
+  outbox: Pick<Outbox, 'add'>,
+  id: string,
+  chargeId: string,
+): Promise<void> {
   await postgres.transaction(async (tx) => {
     const { rows } = await tx.query<{ request_id: string }>(pay, [id, chargeId])
     if (rows[0]) await outbox.add(tx, mailMessage(id, rows[0].request_id))
@@ -135,7 +140,12 @@ export async function expireSome(sql: Sql, max: number): Promise<{ expired: numb
 }
 
 /** Emits anew the work of orders that nobody touched for `stuckMs`; answers how many. The handlers bear the repetition. */
-export function reemitSome(postgres: Postgres, outbox: Outbox, stuckMs: number, max: number): Promise<number> {
+export function reemitSome(
+  postgres: Postgres,
+  outbox: Pick<Outbox, 'add'>,
+  stuckMs: number,
+  max: number,
+): Promise<number> {
   return postgres.transaction(async (tx) => {
     const values = [max, stuckMs]
     const { rows } = await tx.query<{ id: string; status: OrderStatus; request_id: string }>(touchStuck, values)

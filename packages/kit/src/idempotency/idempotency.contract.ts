@@ -3,7 +3,7 @@ import { createTestDatabase, type TestDatabase } from '../../../../labs/cluster/
 import { createLog } from '../log/log.ts'
 import { kitMigrations, migrate } from '../postgres/migrations.ts'
 import { createPostgres, type Postgres, type Sql } from '../postgres/postgres.ts'
-import type { Idempotency } from './idempotency.ts'
+import type { EffectStatement, Idempotency } from './idempotency.ts'
 
 export const log = createLog({ service: 'test', replicaId: 'test', version: '0', level: 'silent' })
 
@@ -97,6 +97,49 @@ export function describeIdempotency(
       goOn.resolve()
       await first
       expect(await effects('flight')).toBe(1)
+    })
+
+    const insertOnce = (name: string, wanted = true): EffectStatement => ({
+      name: 'insert-once',
+      changes: `inserted AS (
+        INSERT INTO effects (name) SELECT $1::text WHERE $2::boolean AND EXISTS (SELECT FROM unclaimed) RETURNING id, name
+      )`,
+      answer: `SELECT 201 AS status, json_build_object('z', 1, 'a', json_build_array(name)) AS body, id FROM inserted`,
+      values: [name, wanted],
+    })
+
+    test('one statement: the second time, the answer comes without its effect', async () => {
+      const request = { owner: 'ana', key: 'statement', fingerprint: 'f' }
+      const answer = { status: 201, body: { z: 1, a: ['statement'] } }
+      const first = await idempotency.runStatement<{ id: number }>(request, insertOnce('statement'))
+      expect(first).toMatchObject({ answer, replayed: false, row: { id: expect.any(Number) } })
+      expect(await idempotency.runStatement(request, insertOnce('statement'))).toEqual({ answer, replayed: true })
+      expect(await idempotency.run(request, buy('statement'))).toEqual({ answer, replayed: true })
+      const other = idempotency.runStatement({ ...request, fingerprint: 'g' }, insertOnce('statement'))
+      await expect(other).rejects.toMatchObject({ code: 'E_IDEMPOTENCY_MISMATCH' })
+      expect(await effects('statement')).toBe(1)
+    })
+
+    test('one statement: copies at once have one effect', async () => {
+      for (let round = 0; round < 10; round++) {
+        const name = `copies-${round}`
+        const request = { owner: 'ana', key: name, fingerprint: 'f' }
+        const copies = Array.from({ length: 20 }, () => idempotency.runStatement(request, insertOnce(name)))
+        const results = await Promise.allSettled(copies)
+        const done = results.flatMap((result) => (result.status === 'fulfilled' ? [result.value] : []))
+        expect(done.filter((outcome) => !outcome?.replayed)).toHaveLength(1)
+        const refused = results.filter((result) => result.status === 'rejected')
+        for (const copy of refused) expect(copy).toMatchObject({ reason: { code: 'E_IDEMPOTENCY_IN_PROGRESS' } })
+        expect(await effects(name)).toBe(1)
+      }
+    })
+
+    test('one statement: refused, it leaves the key free', async () => {
+      const request = { owner: 'ana', key: 'unwanted', fingerprint: 'f' }
+      expect(await idempotency.runStatement(request, insertOnce('unwanted', false))).toBeUndefined()
+      const later = await idempotency.runStatement({ ...request, fingerprint: 'g' }, insertOnce('unwanted'))
+      expect(later).toMatchObject({ replayed: false })
+      expect(await effects('unwanted')).toBe(1)
     })
 
     test('a refusal leaves nothing behind, and the key free', async () => {

@@ -14,6 +14,26 @@ export interface StoredAnswer {
   body: unknown
 }
 
+/** An effect that is one statement: parts of a `WITH`, to which the key and the stored answer are added. */
+export interface EffectStatement {
+  /** As a `Statement`'s: one name, one text. */
+  name: string
+  /**
+   * `taken AS (UPDATE …), placed AS (INSERT …)`. Whatever changes something does so only
+   * `WHERE EXISTS (SELECT FROM unclaimed)`: that has no row when the key has been used, or is in use.
+   */
+  changes: string
+  /** A SELECT of `status`, `body` (json) and whatever else the caller wants to know; without a row, the effect was refused. */
+  answer: string
+  /** $1, $2, … of both. */
+  values: unknown[]
+}
+
+/** `row`: what the answer's SELECT had; a replay has none. */
+export type StatementOutcome<Row> =
+  | { answer: StoredAnswer; replayed: false; row: Row }
+  | { answer: StoredAnswer; replayed: true }
+
 export interface Idempotency {
   scope: Scope
   /**
@@ -25,4 +45,9 @@ export interface Idempotency {
     request: IdempotentRequest,
     effect: (tx: Sql) => Promise<StoredAnswer>,
   ): Promise<{ answer: StoredAnswer; replayed: boolean }>
+  /**
+   * As `run`, in one round trip and without a transaction of this process's: a row that everybody wants is locked while Postgres
+   * works, and not while a replica or the network takes its time. `undefined`: refused; the key is free.
+   */
+  runStatement<Row>(request: IdempotentRequest, effect: EffectStatement): Promise<StatementOutcome<Row> | undefined>
 }

@@ -1,32 +1,47 @@
 import { kitErrors } from '../errors/errors.ts'
 import type { Postgres } from '../postgres/postgres.ts'
-import type { Idempotency, StoredAnswer } from './idempotency.ts'
+import type { EffectStatement, Idempotency, IdempotentRequest, StoredAnswer } from './idempotency.ts'
+import { withoutKey } from './statement.ts'
 
 /**
  * Keys in this process: another replica, or this one after a restart, runs the effect again.
  * The key and the effect do not commit together either. For tests, and for exactly one replica.
  */
-export function createMemoryIdempotency(postgres: Pick<Postgres, 'transaction'>): Idempotency {
+export function createMemoryIdempotency(postgres: Pick<Postgres, 'query' | 'transaction'>): Idempotency {
   const stored = new Map<string, { fingerprint: string; answer: StoredAnswer }>()
   const running = new Set<string>()
+
+  /** `effect` answers `undefined` when it was refused. */
+  const once = async <Result extends { answer: StoredAnswer } | undefined>(
+    { owner, key, fingerprint }: IdempotentRequest,
+    effect: () => Promise<Result>,
+  ) => {
+    const id = JSON.stringify([owner, key])
+    if (running.has(id)) throw kitErrors.E_IDEMPOTENCY_IN_PROGRESS({ retryAfterMs: 1000 })
+    const found = stored.get(id)
+    if (found) {
+      if (found.fingerprint !== fingerprint) throw kitErrors.E_IDEMPOTENCY_MISMATCH()
+      return { answer: found.answer, replayed: true } as const
+    }
+    running.add(id)
+    try {
+      const result = await effect()
+      if (result) stored.set(id, { fingerprint, answer: result.answer })
+      return result
+    } finally {
+      running.delete(id)
+    }
+  }
+
   return {
     scope: 'process',
-    async run({ owner, key, fingerprint }, effect) {
-      const id = JSON.stringify([owner, key])
-      if (running.has(id)) throw kitErrors.E_IDEMPOTENCY_IN_PROGRESS({ retryAfterMs: 1000 })
-      const found = stored.get(id)
-      if (found) {
-        if (found.fingerprint !== fingerprint) throw kitErrors.E_IDEMPOTENCY_MISMATCH()
-        return { answer: found.answer, replayed: true }
-      }
-      running.add(id)
-      try {
-        const answer = await postgres.transaction(effect)
-        stored.set(id, { fingerprint, answer })
-        return { answer, replayed: false }
-      } finally {
-        running.delete(id)
-      }
-    },
+    run: (request, effect) =>
+      once(request, async () => ({ answer: await postgres.transaction(effect), replayed: false })),
+    runStatement: <Row>(request: IdempotentRequest, effect: EffectStatement) =>
+      once(request, async () => {
+        const { rows } = await postgres.query<StoredAnswer & Row>(withoutKey(effect), effect.values)
+        const row = rows[0]
+        return row && { answer: { status: row.status, body: row.body ?? undefined }, replayed: false as const, row }
+      }),
   }
 }

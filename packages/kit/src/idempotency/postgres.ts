@@ -1,6 +1,7 @@
 import { kitErrors } from '../errors/errors.ts'
 import type { Postgres, Sql } from '../postgres/postgres.ts'
-import type { Idempotency, IdempotentRequest, StoredAnswer } from './idempotency.ts'
+import type { EffectStatement, Idempotency, IdempotentRequest, StatementOutcome, StoredAnswer } from './idempotency.ts'
+import { withKey } from './statement.ts'
 
 export interface PostgresIdempotencyOptions {
   postgres: Postgres
@@ -25,6 +26,7 @@ const store = {
  * The key, the effect and the answer are one transaction, guarded by an advisory lock that ends with it. A process that dies
  * frees its key at once, a paused one after `idleTimeoutMs`: the server ends its transaction.
  * Costs four round trips beside the effect's own: BEGIN, claim, store, COMMIT; three for a replay and for a refusal.
+ * With `runStatement` it is one for everything.
  */
 export function createPostgresIdempotency(options: PostgresIdempotencyOptions): Idempotency {
   const { postgres, idleTimeoutMs = 1500 } = options
@@ -32,11 +34,8 @@ export function createPostgresIdempotency(options: PostgresIdempotencyOptions): 
   const once = async (tx: Sql, { owner, key, fingerprint }: IdempotentRequest, effect: Effect) => {
     const { rows } = await tx.query<Claim>(claim, [owner, key, idleTimeoutMs])
     const found = rows[0]
-    if (!found?.locked) throw kitErrors.E_IDEMPOTENCY_IN_PROGRESS({ retryAfterMs: 1000 })
-    if (found.fingerprint !== null && found.status !== null) {
-      if (found.fingerprint !== fingerprint) throw kitErrors.E_IDEMPOTENCY_MISMATCH()
-      return { answer: { status: found.status, body: found.body ?? undefined }, replayed: true }
-    }
+    const stored = storedAnswer(found, fingerprint)
+    if (stored) return { answer: stored, replayed: true }
     const answer = await effect(tx)
     const body = answer.body === undefined ? null : JSON.stringify(answer.body)
     await tx.query(store, [owner, key, fingerprint, answer.status, body])
@@ -46,7 +45,28 @@ export function createPostgresIdempotency(options: PostgresIdempotencyOptions): 
   return {
     scope: 'cluster',
     run: (request, effect) => postgres.transaction((tx) => once(tx, request, effect)),
+    async runStatement<Row>(request: IdempotentRequest, effect: EffectStatement) {
+      const { owner, key, fingerprint } = request
+      const values = [...effect.values, owner, key, fingerprint, idleTimeoutMs]
+      const { rows } = await postgres.query<Claim & { answer_status: number | null; answer_body: unknown } & Row>(
+        withKey(effect),
+        values,
+      )
+      const found = rows[0]
+      const stored = storedAnswer(found, fingerprint)
+      if (stored) return { answer: stored, replayed: true } as const
+      if (!found || found.answer_status === null) return undefined
+      const answer = { status: found.answer_status, body: found.answer_body ?? undefined }
+      return { answer, replayed: false, row: found } satisfies StatementOutcome<Row>
+    },
   }
+}
+
+function storedAnswer(found: Claim | undefined, fingerprint: string): StoredAnswer | undefined {
+  if (!found?.locked) throw kitErrors.E_IDEMPOTENCY_IN_PROGRESS({ retryAfterMs: 1000 })
+  if (found.fingerprint === null || found.status === null) return undefined
+  if (found.fingerprint !== fingerprint) throw kitErrors.E_IDEMPOTENCY_MISMATCH()
+  return { status: found.status, body: found.body ?? undefined }
 }
 
 type Effect = (tx: Sql) => Promise<StoredAnswer>

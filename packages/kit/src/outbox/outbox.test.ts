@@ -6,7 +6,7 @@ import { createListener } from '../postgres/listen.ts'
 import { kitMigrations, migrate } from '../postgres/migrations.ts'
 import { createPostgres, type Postgres } from '../postgres/postgres.ts'
 import { cleanOutbox } from './clean.ts'
-import { outboxInsert, type Relay } from './outbox.ts'
+import type { Relay } from './outbox.ts'
 import { createPostgresOutbox } from './postgres.ts'
 import { createRelay, type RelayOptions } from './relay.ts'
 
@@ -64,7 +64,8 @@ test('a transaction that rolls back tells nothing', async () => {
 
 test('the insert can be a part of a larger statement', async () => {
   await postgres.query(
-    `WITH sold AS (SELECT 'a' AS id) ${outboxInsert} SELECT 'order.charge', id, '{"n": 7}', NULL FROM sold`,
+    `WITH sold AS (SELECT 'a' AS id), told AS (${outbox.insert(`SELECT 'order.charge', id, '{"n": 7}'::json, NULL FROM sold`)})
+     SELECT FROM sold`,
   )
   const seen: NewJob[] = []
   relay(async (job) => void seen.push(job))

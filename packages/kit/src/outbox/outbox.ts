@@ -12,15 +12,14 @@ export interface OutboxMessage {
   requestId?: string
 }
 
-/**
- * The head of an INSERT, for a message that commits in the same statement as what it tells of:
- * ``WITH sold AS (INSERT INTO orders … RETURNING id), told AS (${outboxInsert} SELECT 'orders.charge', id, '{}'::json, $3 FROM sold) …``
- */
-export const outboxInsert = 'INSERT INTO outbox (type, aggregate, payload, request_id)'
-
 export interface Outbox {
   /** Writes the message in the transaction of what it tells of: both commit, or neither. Answers with the message's id. */
   add(tx: Sql, message: OutboxMessage): Promise<string>
+  /**
+   * The same as part of one statement, where `select` yields type, aggregate, payload (json) and request id:
+   * `WITH placed AS (INSERT INTO orders … RETURNING id), told AS (${outbox.insert("SELECT 'order.charge', id, '{}'::json, $3 FROM placed")}) …`
+   */
+  insert(select: string): string
 }
 
 /** What a relay hands to the queue. At least once: after a crash the same `id` comes again. */

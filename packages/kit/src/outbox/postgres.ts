@@ -1,13 +1,15 @@
-import { type Outbox, outboxInsert } from './outbox.ts'
+import type { Outbox } from './outbox.ts'
 
-const insert = { name: 'outbox-insert', text: `${outboxInsert} VALUES ($1, $2, $3, $4) RETURNING id` }
+const head = 'INSERT INTO outbox (type, aggregate, payload, request_id)'
+const addOne = { name: 'outbox-insert', text: `${head} VALUES ($1, $2, $3, $4) RETURNING id` }
 
 export function createPostgresOutbox(): Outbox {
   return {
     async add(tx, { type, aggregate, payload, requestId }) {
       const values = [type, aggregate, JSON.stringify(payload ?? null), requestId ?? null]
-      const { rows } = await tx.query<{ id: string }>(insert, values)
+      const { rows } = await tx.query<{ id: string }>(addOne, values)
       return (rows[0] as { id: string }).id
     },
+    insert: (select) => `${head} ${select}`,
   }
 }

@@ -3,11 +3,9 @@ import type { ApiParts } from '@escala/kit/http/module.ts'
 import { type Route, route } from '@escala/kit/http/route.ts'
 import { fingerprint, parseKey } from '@escala/kit/idempotency/request.ts'
 import { v7 } from 'uuid'
-import { ticketErrors } from '../errors.ts'
 import { ticketFlags } from '../flags.ts'
 import { announceAvailability } from '../live.ts'
-import { chargeMessage } from '../messages.ts'
-import { cancel, listOrders, place, readOrder } from '../orders.ts'
+import { cancel, listOrders, placeOrder, readOrder, whyRefused } from '../orders.ts'
 import { idParams, order, orderInput, pageOf, pageQuery, placedOrder } from '../schemas.ts'
 import type { Availability } from '../shows.ts'
 
@@ -35,17 +33,19 @@ export function orderRoutes({ postgres, idempotency, outbox, events, flags }: Pa
       async handle({ params, body, user, requestId, req, log }) {
         const key = parseKey(req.headers['idempotency-key'])
         const request = { owner: user.id, key, fingerprint: fingerprint('POST', `/v1/shows/${params.id}/orders`, body) }
-        const id = v7() // in the app: Postgres knows UUIDv7 from 18 on
-        let now: Availability | undefined
-        const { answer, replayed } = await idempotency.run(request, async (tx) => {
-          if (!flags.get(ticketFlags.salesOpen)) throw ticketErrors.E_SALES_CLOSED()
-          const wanted = { id, userId: user.id, showId: params.id, quantity: body.quantity, holdMs, requestId }
-          const announce = () => outbox.add(tx, chargeMessage(id, requestId))
-          const { placed, availability } = await place(tx, wanted, announce)
-          now = availability
-          return { status: 201, body: placed }
-        })
-        if (now && !replayed) announceAvailability(events, log, params.id, now)
+        const wanted = {
+          id: v7(), // in the app: Postgres knows UUIDv7 from 18 on
+          userId: user.id,
+          showId: params.id,
+          quantity: body.quantity,
+          holdMs,
+          requestId,
+          isOpen: flags.get(ticketFlags.salesOpen),
+        }
+        const outcome = await idempotency.runStatement<Availability>(request, placeOrder(wanted, outbox))
+        if (outcome === undefined) throw await whyRefused(postgres, wanted)
+        if (!outcome.replayed) announceAvailability(events, log, params.id, outcome.row)
+        const { answer, replayed } = outcome
         return { ...answer, ...(replayed && { headers: { 'Idempotency-Replayed': 'true' } }) }
       },
     }),
