@@ -10,6 +10,8 @@ import express, { type Express, type RequestHandler } from 'express'
 export interface AppOptions extends RequestContextOptions, MountOptions {
   trustProxy: number | string[]
   version: string
+  /** Refuses early what could only be answered too late; before anything that costs. */
+  shed: RequestHandler
   /** Session and general rate limit, side by side: one wait for Redis. */
   gate: RequestHandler
   routes: Route[]
@@ -24,6 +26,7 @@ export function createApp(options: AppOptions): Express {
   app.set('query parser', 'simple')
 
   app.use(requestContext(options))
+  app.use(options.shed)
   app.use(options.gate)
   mountRoutes(app, options.routes, options)
   mountDocs(app, options)

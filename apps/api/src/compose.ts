@@ -23,6 +23,7 @@ import { createRedisLocks } from '@escala/kit/locks/redis.ts'
 import { createLog, type Logger } from '@escala/kit/log/log.ts'
 import type { Outbox } from '@escala/kit/outbox/outbox.ts'
 import { createPostgresOutbox } from '@escala/kit/outbox/postgres.ts'
+import { createOverload, essentialRoutes } from '@escala/kit/overload/overload.ts'
 import { createPostgres, type Postgres } from '@escala/kit/postgres/postgres.ts'
 import { addressKey, createRateLimit } from '@escala/kit/rate-limits/middleware.ts'
 import type { RateLimitStores } from '@escala/kit/rate-limits/rate-limits.ts'
@@ -41,6 +42,7 @@ import type { Redis } from 'ioredis'
 import { isOrganiser } from './accounts.ts'
 import { createApp } from './app.ts'
 import { type ApiConfig, apiSettings } from './config.ts'
+import { apiMetrics } from './metrics.ts'
 import { apiModules, migrationFolders } from './modules.ts'
 import { accountRoutes } from './routes/accounts.ts'
 import { flagRoutes } from './routes/flags.ts'
@@ -184,8 +186,28 @@ export async function compose(config: Config<typeof apiConfigSettings>, replaced
     onStoreError: 'local-share',
     share: replicas.liveApis,
   })
+  const routes = [
+    ...accountRoutes({ postgres, rateLimits, log }),
+    ...flagRoutes({ flags }),
+    ...apiModules.flatMap((module) => module.routes({ postgres, log, streams, ...given }, config)),
+  ]
+  const overload = createOverload({
+    maxInFlight: config.MAX_IN_FLIGHT,
+    maxDelayMs: config.MAX_LOOP_DELAY_MS,
+    essential: essentialRoutes(routes),
+  })
+  const metrics = apiMetrics({
+    config,
+    postgres,
+    replicas,
+    limit,
+    overload,
+    redis: { state: redis, cache: cacheRedis },
+  })
   const app = createApp({
     log,
+    onRequest: metrics.request,
+    shed: overload.middleware,
     replicaId: config.REPLICA_ID,
     exposeReplica: config.EXPOSE_REPLICA,
     deadlineMs: config.REQUEST_TIMEOUT_MS,
@@ -196,11 +218,7 @@ export async function compose(config: Config<typeof apiConfigSettings>, replaced
       limiter: limit.middleware,
     }),
     isOrganiser: isOrganiser(postgres),
-    routes: [
-      ...accountRoutes({ postgres, rateLimits, log }),
-      ...flagRoutes({ flags }),
-      ...apiModules.flatMap((module) => module.routes({ postgres, log, streams, ...given }, config)),
-    ],
+    routes,
   })
   const internalApp = createInternalApp({
     lifecycle,
@@ -210,6 +228,7 @@ export async function compose(config: Config<typeof apiConfigSettings>, replaced
       ...[cache.degraded() ?? []].flat(),
       ...(limit.degraded() ? ['rate limits count in this process'] : []),
     ],
+    metrics: metrics.text,
     scale: replicas.scaleReport,
   })
   const server = createHttpServer(parts.listener(app, deps), { host: config.HOST, port: config.PORT })
@@ -245,6 +264,7 @@ export async function compose(config: Config<typeof apiConfigSettings>, replaced
         bounded(postgres.stop(), 2000),
       ])
       await bounded(replicas.leave(), 2000)
+      overload.stop()
       lifecycle.stopped()
       await internal.stop({ refuseMs: 0, deadlineMs: 0 })
     },

@@ -162,10 +162,11 @@ export async function compose(
   lifecycle.addCheck('replicas', replicas.unreadyReason)
   lifecycle.addCheck('start', () => waitingFor)
 
+  const metrics = workerMetrics({ config, counts: queue.counts, lag: relay.lag })
   const internalApp = createInternalApp({
     lifecycle,
     degraded: () => (redis.status === 'ready' ? [] : ['redis']),
-    metrics: () => workerMetrics({ counts: queue.counts, lag: relay.lag }),
+    metrics: metrics.text,
     scale: replicas.scaleReport,
   })
   const internal = createHttpServer(internalApp, { host: config.HOST, port: config.INTERNAL_PORT })

@@ -61,6 +61,7 @@ export function sessionRoutes({ postgres, passwords, rateLimits, log }: SessionD
       path: '/v1/session',
       summary: "Log out: ends this session, not the user's others",
       access: 'public',
+      essential: true,
       answers: { 204: { description: 'Nobody is logged in now' } },
       async handle({ req }) {
         await logOut(req)

@@ -18,7 +18,9 @@ export const notFound: RequestHandler = (_req, _res, next) => next(kitErrors.E_N
 /** Last in line. An error that is nobody's answer is logged whole and told as `E_INTERNAL`. */
 export const problemHandler: ErrorRequestHandler = (thrown, req, res, _next) => {
   const error = toAppError(thrown)
-  if (error.kind.status >= 500) req.log.error({ err: thrown, code: error.code }, 'request failed')
+  const { code, kind, cause } = error
+  if (kind.status === 500) req.log.error({ err: thrown, code }, 'request failed')
+  else if (cause !== undefined) req.log.warn({ err: cause, code }, 'request failed') // overload has none: it must not flood the log
   if (res.headersSent) return void res.destroy() // half an answer must not look whole
   sendProblem(res, error, req.id)
 }

@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto'
 import type { Request, RequestHandler } from 'express'
 import { kitErrors } from '../errors/errors.ts'
 import type { Logger } from '../log/log.ts'
+import type { RequestSeen } from '../metrics/metrics.ts'
 
 declare global {
   namespace Express {
@@ -22,12 +23,15 @@ export interface RequestContextOptions {
   exposeReplica: boolean
   /** Longest time that a request may take; below the proxy's read timeout, so that the answer is ours. Streams are exempt. */
   deadlineMs: number
+  /** Hears of each request once it has ended. */
+  onRequest?(seen: RequestSeen): void
 }
 
 const wellFormed = /^[A-Za-z0-9_-]{8,64}$/
 
 /** First in line: gives each request its id, its log and its deadline, and writes one line when it ends. */
-export function requestContext({ log, replicaId, exposeReplica, deadlineMs }: RequestContextOptions): RequestHandler {
+export function requestContext(options: RequestContextOptions): RequestHandler {
+  const { log, replicaId, exposeReplica, deadlineMs, onRequest } = options
   return (req, res, next) => {
     const startedAt = performance.now()
     const given = fromProxy(req) ? req.get('x-request-id') : undefined
@@ -49,6 +53,7 @@ export function requestContext({ log, replicaId, exposeReplica, deadlineMs }: Re
       clearTimeout(timer)
       if (!res.writableFinished) abort.abort(new Error('the client went away'))
       const ms = Math.round((performance.now() - startedAt) * 10) / 10
+      onRequest?.({ method: req.method, route: routeOf(req), status: res.statusCode, ms })
       const line = { method: req.method, path: req.path, status: res.statusCode, ms, userId: req.session?.userId }
       if (res.writableFinished) req.log.info(line, 'request')
       else req.log.warn(line, 'request cut off')
@@ -61,4 +66,10 @@ export function requestContext({ log, replicaId, exposeReplica, deadlineMs }: Re
 function fromProxy(req: Request): boolean {
   const trust = req.app.get('trust proxy fn') as (address: string, hop: number) => boolean
   return trust(req.socket.remoteAddress ?? '', 0)
+}
+
+/** What no route took is one time series, whatever was asked for. */
+function routeOf(req: Request): string {
+  const pattern: unknown = req.route?.path
+  return typeof pattern === 'string' ? pattern : 'none'
 }

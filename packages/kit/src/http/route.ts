@@ -48,6 +48,8 @@ export interface Route<
   path: string
   summary: string
   access: Access
+  /** Never shed when there is too much work: cheap, or the end of something that somebody has paid for. */
+  essential?: boolean
   params?: Params
   query?: Query
   body?: Body

@@ -18,6 +18,7 @@ export function liveRoutes({ postgres, events, streams }: Parts, shows: ShowRead
       path: '/v1/shows/:id/live',
       summary: 'What is available, at once and then with each change: server-sent events of the type `availability`',
       access: 'public',
+      essential: true, // has a bound of its own, and is no work while nothing happens
       params: idParams,
       headers: { 'Last-Event-ID': 'The last event that arrived: what was missed since comes first' },
       answers: { 200: { description: 'Events', schema: availabilityEvent, contentType: 'text/event-stream' } },

@@ -1,0 +1,28 @@
+import { expect, test } from 'vitest'
+import { flag, integer, readConfig, url } from './config.ts'
+
+const shape = { PORT: integer(1, 65_535, 3000), DATABASE_URL: url('postgres'), FLAG: flag() }
+
+test('defaults, numbers and flags', () => {
+  expect(readConfig({ DATABASE_URL: 'postgres://localhost/x', FLAG: '1', PORT: '' }, shape)).toEqual({
+    PORT: 3000,
+    DATABASE_URL: 'postgres://localhost/x',
+    FLAG: true,
+  })
+})
+
+test('all problems at once, by name and rule, never by value', () => {
+  const env = { PORT: '70000', DATABASE_URL: 'mysql://user:hunter2@host/x', FLAG: 'yes' }
+  const message = (() => {
+    try {
+      readConfig(env, shape)
+    } catch (error) {
+      return (error as Error).message
+    }
+  })()
+  expect(message).toContain('3 problem(s)')
+  for (const part of ['PORT: a whole number from 1 to 65535', 'DATABASE_URL: an address', 'FLAG: 1 or 0']) {
+    expect(message).toContain(part)
+  }
+  for (const value of ['70000', 'hunter2', 'mysql', 'yes']) expect(message).not.toContain(value)
+})

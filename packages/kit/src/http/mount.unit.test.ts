@@ -1,0 +1,157 @@
+import { once } from 'node:events'
+import type { AddressInfo } from 'node:net'
+import { Writable } from 'node:stream'
+import express from 'express'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { z } from 'zod'
+import { createLog } from '../log/log.ts'
+import { mountRoutes } from './mount.ts'
+import { openApi } from './openapi.ts'
+import { notFound, problemHandler } from './problem.ts'
+import { requestContext } from './request-context.ts'
+import { route } from './route.ts'
+
+const lines: Record<string, unknown>[] = []
+const destination = new Writable({
+  write(chunk, _encoding, done) {
+    lines.push(JSON.parse(String(chunk)))
+    done()
+  },
+})
+
+const routes = [
+  route({
+    method: 'post',
+    path: '/things/:id',
+    summary: 'Make one',
+    access: 'public',
+    params: z.strictObject({ id: z.uuid() }),
+    body: z.strictObject({ name: z.string().min(1), size: z.int().positive() }),
+    answers: { 201: { description: 'Made', schema: z.strictObject({ id: z.string(), name: z.string() }) } },
+    handle: async ({ params, body }) => ({ status: 201, body: { id: params.id, name: body.name } }),
+  }),
+  route({
+    method: 'get',
+    path: '/leaky',
+    summary: 'Answers with more than it says',
+    access: 'public',
+    answers: { 200: { description: 'x', schema: z.strictObject({ id: z.string() }) } },
+    handle: async () => ({ status: 200, body: { id: '1', password: 'x' } }),
+  }),
+  route({
+    method: 'get',
+    path: '/mine',
+    summary: 'Own',
+    access: 'user',
+    answers: {},
+    handle: async () => ({ status: 204 }),
+  }),
+  route({
+    method: 'get',
+    path: '/slow',
+    summary: 'Never answers',
+    access: 'public',
+    answers: {},
+    handle: ({ signal }) => new Promise((_, reject) => signal.addEventListener('abort', () => reject(signal.reason))),
+  }),
+]
+
+let base: string
+let close: () => void
+
+beforeAll(async () => {
+  const app = express()
+  app.set('trust proxy', 'loopback')
+  const log = createLog({ service: 'test', replicaId: 'r1', version: '1', destination })
+  app.use(requestContext({ log, replicaId: 'r1', exposeReplica: true, deadlineMs: 200 }))
+  mountRoutes(app, routes, { isOrganiser: async () => false, maxBodyBytes: 200 })
+  app.use(notFound)
+  app.use(problemHandler)
+  const server = app.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  base = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+  close = () => {
+    server.close()
+    server.closeAllConnections()
+  }
+})
+afterAll(() => close())
+
+const id = '0199a3f0-7c1e-7000-8000-000000000001'
+
+async function send(method: string, path: string, body?: string, headers: Record<string, string> = {}) {
+  const answer = await fetch(base + path, {
+    method,
+    body,
+    headers: { ...(body !== undefined && { 'content-type': 'application/json' }), ...headers },
+  })
+  const text = await answer.text()
+  return { status: answer.status, headers: answer.headers, body: text ? JSON.parse(text) : undefined }
+}
+
+test('a valid request is handled', async () => {
+  const { status, body } = await send('POST', `/things/${id}`, '{"name":"a","size":1}')
+  expect({ status, body }).toEqual({ status: 201, body: { id, name: 'a' } })
+})
+
+test.each([
+  ['a missing field', `/things/${id}`, '{"name":"a"}', ['size']],
+  ['an unknown field', `/things/${id}`, '{"name":"a","size":1,"role":"admin"}', ['role']],
+  ['a wrong path', '/things/7', '{"name":"a","size":1}', ['id']],
+])('%s is named', async (_what, path, payload, fields) => {
+  const { status, body, headers } = await send('POST', path, payload)
+  expect(status).toBe(400)
+  expect(headers.get('content-type')).toContain('application/problem+json')
+  expect(body).toMatchObject({ code: 'E_VALIDATION', status: 400, requestId: headers.get('x-request-id') })
+  expect(Object.keys(body.fields)).toEqual(fields)
+})
+
+test.each([
+  ['not JSON', '{', {}, 400, 'E_MALFORMED_BODY'],
+  ['another type', 'a=b', { 'content-type': 'application/x-www-form-urlencoded' }, 415, 'E_UNSUPPORTED_MEDIA_TYPE'],
+  ['too large', JSON.stringify({ name: 'x'.repeat(300), size: 1 }), {}, 413, 'E_BODY_TOO_LARGE'],
+])('a body that is %s has its code', async (_what, payload, headers, status, code) => {
+  const answer = await send('POST', `/things/${id}`, payload, headers)
+  expect({ status: answer.status, code: answer.body.code }).toEqual({ status, code })
+})
+
+test('an answer that is not what the route says is a bug, and does not leave', async () => {
+  const { status, body } = await send('GET', '/leaky')
+  expect({ status, code: body.code }).toEqual({ status: 500, code: 'E_INTERNAL' })
+  expect(JSON.stringify(body)).not.toContain('password')
+})
+
+test('who is not logged in, what is not there, and another method', async () => {
+  expect((await send('GET', '/mine')).body.code).toBe('E_NOT_LOGGED_IN')
+  expect((await send('GET', '/nowhere')).body.code).toBe('E_NOT_FOUND')
+  const { status, headers } = await send('DELETE', '/mine')
+  expect([status, headers.get('allow')]).toEqual([405, 'GET'])
+})
+
+test('a request that takes too long is answered, and its work aborted', async () => {
+  const { status, body, headers } = await send('GET', '/slow')
+  expect({ status, code: body.code }).toEqual({ status: 503, code: 'E_TIMEOUT' })
+  expect(headers.get('retry-after')).toBe('1')
+})
+
+test('the proxy’s request id is taken if it is well-formed, and is on every line', async () => {
+  const { headers } = await send('GET', '/nowhere', undefined, { 'x-request-id': 'abcdef0123456789' })
+  expect(headers.get('x-request-id')).toBe('abcdef0123456789')
+  expect(lines.at(-1)).toMatchObject({ requestId: 'abcdef0123456789', status: 404, msg: 'request' })
+  for (const bad of ['short', 'x'.repeat(65), 'with space and more']) {
+    expect((await send('GET', '/nowhere', undefined, { 'x-request-id': bad })).headers.get('x-request-id')).not.toBe(
+      bad,
+    )
+  }
+})
+
+test('the description is made of the same schemas', () => {
+  const description = JSON.parse(JSON.stringify(openApi(routes, { title: 'T', version: '1' })))
+  const operation = description.paths['/things/{id}'].post
+  expect(operation.requestBody.content['application/json'].schema).toMatchObject({
+    required: ['name', 'size'],
+    additionalProperties: false,
+  })
+  expect(operation.parameters).toMatchObject([{ in: 'path', name: 'id', required: true }])
+  expect(description.paths['/mine'].get.security).toEqual([{ session: [] }])
+})

@@ -1,0 +1,88 @@
+import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
+
+export interface RequestSeen {
+  method: string
+  /** The pattern (`/v1/shows/:id`), never the path: a path is one time series for each id. */
+  route: string
+  status: number
+  ms: number
+}
+
+export interface Metrics {
+  request(seen: RequestSeen): void
+  /** Read when somebody asks; `undefined` leaves it out, which an alert can tell from 0. */
+  gauge(name: string, help: string, read: () => number | undefined | Promise<number | undefined>): void
+  /** The same with one label: a value for each of its values. */
+  gauges(
+    name: string,
+    help: string,
+    label: string,
+    read: () => Record<string, number> | undefined | Promise<Record<string, number> | undefined>,
+  ): void
+  /** Prometheus's text format, version 0.0.4. */
+  text(): Promise<string>
+}
+
+/**
+ * What one process counts, for its own internal port: through a balancer, or through PM2's one port, each answer would come from
+ * another process. Sums and rates over replicas are Prometheus's work.
+ */
+export function createMetrics(labels: { service: string; replica: string; version: string }): Metrics {
+  const registry = new Registry()
+  registry.setDefaultLabels(labels)
+  collectDefaultMetrics({ register: registry, eventLoopMonitoringPrecision: 10 })
+  const names = ['method', 'route', 'status'] as const
+  const requests = new Counter({
+    name: 'http_requests_total',
+    help: 'Requests that were answered or cut off.',
+    labelNames: names,
+    registers: [registry],
+  })
+  const seconds = new Histogram({
+    name: 'http_request_duration_seconds',
+    help: 'From the first byte of the request to the last of the answer.',
+    labelNames: names,
+    buckets: [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10],
+    registers: [registry],
+  })
+  return {
+    request({ method, route, status, ms }) {
+      requests.inc({ method, route, status })
+      seconds.observe({ method, route, status }, ms / 1000)
+    },
+    gauge(name, help, read) {
+      new Gauge({
+        name,
+        help,
+        registers: [registry],
+        async collect() {
+          const value = await settled(read)
+          if (value === undefined) this.remove()
+          else this.set(value)
+        },
+      })
+    },
+    gauges(name, help, label, read) {
+      new Gauge({
+        name,
+        help,
+        labelNames: [label],
+        registers: [registry],
+        async collect() {
+          this.reset()
+          for (const [value, count] of Object.entries((await settled(read)) ?? {})) this.set({ [label]: value }, count)
+        },
+      })
+    },
+    text: () => registry.metrics(),
+  }
+}
+
+/** A source that cannot be asked must not hide the others. */
+async function settled<T>(read: () => T | Promise<T>): Promise<T | undefined> {
+  try {
+    return await read()
+  } catch {
+    return undefined
+  }
+}

@@ -1,0 +1,78 @@
+import { monitorEventLoopDelay } from 'node:perf_hooks'
+import type { RequestHandler } from 'express'
+import { kitErrors } from '../errors/errors.ts'
+import type { Route } from '../http/route.ts'
+
+export interface OverloadOptions {
+  /** Requests that this replica works on at once; one more is answered with `E_OVERLOADED`. */
+  maxInFlight: number
+  /** How late the event loop may be, on average over `sampleMs`. */
+  maxDelayMs: number
+  sampleMs?: number
+  /** Requests that are never shed: they are cheap, or finish what somebody has paid for. */
+  essential(method: string, path: string): boolean
+}
+
+export interface Overload {
+  middleware: RequestHandler
+  state(): { inFlight: number; delayMs: number; shedding: boolean; shed: number }
+  stop(): void
+}
+
+// Sheds from the limit on until the load is back under this part of it: at the very edge, it would flutter.
+const relief = 0.8
+
+/**
+ * Says no early: a queue that is longer than its clients' patience is work for nobody. `Retry-After` is drawn between one and
+ * three seconds, so that those who were refused do not come back together.
+ */
+export function createOverload(options: OverloadOptions): Overload {
+  const { maxInFlight, maxDelayMs, sampleMs = 250, essential } = options
+  const resolution = 10
+  const histogram = monitorEventLoopDelay({ resolution })
+  histogram.enable()
+  let inFlight = 0
+  let delayMs = 0
+  let full = false
+  let late = false
+  let shed = 0
+
+  const sampler = setInterval(() => {
+    // The histogram's mean is the time between two looks, of which `resolution` was planned.
+    delayMs = Number.isNaN(histogram.mean) ? 0 : Math.max(0, histogram.mean / 1e6 - resolution)
+    histogram.reset()
+    late = delayMs > (late ? maxDelayMs * relief : maxDelayMs)
+  }, sampleMs)
+  sampler.unref()
+
+  return {
+    middleware(req, res, next) {
+      full = inFlight >= (full ? Math.ceil(maxInFlight * relief) : maxInFlight)
+      if ((full || late) && !essential(req.method, req.path)) {
+        shed++
+        return next(kitErrors.E_OVERLOADED({ retryAfterMs: 1000 + Math.random() * 2000 }))
+      }
+      inFlight++
+      res.once('close', () => {
+        inFlight--
+      })
+      next()
+    },
+    state: () => ({ inFlight, delayMs, shedding: full || late, shed }),
+    stop() {
+      clearInterval(sampler)
+      histogram.disable()
+    },
+  }
+}
+
+/** Whether a request belongs to one of the routes that say that they are essential. */
+export function essentialRoutes(routes: Route[]): OverloadOptions['essential'] {
+  const patterns = routes
+    .filter((route) => route.essential)
+    .map(({ method, path }) => ({
+      method: method.toUpperCase(),
+      path: new RegExp(`^${path.replace(/[.]/g, '\\.').replace(/:\w+/g, '[^/]+')}/?$`),
+    }))
+  return (method, path) => patterns.some((pattern) => pattern.method === method && pattern.path.test(path))
+}
