@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs'
 import { describe, expect, it } from 'vitest'
 import { type NginxOptions, renderNginx } from './render.ts'
 
@@ -51,4 +52,15 @@ describe('renderNginx', () => {
     for (const before of proxies) expect(before).toMatch(/proxy-headers\.conf;\n *$/)
     expect(config.match(/^ *proxy_set_header/gm)).toBeNull()
   })
+})
+
+it('is explained whole, and as it is, by the walkthrough', () => {
+  const read = (path: string) => readFileSync(new URL(path, import.meta.url), 'utf8')
+  const directives = (text: string) =>
+    text
+      .split('\n')
+      .map((line) => line.replace(/(^|;) *# .*/, '$1').trim())
+      .filter(Boolean)
+  const quoted = [...read('../../docs/02-nginx.md').matchAll(/^```nginx\n(.*?)^```/gms)].map((match) => match[1])
+  expect(directives(quoted.join('\n'))).toEqual(directives(read('./escala.conf.template')))
 })
