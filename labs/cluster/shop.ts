@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto'
+import { setTimeout as wait } from 'node:timers/promises'
 import { type Client, type ClientAnswer, createClient, expectStatus } from './client.ts'
 import type { Cluster } from './cluster.ts'
 
@@ -59,5 +60,34 @@ export async function listOrders(client: Client): Promise<Order[]> {
     orders.push(...body.items)
     if (!body.nextCursor) return orders
     cursor = `&cursor=${encodeURIComponent(body.nextCursor)}`
+  }
+}
+
+export interface QuietOptions {
+  cluster: Pick<Cluster, 'payments' | 'mail'>
+  buyer: Client
+  orders: number
+  /** Longer than a job stays with a dead worker. */
+  quietMs?: number
+  progress(done: number, total: number): void
+}
+
+/** Until all orders are confirmed, or nothing has happened for so long; then what the provider and the mail server saw. */
+export async function untilQuiet({ cluster, buyer, orders, quietMs = 3000, progress }: QuietOptions) {
+  let confirmed = -1
+  for (let since = Date.now(); confirmed < orders && Date.now() - since < quietMs; await wait(100)) {
+    const now = (await listOrders(buyer)).filter(({ status }) => status === 'confirmed').length
+    if (now !== confirmed) since = Date.now()
+    confirmed = now
+    progress(confirmed, orders)
+  }
+  const { charges } = await cluster.payments.seen()
+  const mails = await cluster.mail.mails()
+  return {
+    confirmed,
+    charges: charges.length,
+    repeatedCharges: charges.reduce((sum, { attempts }) => sum + attempts - 1, 0),
+    mails: mails.length,
+    repeatedMails: mails.reduce((sum, { count }) => sum + count - 1, 0),
   }
 }

@@ -1,9 +1,8 @@
 import { setTimeout as wait } from 'node:timers/promises'
-import type { Client } from '../cluster/client.ts'
 import type { Cluster } from '../cluster/cluster.ts'
 import { check, defineLab, type LabContext } from '../cluster/lab.ts'
 import type { Replica } from '../cluster/replica.ts'
-import { createBuyer, createShow, listOrders, order } from '../cluster/shop.ts'
+import { createBuyer, createShow, order, untilQuiet } from '../cluster/shop.ts'
 
 interface Size {
   orders: number
@@ -31,7 +30,7 @@ export const lab = defineLab<Size>({
         const cluster = await start({ naive, peers: true, env: { MAX_PROCESSES: '20' } })
         const { buyer, accepted } = await placeOrders(context, cluster)
         await cluster.replicas[0]?.kill()
-        const seen = await untilQuiet(context, cluster, buyer)
+        const seen = await untilQuiet({ cluster, buyer, orders: size.orders, progress: context.progress })
         return [
           check('orders accepted', accepted, { equals: size.orders }),
           // About one in three was on that replica, and the provider had not answered for most of them.
@@ -49,7 +48,7 @@ export const lab = defineLab<Size>({
         const { buyer, accepted } = await placeOrders(context, cluster)
         await cluster.replicas[0]?.kill()
         await killInTurns(cluster.workers, size.kills)
-        const seen = await untilQuiet(context, cluster, buyer)
+        const seen = await untilQuiet({ cluster, buyer, orders: size.orders, progress: context.progress })
         return [
           check('orders accepted', accepted, { equals: size.orders }),
           check('of them never confirmed', size.orders - seen.confirmed, { equals: 0 }),
@@ -85,25 +84,5 @@ async function killInTurns(workers: Replica[], kills: number): Promise<void> {
     const victim = workers[n % workers.length]
     await victim?.kill()
     await victim?.restart()
-  }
-}
-
-/** Until everything is confirmed, or nothing has happened for three seconds: longer than a job stays with a dead worker. */
-async function untilQuiet({ size, progress }: LabContext<Size>, cluster: Cluster, buyer: Client) {
-  let confirmed = -1
-  for (let since = Date.now(); confirmed < size.orders && Date.now() - since < 3000; await wait(100)) {
-    const now = (await listOrders(buyer)).filter(({ status }) => status === 'confirmed').length
-    if (now !== confirmed) since = Date.now()
-    confirmed = now
-    progress(confirmed, size.orders)
-  }
-  const { charges } = await cluster.payments.seen()
-  const mails = await cluster.mail.mails()
-  return {
-    confirmed,
-    charges: charges.length,
-    repeatedCharges: charges.reduce((sum, { attempts }) => sum + attempts - 1, 0),
-    mails: mails.length,
-    repeatedMails: mails.reduce((sum, { count }) => sum + count - 1, 0),
   }
 }

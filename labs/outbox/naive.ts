@@ -1,0 +1,26 @@
+import type { EffectStatement, IdempotentRequest } from '@escala/kit/idempotency/idempotency.ts'
+import { createPostgresIdempotency } from '@escala/kit/idempotency/postgres.ts'
+import { createBullmqQueue } from '@escala/kit/jobs/bullmq.ts'
+import { chargeMessage } from '@escala/tickets/messages.ts'
+import { v7 } from 'uuid'
+import type { Parts } from '../../apps/api/src/compose.ts'
+
+/** `await commit(); await queue.add(…)`: the right order, and two systems that cannot commit together. */
+export const apiParts: Partial<Parts> = {
+  outbox: () => ({ add: async () => '', insert: (select) => select }),
+  idempotency: ({ postgres, redis }) => {
+    const kept = createPostgresIdempotency({ postgres })
+    const queue = createBullmqQueue({ redis })
+    return {
+      ...kept,
+      async runStatement<Row>(request: IdempotentRequest, effect: EffectStatement) {
+        const outcome = await kept.runStatement<Row>(request, effect)
+        if (outcome && !outcome.replayed) {
+          const { type, payload } = chargeMessage((outcome.answer.body as { id: string }).id, '')
+          await queue.add({ id: `${type}-${v7()}`, type, payload })
+        }
+        return outcome
+      },
+    }
+  },
+}

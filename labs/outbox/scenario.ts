@@ -1,0 +1,110 @@
+import { randomUUID } from 'node:crypto'
+import { setTimeout as wait } from 'node:timers/promises'
+import type { Client } from '../cluster/client.ts'
+import type { Cluster } from '../cluster/cluster.ts'
+import { check, defineLab, type LabContext } from '../cluster/lab.ts'
+import type { Replica } from '../cluster/replica.ts'
+import { createBuyer, createShow, order, untilQuiet } from '../cluster/shop.ts'
+
+interface Size {
+  orders: number
+  /** Of replicas of the API while orders come in, and in the fixed half of workers that relay. */
+  kills: number
+}
+
+const maxProcesses = { MAX_PROCESSES: '40' } // a killed one counts until its heartbeat is too old
+const workerEnv = { ...maxProcesses, JOB_LOCK_MS: '1000', JOB_STALLED_MS: '500', JOB_BACKOFF_MS: '100' }
+
+export const lab = defineLab<Size>({
+  slug: 'outbox',
+  problem: 'A crash, or Redis away, between the commit and the queue: an order that nobody works on.',
+  sizes: { full: { orders: 300, kills: 20 }, test: { orders: 120, kills: 3 } },
+  halves: {
+    problem: {
+      title: 'with commit, then enqueue, a crash in between leaves orders without a job',
+      async run(context) {
+        const { accepted, seen } = await orderUnderKills(context, { naive: new URL('./naive.ts', import.meta.url) })
+        return [
+          check('orders accepted', accepted, { equals: context.size.orders }),
+          check('orders without a job', accepted - seen.confirmed, { atLeast: 1 }),
+        ]
+      },
+    },
+    fix: {
+      title: 'with an outbox and a relay, every order has its job, whoever is killed',
+      async run(context) {
+        const { size } = context
+        const { accepted, seen, workerKills } = await orderUnderKills(context, { killWorkers: true })
+        return [
+          check('orders accepted', accepted, { equals: size.orders }),
+          check('orders without a job', accepted - seen.confirmed, { equals: 0 }),
+          check('relays killed meanwhile', workerKills, { equals: size.kills }),
+          check('charges at the provider', seen.charges, { equals: size.orders }),
+          check('different mails', seen.mails, { equals: size.orders }),
+        ]
+      },
+    },
+  },
+})
+
+interface Half {
+  naive?: URL
+  killWorkers?: boolean
+}
+
+async function orderUnderKills({ size, progress, cluster: start }: LabContext<Size>, { naive, killWorkers }: Half) {
+  const cluster = await start({ naive, workers: 3, faults: true, env: maxProcesses, workerEnv })
+  const show = await createShow(cluster)
+  const buyer = await createBuyer(cluster)
+  // Redis far away: what happens after the commit takes long enough for a kill to meet it.
+  cluster.redisProxy.delay(15)
+
+  const orders = placeOrders(cluster, buyer, show, size.orders)
+  const [accepted, , workerKills] = await Promise.all([
+    orders.done,
+    killInTurns(cluster.replicas, size.kills, orders.running),
+    killWorkers ? killInTurns(cluster.workers, size.kills, () => true) : 0,
+  ])
+  await cluster.redisProxy.heal()
+  const seen = await untilQuiet({ cluster, buyer, orders: size.orders, quietMs: 5000, progress })
+  return { accepted, seen, workerKills }
+}
+
+/** Each order is tried, under its key, until it is accepted. Half-way Redis is cut off for a moment. */
+function placeOrders(cluster: Cluster, buyer: Client, show: string, orders: number) {
+  let begun = 0
+  let accepted = 0
+  let running = true
+  const buy = async () => {
+    while (begun < orders) {
+      if (++begun === Math.round(orders / 2)) void cutRedisOff(cluster)
+      const key = randomUUID()
+      while ((await order(buyer, show, key)).status !== 201) await wait(50)
+      accepted++
+    }
+  }
+  const done = Promise.all(Array.from({ length: 20 }, buy)).then(() => {
+    running = false
+    return accepted
+  })
+  return { done, running: () => running }
+}
+
+async function cutRedisOff({ redisProxy }: Cluster): Promise<void> {
+  await redisProxy.refuse()
+  await wait(500)
+  await redisProxy.heal()
+  redisProxy.delay(15)
+}
+
+async function killInTurns(replicas: Replica[], kills: number, wanted: () => boolean): Promise<number> {
+  let killed = 0
+  while (killed < kills && wanted()) {
+    await wait(100 + Math.random() * 100)
+    const victim = replicas[killed % replicas.length]
+    await victim?.kill()
+    killed++
+    await victim?.restart()
+  }
+  return killed
+}
