@@ -6,6 +6,8 @@ import { startTraffic } from '../cluster/traffic.ts'
 
 interface Size {
   perSecond: number
+  /** Sent at least, by the time that all is done. */
+  requests: number
   /** How often all replicas are restarted. */
   rounds: number
   /** NGINX's `fail_timeout`: how long it leaves a replica alone that refused it. */
@@ -16,8 +18,8 @@ export const lab = defineLab<Size>({
   slug: 'deploys',
   problem: 'Each deploy cuts the requests that are under way.',
   sizes: {
-    full: { perSecond: 100, rounds: 2, failTimeoutMs: 5000 },
-    test: { perSecond: 60, rounds: 1, failTimeoutMs: 1000 },
+    full: { perSecond: 100, requests: 3000, rounds: 2, failTimeoutMs: 5000 },
+    test: { perSecond: 60, requests: 200, rounds: 1, failTimeoutMs: 1000 },
   },
   halves: {
     problem: {
@@ -28,7 +30,7 @@ export const lab = defineLab<Size>({
         await leave(cluster)
         const { total, failures, failed } = await traffic.stop()
         return [
-          check('requests', total, { atLeast: context.size.perSecond }),
+          check('requests', total, { atLeast: context.size.requests }),
           check('failed', failed, { atLeast: 2 }),
           check('of those, lost with their replica (502)', failures['502 E_REPLICA_LOST'] ?? 0, { atLeast: 2 }),
         ]
@@ -49,7 +51,7 @@ export const lab = defineLab<Size>({
         )
         const { total, failed, slowestMs } = await traffic.stop()
         return [
-          check('requests', total, { atLeast: context.size.perSecond }),
+          check('requests', total, { atLeast: context.size.requests }),
           check('failed', failed, { equals: 0 }),
           check('slowest answer in ms', slowestMs, { atMost: 1500 }),
           check('replicas that did not exit with 0', codes.filter((code) => code !== 0).length, { equals: 0 }),

@@ -21,7 +21,7 @@ export const lab = defineLab<Size>({
   problem: 'A POST now and then ends in a 502, mostly when there is little traffic.',
   localOnly: 'the distance between NGINX and the replicas is a proxy inside of this process',
   sizes: {
-    full: { edgeMs: 5000, sweeps: 3, connections: 20 },
+    full: { edgeMs: 5000, sweeps: 1, connections: 30 },
     test: { edgeMs: 400, sweeps: 1, connections: 20 },
   },
   halves: {

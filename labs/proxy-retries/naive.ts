@@ -2,7 +2,7 @@
 export function naiveConf(listen: string, replicas: string[]): string {
   return `
 pid nginx.pid;
-events {}
+events { worker_connections 4096; }
 http {
   access_log off;
   client_body_temp_path tmp_body;
