@@ -47,13 +47,13 @@ export async function startMail(options: MailOptions = {}): Promise<MailServer> 
     disabledCommands: ['STARTTLS', 'AUTH'],
     disableReverseLookup: true,
     async onData(stream, session, done) {
-      const chunks: Buffer[] = []
-      for await (const chunk of stream) chunks.push(chunk)
+      const message = await readAll(stream)
+      if (message === undefined) return done(new Error('the sender is gone'))
       if (behaviour.failures > 0) {
         behaviour = { ...behaviour, failures: behaviour.failures - 1 }
         return done(Object.assign(new Error('Try again later'), { responseCode: 451 }))
       }
-      const headers = readHeaders(Buffer.concat(chunks).toString())
+      const headers = readHeaders(message)
       const messageId = headers['message-id'] ?? `none-${mails.size}`
       const to = session.envelope.rcptTo.map((recipient) => recipient.address)
       const count = (mails.get(messageId)?.count ?? 0) + 1
@@ -86,6 +86,17 @@ export async function startMail(options: MailOptions = {}): Promise<MailServer> 
       await Promise.all([http.stop(), new Promise<void>((resolve) => smtp.close(() => resolve()))])
     },
   }
+}
+
+/** `undefined` when the sender ended in the middle of it. */
+async function readAll(stream: AsyncIterable<Buffer>): Promise<string | undefined> {
+  const chunks: Buffer[] = []
+  try {
+    for await (const chunk of stream) chunks.push(chunk)
+  } catch {
+    return undefined
+  }
+  return Buffer.concat(chunks).toString()
 }
 
 function readHeaders(message: string): Record<string, string> {
