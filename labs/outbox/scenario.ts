@@ -18,7 +18,7 @@ const workerEnv = { ...maxProcesses, JOB_LOCK_MS: '1000', JOB_STALLED_MS: '500',
 export const lab = defineLab<Size>({
   slug: 'outbox',
   problem: 'A crash, or Redis away, between the commit and the queue: an order that nobody works on.',
-  sizes: { full: { orders: 300, kills: 20 }, test: { orders: 120, kills: 3 } },
+  sizes: { full: { orders: 300, kills: 20 }, test: { orders: 80, kills: 2 } },
   halves: {
     problem: {
       title: 'with commit, then enqueue, a crash in between leaves orders without a job',
@@ -66,7 +66,7 @@ async function orderUnderKills({ size, progress, cluster: start }: LabContext<Si
     killWorkers ? killInTurns(cluster.workers, size.kills, () => true) : 0,
   ])
   await cluster.redisProxy.heal()
-  const seen = await untilQuiet({ cluster, buyer, orders: size.orders, quietMs: 5000, progress })
+  const seen = await untilQuiet({ cluster, buyer, orders: size.orders, progress })
   return { accepted, seen, workerKills }
 }
 
