@@ -1,4 +1,4 @@
-import { existsSync, readFileSync } from 'node:fs'
+import { existsSync, readFileSync, statSync } from 'node:fs'
 import { chown, mkdir, rm, writeFile } from 'node:fs/promises'
 import { connect } from 'node:net'
 import { dirname, join } from 'node:path'
@@ -38,7 +38,7 @@ export interface PostgresServerOptions {
 export async function startPostgres(options: PostgresServerOptions): Promise<LocalServer> {
   const { binaries, dataDir, password, settings = {} } = options
   const { path, version, env } = binaries.postgres
-  const user = await unprivileged()
+  const user = await unprivileged(dataDir)
   const environment = { ...process.env, ...env, LC_ALL: undefined, LC_MESSAGES: 'C', TZ: 'UTC' }
   await mkdir(dataDir, { recursive: true, mode: 0o700 })
   if (user.uid !== undefined) await chown(dataDir, user.uid, user.gid ?? user.uid)
@@ -51,7 +51,12 @@ export async function startPostgres(options: PostgresServerOptions): Promise<Loc
     const args = ['-D', dataDir, '-U', 'postgres', '-E', 'UTF8', '-A', 'scram-sha-256', `--pwfile=${passwordFile}`]
     if (settings.fsync === 'off') args.push('--no-sync')
     const initdb = user.wrap(join(dirname(path), 'initdb'), [...args, `--locale=${locale}`])
-    const made = await run(initdb.command, initdb.args, { env: environment, uid: user.uid, gid: user.gid })
+    const made = await run(initdb.command, initdb.args, {
+      cwd: dataDir,
+      env: environment,
+      uid: user.uid,
+      gid: user.gid,
+    })
     await rm(passwordFile, { force: true })
     if (made.code !== 0) {
       await rm(dataDir, { recursive: true, force: true })
@@ -207,13 +212,16 @@ interface Unprivileged {
 }
 
 /** How to run a program that refuses to run as root: in a user namespace, or as `nobody` where those are not allowed. */
-async function unprivileged(): Promise<Unprivileged> {
-  if (process.getuid?.() !== 0) return { wrap: (command, args) => ({ command, args }) }
+async function unprivileged(dataDir: string): Promise<Unprivileged> {
+  const wrap = (command: string, args: string[]) => ({ command, args })
+  if (process.getuid?.() !== 0) return { wrap }
+  const owner = existsSync(dataDir) ? statSync(dataDir) : undefined
+  if (owner && owner.uid !== 0) return { wrap, uid: owner.uid, gid: owner.gid } // what was begun as somebody goes on
   const namespace = ['--user', '--map-user=1000', '--map-group=1000']
   if ((await run('unshare', [...namespace, 'true'])).code === 0) {
     return { wrap: (command, args) => ({ command: 'unshare', args: [...namespace, command, ...args] }) }
   }
-  return { wrap: (command, args) => ({ command, args }), uid: 65_534, gid: 65_534 }
+  return { wrap, uid: 65_534, gid: 65_534 }
 }
 
 function describe(server: ServerProcess, url: string, port: number, version: string): LocalServer {

@@ -1,0 +1,17 @@
+import { createServer } from 'node:net'
+import { expect, test, vi } from 'vitest'
+import { freePort, freeRange, isAlive, isFree } from './processes.ts'
+
+test('a range skips the ports that somebody has', async () => {
+  const first = await freeRange(await freePort(), 4)
+  const taken = createServer().listen(first + 1, '127.0.0.1')
+  await vi.waitFor(() => expect(taken.listening).toBe(true))
+  expect(await isFree(first + 1)).toBe(false)
+  expect(await freeRange(first, 2)).toBeGreaterThan(first + 1)
+  taken.close()
+})
+
+test('a process that is gone is not alive, this one is', () => {
+  expect(isAlive(process.pid)).toBe(true)
+  expect(isAlive(2 ** 22 + 1)).toBe(false)
+})
