@@ -1,5 +1,5 @@
 import { setTimeout as wait } from 'node:timers/promises'
-import { createClient } from '../cluster/client.ts'
+import { type Client, createClient } from '../cluster/client.ts'
 import type { Cluster } from '../cluster/cluster.ts'
 import { check, defineLab, type LabContext } from '../cluster/lab.ts'
 import { type Source, slowDown } from './source.ts'
@@ -15,7 +15,7 @@ interface Size {
 export const lab = defineLab<Size>({
   slug: 'stampede',
   problem: 'A popular entry of the cache expires, and every reader at that moment asks the database.',
-  sizes: { full: { readers: 300, loadMs: 300, freshMs: 10_000 }, test: { readers: 300, loadMs: 300, freshMs: 1500 } },
+  sizes: { full: { readers: 300, loadMs: 300, freshMs: 10_000 }, test: { readers: 300, loadMs: 300, freshMs: 2000 } },
   halves: {
     problem: {
       title: (replicas) =>
@@ -27,7 +27,7 @@ export const lab = defineLab<Size>({
         const shared = await openAndExpire(context, new URL('./single-flight.ts', import.meta.url))
         return [
           check('readers of the expired key', size.readers, { equals: size.readers }),
-          check('loads with cache-aside', alone.loads, { between: [size.readers * 0.5, size.readers] }),
+          check('loads with cache-aside', alone.loads, { between: [size.readers * 0.25, size.readers] }),
           check('loads with single-flight in each process', shared.loads, {
             between: [Math.min(2, replicas), replicas],
           }),
@@ -39,7 +39,7 @@ export const lab = defineLab<Size>({
       async run(context) {
         const { size } = context
         const { cluster, source } = await open(context)
-        const cold = await read(cluster, source, await source.add(), size.readers)
+        const cold = await readCold(cluster, source, size.readers)
         context.progress(1, 3)
         const expired = await expireAndRead(cluster, source, size)
         context.progress(2, 3)
@@ -49,11 +49,11 @@ export const lab = defineLab<Size>({
           check('loads of a key that nobody has', cold.loads, { equals: 1 }),
           check('loads of a key that expired', expired.loads, { equals: 1 }),
           check('readers that got it', cold.answered + expired.answered, { equals: 2 * size.readers }),
-          check('slowest reader of the expired key (ms)', expired.slowestMs, { atMost: 1000 }),
-          check('median reader of the expired key (ms)', expired.medianMs, { atMost: 500 }),
+          check('slowest reader of the expired key (ms)', expired.slowestMs, { atMost: 2000 }),
+          check('median reader of the expired key (ms)', expired.medianMs, { atMost: 1000 }),
           check('loads when the one that fills is killed', killed.loads, { atMost: 2 }),
           check('readers of the others that got it', killed.answered, { equals: killed.readers }),
-          check('slowest of them (ms)', killed.slowestMs, { atMost: 500 + killed.loadMs + 1500 }),
+          check('slowest of them (ms)', killed.slowestMs, { atMost: 1000 + size.loadMs + 1500 }),
         ]
       },
     },
@@ -62,7 +62,7 @@ export const lab = defineLab<Size>({
 
 async function open({ cluster: start, size }: LabContext<Size>, naive?: URL) {
   // Without a cure, readers queue for a connection to the database; here they are to get one in the end.
-  const env = { SHOW_FRESH_MS: String(size.freshMs), DATABASE_TIMEOUT_MS: '8000' }
+  const env = { SHOW_FRESH_MS: String(size.freshMs), DATABASE_TIMEOUT_MS: '8000', REDIS_TIMEOUT_MS: '2000' }
   const cluster = await start({ naive, env })
   return { cluster, source: await slowDown(cluster.databaseUrl, size.loadMs) }
 }
@@ -79,17 +79,27 @@ async function openAndExpire(context: LabContext<Size>, naive: URL) {
 
 async function expireAndRead(cluster: Cluster, source: Source, { readers, freshMs }: Size) {
   const id = await source.add()
-  await read(cluster, source, id, cluster.replicas.length * 5)
+  await createClient(cluster.url).get(`/v1/shows/${id}`)
+  const clients = await connect(cluster, readers)
   await wait(freshMs * 1.05)
-  return read(cluster, source, id, readers)
+  return read(clients, source, id, readers)
 }
 
-/** So many at once, spread over the replicas; what the source was asked for counts until a moment after the last answer. */
-async function read(cluster: Cluster, source: Source, id: string, readers: number, replicas = cluster.replicas) {
+async function readCold(cluster: Cluster, source: Source, readers: number) {
+  return read(await connect(cluster, readers), source, await source.add(), readers)
+}
+
+/** Connections first: else, on a busy machine, the early readers are answered before the late ones have asked. */
+async function connect(cluster: Cluster, readers: number): Promise<(Client & { replicaId: string })[]> {
+  const clients = cluster.replicas.map(({ id, url }) => ({ replicaId: id, ...createClient(url) }))
+  const each = Array.from({ length: Math.ceil(readers / clients.length) })
+  await Promise.all(clients.flatMap((client) => each.map(() => client.get('/v1/session'))))
+  return clients
+}
+
+/** So many at once, spread over the clients; what the source was asked for counts until the last load has ended. */
+async function read(clients: Client[], source: Source, id: string, readers: number) {
   const loadsBefore = await source.loads()
-  const clients = replicas.map(({ url }) => createClient(url))
-  // Connections first: else the early ones are answered before the late ones have asked.
-  await Promise.all(Array.from({ length: readers }, (_, at) => clients[at % clients.length]?.get('/v1/session')))
   const times: number[] = []
   let answered = 0
   const one = async (reader: number) => {
@@ -111,20 +121,17 @@ async function read(cluster: Cluster, source: Source, id: string, readers: numbe
   }
 }
 
-/** Readers on every replica; then the one whose load runs is killed. Counted are the readers of the others. */
+/** Every replica has a reader; then the one whose load runs is killed, and more come to the others. Those are counted. */
 async function readAndKill(cluster: Cluster, source: Source, readers: number) {
+  const clients = await connect(cluster, readers)
   const id = await source.add()
-  const loadMs = 1000
-  await source.setDelay(loadMs)
-  const first = cluster.replicas.map(({ url }) => createClient(url).get(`/v1/shows/${id}`))
+  const loadsBefore = await source.loads()
+  const first = clients.map((client) => client.get(`/v1/shows/${id}`))
   let loader: string | undefined
   while (loader === undefined) loader = await source.loader()
-  const survivors = cluster.replicas.filter((replica) => replica.id !== loader)
-  // Its load may be counted before or after this line; with it there must be two.
-  const loadsBefore = (await source.loads()) - 1
-  const reading = read(cluster, source, id, readers, survivors)
-  await cluster.replicas.find((replica) => replica.id === loader)?.kill()
-  const seen = await reading
-  await Promise.all(first)
-  return { ...seen, loads: (await source.loads()) - loadsBefore, loadMs }
+  const killing = cluster.replicas.find((replica) => replica.id === loader)?.kill()
+  const survivors = clients.filter(({ replicaId }) => replicaId !== loader)
+  const seen = await read(survivors, source, id, readers)
+  await Promise.all([killing, ...first])
+  return { ...seen, loads: (await source.loads()) - loadsBefore }
 }

@@ -4,7 +4,6 @@ import pg from 'pg'
 export interface Source {
   /** A new show, which no cache has. */
   add(): Promise<string>
-  setDelay(ms: number): Promise<void>
   loads(): Promise<number>
   /** Whose load is running: a replica's id. */
   loader(): Promise<string | undefined>
@@ -20,10 +19,9 @@ export async function slowDown(databaseUrl: string, ms: number): Promise<Source>
   await client.connect()
   await client.query(`
     CREATE SEQUENCE lab_loads;
-    CREATE TABLE lab_delay AS SELECT ${ms} / 1000.0 AS seconds;
     CREATE FUNCTION lab_slow(name text) RETURNS text LANGUAGE plpgsql STABLE AS $$
     BEGIN
-      PERFORM nextval('lab_loads'), pg_sleep((SELECT seconds FROM lab_delay));
+      PERFORM nextval('lab_loads'), pg_sleep(${ms} / 1000.0);
       RETURN name;
     END $$;
     ALTER TABLE shows RENAME TO shows_table;
@@ -40,7 +38,6 @@ export async function slowDown(databaseUrl: string, ms: number): Promise<Source>
       )
       return id
     },
-    setDelay: async (ms) => void (await client.query('UPDATE lab_delay SET seconds = $1', [ms / 1000])),
     loads: async () => Number(await value('SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM lab_loads')),
     loader: () => value(`SELECT application_name FROM pg_stat_activity WHERE wait_event = 'PgSleep' LIMIT 1`),
     stop: () => client.end(),

@@ -37,8 +37,8 @@ export function orderJobs({
   mailer,
   stuckMs,
 }: OrderJobsOptions): Record<string, JobHandler> {
-  const announce = (job: Job, shows: ShowAvailability[]) => {
-    for (const { showId, ...now } of shows) announceAvailability(events, job.log, showId, now)
+  const announce = async (job: Job, shows: ShowAvailability[]) => {
+    await Promise.all(shows.map(({ showId, ...now }) => announceAvailability(events, job.log, showId, now)))
   }
   return {
     async 'order.charge'(job) {
@@ -46,7 +46,7 @@ export function orderJobs({
       if (order === undefined) return job.log.info({ orderId: orderIdOf(job) }, 'nothing to charge')
       // A throw leaves the order `charging`: the money may have moved, and only another try with the same key can tell.
       const outcome = await payments.charge(paymentOf(order, job))
-      if (outcome.status === 'declined') announce(job, await markFailed(postgres, order.id))
+      if (outcome.status === 'declined') await announce(job, await markFailed(postgres, order.id))
       else await markPaid(postgres, outbox, order.id, outcome.id)
       job.log.info({ orderId: order.id, outcome: outcome.status }, 'order charged')
     },
@@ -71,7 +71,7 @@ export function orderJobs({
     async 'orders.sweep'(job) {
       const expired = await repeat(job, async () => {
         const { expired, shows } = await expireSome(postgres, sweepBatch)
-        announce(job, shows)
+        await announce(job, shows)
         return expired
       })
       const emitted = await repeat(job, () => reemitSome(postgres, outbox, stuckMs, sweepBatch))

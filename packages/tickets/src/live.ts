@@ -7,12 +7,21 @@ export const channelOf = (showId: string) => `show:${showId}`
 
 const message = z.object({ available: z.int(), revision: z.int() })
 
-/** Tells everybody who looks at the show. A sale does not wait for it, nor fail with it: who looks also asks now and then. */
-export function announceAvailability(events: EventPublisher, log: Logger, showId: string, now: Availability): void {
-  const { available, revision } = now
-  events
-    .publish(channelOf(showId), { type: 'availability', data: { available, revision } })
-    .catch((err) => log.warn({ err, showId }, 'availability not announced'))
+/**
+ * Tells everybody who looks at the show. To be waited for before the sale is answered: else a process that dies in that
+ * moment has sold in secret. Never rejects: a sale does not fail with it, and who looks also asks now and then.
+ */
+export async function announceAvailability(
+  events: EventPublisher,
+  log: Logger,
+  showId: string,
+  { available, revision }: Availability,
+): Promise<void> {
+  try {
+    await events.publish(channelOf(showId), { type: 'availability', data: { available, revision } })
+  } catch (err) {
+    log.warn({ err, showId }, 'availability not announced')
+  }
 }
 
 /** Where a client was: the event up to which it has everything, and the revision that it saw last. */

@@ -36,7 +36,7 @@ const recheckMs = 25
  * for `l1.maxAgeMs`, then one round trip; a load costs two. Open on failure: without Redis every process loads for itself.
  */
 export function createTieredCache(options: TieredCacheOptions): Cache {
-  const { redis, subscriber, log, l1, prefix = 'escala:cache', maxLoads = 20, lockMs = 500 } = options
+  const { redis, subscriber, log, l1, prefix = 'escala:cache', maxLoads = 20, lockMs = 1000 } = options
   const tier = createFirstTier(l1)
   const shared = createSharedTier({ redis, prefix, lockMs, traceMs: 60_000 })
   const load = createLoader(maxLoads)

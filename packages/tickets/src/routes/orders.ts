@@ -7,7 +7,7 @@ import { ticketFlags } from '../flags.ts'
 import { announceAvailability } from '../live.ts'
 import { cancel, listOrders, placeOrder, readOrder, whyRefused } from '../orders.ts'
 import { idParams, order, orderInput, pageOf, pageQuery, placedOrder } from '../schemas.ts'
-import type { Availability } from '../shows.ts'
+import { type Availability, readAvailability } from '../shows.ts'
 
 type Parts = Pick<ApiParts, 'postgres' | 'idempotency' | 'outbox' | 'events' | 'flags'>
 
@@ -44,7 +44,9 @@ export function orderRoutes({ postgres, idempotency, outbox, events, flags }: Pa
         }
         const outcome = await idempotency.runStatement<Availability>(request, placeOrder(wanted, outbox))
         if (outcome === undefined) throw await whyRefused(postgres, wanted)
-        if (!outcome.replayed) announceAvailability(events, log, params.id, outcome.row)
+        // Whoever comes again may do so because the first one died before it could tell.
+        const now = outcome.replayed ? await readAvailability(postgres, params.id) : outcome.row
+        if (now) await announceAvailability(events, log, params.id, now)
         const { answer, replayed } = outcome
         return { ...answer, ...(replayed && { headers: { 'Idempotency-Replayed': 'true' } }) }
       },
@@ -84,7 +86,7 @@ export function orderRoutes({ postgres, idempotency, outbox, events, flags }: Pa
       errors: ['E_NOT_FOUND', 'E_ORDER_BUSY'],
       async handle({ params, user, log }) {
         const { order, availability } = await cancel(postgres, outbox, params.id, user.id)
-        if (availability) announceAvailability(events, log, order.showId, availability)
+        if (availability) await announceAvailability(events, log, order.showId, availability)
         return { status: 200, body: order }
       },
     }),

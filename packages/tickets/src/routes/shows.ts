@@ -64,7 +64,7 @@ export function showRoutes({ postgres, events }: Pick<ApiParts, 'postgres' | 'ev
         const { show: changed, revision } = await changeShow(postgres, params.id, versions, body)
         await shows.changed(params.id, changed.version, revision)
         if (body.capacity !== undefined) {
-          announceAvailability(events, log, params.id, { available: changed.available, revision })
+          await announceAvailability(events, log, params.id, { available: changed.available, revision })
         }
         return { status: 200, body: changed }
       },
