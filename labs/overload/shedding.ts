@@ -1,0 +1,21 @@
+import { problemHandler } from '@escala/kit/http/problem.ts'
+import { createOverload } from '@escala/kit/overload/overload.ts'
+import express from 'express'
+import type { Parts } from '../../apps/api/src/compose.ts'
+import { path, slots, withWork } from './handler.ts'
+
+/** The kit's own shedding in front of the same handler: half as many again may wait, one more is told so at once. */
+export const apiParts: Partial<Parts> = {
+  listener(app) {
+    const { middleware } = createOverload({
+      maxInFlight: slots * 1.5,
+      maxDelayMs: 10_000, // this machine runs the clients, too
+      essential: (_method, asked) => asked !== path,
+    })
+    const work = withWork(app)
+    return express()
+      .use(middleware)
+      .use((req, res) => work(req, res))
+      .use(problemHandler)
+  },
+}
