@@ -21,7 +21,7 @@ const compose = createCompose({
   SEED_PASSWORD: password,
   RATE_LIMIT_PER_MINUTE: '1000000',
   EXPOSE_REPLICA: '1',
-  HOST: '127.0.0.1',
+  BIND_ADDRESS: '127.0.0.1',
   PORT: String(port),
 })
 const hasTickets = existsSync(new URL('../packages/tickets', import.meta.url))
