@@ -12,6 +12,8 @@ export interface BackingOptions {
   peers: boolean
   /** Puts `postgresProxy`, `redisProxy` and `cacheRedisProxy` in between; without, replicas connect directly. */
   faults: boolean
+  /** One Redis for state and cache, set up as a cache. */
+  oneRedis?: boolean
   /** A Postgres server of its own, with these settings. */
   database?: { settings: Record<string, string> }
 }
@@ -65,12 +67,13 @@ export async function startBacking(
     }
   }
 
-  const [databaseUrl, redisUrl, cacheRedisUrl, peers] = await Promise.all([
+  const [databaseUrl, redisUrl, ownCacheUrl, peers] = await Promise.all([
     startDatabase(),
-    startRedis('state', stateSettings),
+    startRedis('state', options.oneRedis ? cacheSettings : stateSettings),
     startRedis('cache', cacheSettings),
     options.peers ? startPeers() : { peersEnv: {} },
   ])
+  const cacheRedisUrl = options.oneRedis ? redisUrl : ownCacheUrl
   // Containers reach this machine's servers only through something that listens for them.
   const proxied = options.faults || reachedAs !== '127.0.0.1'
   const [postgresProxy, redisProxy, cacheRedisProxy] = proxied

@@ -28,6 +28,7 @@ import { createPostgres, type Postgres } from '@escala/kit/postgres/postgres.ts'
 import { addressKey, createRateLimit } from '@escala/kit/rate-limits/middleware.ts'
 import type { RateLimitStores } from '@escala/kit/rate-limits/rate-limits.ts'
 import { createRedisRateLimits } from '@escala/kit/rate-limits/redis.ts'
+import { watchStateRedis } from '@escala/kit/redis/facts.ts'
 import { createRedis, stopRedis } from '@escala/kit/redis/redis.ts'
 import { fingerprintSecret } from '@escala/kit/replicas/fingerprints.ts'
 import { createReplicas } from '@escala/kit/replicas/postgres.ts'
@@ -236,7 +237,9 @@ export async function compose(config: Config<typeof apiConfigSettings>, replaced
     host: config.HOST,
     port: config.INTERNAL_PORT ?? (config.PORT === 0 ? 0 : config.PORT + 1000),
   })
+  const stateRedis = watchStateRedis(redis, { log, strict: config.NODE_ENV === 'production' })
   lifecycle.addCheck('replicas', replicas.unreadyReason)
+  lifecycle.addCheck('redis', stateRedis.problem)
 
   return {
     log,
@@ -245,6 +248,7 @@ export async function compose(config: Config<typeof apiConfigSettings>, replaced
     async start() {
       await internal.start() // first of all: whoever waits for this replica can see why
       await replicas.join()
+      await stateRedis.check()
       await replicas.admitted
       await flags.start()
       await server.start()

@@ -17,6 +17,7 @@ import { createRelay } from '@escala/kit/outbox/relay.ts'
 import { createListener } from '@escala/kit/postgres/listen.ts'
 import { kitMigrations } from '@escala/kit/postgres/migrations.ts'
 import { createPostgres, type Postgres } from '@escala/kit/postgres/postgres.ts'
+import { watchStateRedis } from '@escala/kit/redis/facts.ts'
 import { createRedis, stopRedis } from '@escala/kit/redis/redis.ts'
 import { createReplicas } from '@escala/kit/replicas/postgres.ts'
 import { createBullmqSchedules } from '@escala/kit/schedules/bullmq.ts'
@@ -159,7 +160,9 @@ export async function compose(
     allowProcessScope: config.ALLOW_PROCESS_SCOPE,
   })
   let waitingFor: string | undefined
+  const stateRedis = watchStateRedis(redis, { log, strict: config.NODE_ENV === 'production' })
   lifecycle.addCheck('replicas', replicas.unreadyReason)
+  lifecycle.addCheck('redis', stateRedis.problem)
   lifecycle.addCheck('start', () => waitingFor)
 
   const metrics = workerMetrics({ config, counts: queue.counts, lag: relay.lag })
@@ -178,6 +181,7 @@ export async function compose(
     async start() {
       await internal.start() // first of all: whoever waits for this worker can see why
       await replicas.join()
+      await stateRedis.check()
       await replicas.admitted
       waitingFor = 'waiting for Redis'
       await schedules.start() // after joining: what a worker puts there must be declared already
