@@ -85,9 +85,7 @@ async function replace(
   env: Record<string, string | undefined>,
   readyMs: number,
 ): Promise<void> {
-  const { VERSION } = env
-  // By id: of a whole file PM2 would reset the ports. `--update-env` adds what it is given to what the process had.
-  await pm2.command(['reload', String(old.id), '--update-env'], { env: { ...basicEnvironment(), VERSION } })
+  await pm2.reload(old.id, { VERSION: env.VERSION })
   const place = `${old.name} ${old.id}`
   const ready = async () => {
     const now = (await pm2.list(old.name)).find((one) => one.id === old.id)

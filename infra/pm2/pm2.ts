@@ -15,7 +15,7 @@ export interface Pm2Process {
 }
 
 interface CommandOptions {
-  /** What `start` and `reload --update-env` hand on to the applications. */
+  /** What `start` hands on to the applications. */
   env?: Record<string, string | undefined>
   signal?: AbortSignal
 }
@@ -25,6 +25,8 @@ export interface Pm2 {
   daemonPid(): number | undefined
   /** Runs one command of PM2's CLI and gives back what it printed; throws when it fails. */
   command(args: string[], options?: CommandOptions): Promise<string>
+  /** Replaces one process on its port, adds `env` to what it had, and resolves when the old one is gone. */
+  reload(id: number, env: Record<string, string | undefined>): Promise<void>
   list(name?: string): Promise<Pm2Process[]>
 }
 
@@ -35,8 +37,8 @@ export function createPm2(home: string): Pm2 {
     const pid = existsSync(file) ? Number(readFileSync(file, 'utf8')) : 0
     return pid > 0 && isAlive(pid) ? pid : undefined
   }
-  const command = async (args: string[], { env = basicEnvironment(), signal }: CommandOptions = {}) => {
-    const { code, output } = await run(process.execPath, [join(root, 'node_modules/pm2/bin/pm2'), ...args], {
+  const script = async (file: string, args: string[], { env = basicEnvironment(), signal }: CommandOptions = {}) => {
+    const { code, output } = await run(process.execPath, [join(root, file), ...args], {
       cwd: root,
       signal,
       // Actions in parallel: a stop takes as long as the slowest drain, not as long as all of them.
@@ -49,12 +51,16 @@ export function createPm2(home: string): Pm2 {
         PM2_CONCURRENT_ACTIONS: '32',
       },
     })
-    if (code !== 0) throw new Error(`pm2 ${args.join(' ')} failed:\n${output.trim()}`)
+    if (code !== 0) throw new Error(`${file} ${args.join(' ')} failed:\n${output.trim()}`)
     return output
   }
+  const command = (args: string[], options?: CommandOptions) => script('node_modules/pm2/bin/pm2', args, options)
   return {
     daemonPid,
     command,
+    async reload(id, env) {
+      await script('infra/pm2/reload.cjs', [String(id)], { env: { ...basicEnvironment(), ...env } })
+    },
     async list(name) {
       if (daemonPid() === undefined) return []
       const output = await command(['jlist', '--silent'])
