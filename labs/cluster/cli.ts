@@ -1,5 +1,6 @@
 import { existsSync, readdirSync } from 'node:fs'
 import { parseArgs } from 'node:util'
+import { createLifetime } from '../../infra/local/lifetime.ts'
 import { stopClusters } from './cluster.ts'
 import { environment, stopEnvironment } from './environment.ts'
 import { type Check, type HalfName, halfNames, type Lab, runHalf, titleOf } from './lab.ts'
@@ -8,6 +9,8 @@ import { nearest } from './nearest.ts'
 // npm run lab                          the problems, one line each
 // npm run lab SLUG [-- --replicas N]   both halves of one of them, at full size
 
+// Whoever stops a lab in the middle of it wants nothing of it to be left.
+const lifetime = createLifetime()
 const folder = new URL('../', import.meta.url)
 const slugs = readdirSync(folder).filter((name) => existsSync(new URL(`${name}/scenario.ts`, folder)))
 
@@ -35,7 +38,13 @@ async function run(slug: string, replicas: number): Promise<boolean> {
     console.log(`\n${name}: ${titleOf(lab.halves[name], replicas)}`)
     const startedAt = Date.now()
     const progress = createProgress()
-    seen[name] = await runHalf(lab, name, { size: 'full', replicas, progress, onFailure: (logs) => console.log(logs) })
+    seen[name] = await runHalf(lab, name, {
+      size: 'full',
+      replicas,
+      progress,
+      signal: lifetime.ended,
+      onFailure: (logs) => lifetime.ended.aborted || console.log(logs),
+    })
     progress.end(`done in ${((Date.now() - startedAt) / 1000).toFixed(1)} s`)
   }
   console.log(`\n${table(seen)}`)
@@ -102,24 +111,12 @@ async function main(): Promise<number> {
   return (await run(slug, replicas)) ? 0 : 1
 }
 
-let ending = false
-async function end(code: number): Promise<void> {
-  if (ending) return
-  ending = true
-  await stopClusters()
-  await stopEnvironment()
-  process.exit(code)
-}
-
-process.on('SIGINT', () => void end(130))
-process.on('SIGTERM', () => void end(143))
-// A signal to npm may never come here: its end is what can be seen.
-const parent = process.ppid
-setInterval(() => process.ppid !== parent && void end(1), 500).unref()
-
-try {
-  await end(await main())
-} catch (error) {
-  if (!ending) console.error(error instanceof Error ? error.message : error)
-  await end(1)
-}
+const stopped = new Promise<number>((resolve) => lifetime.ended.addEventListener('abort', () => resolve(130)))
+const finished = main().catch((error) => {
+  if (!lifetime.ended.aborted) console.error(error instanceof Error ? error.message : error)
+  return 1
+})
+const code = await Promise.race([finished, stopped])
+await stopClusters()
+await stopEnvironment()
+process.exit(code)

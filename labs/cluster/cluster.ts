@@ -7,7 +7,7 @@ import type { PaymentsControl } from '../../infra/local/peers/payments.ts'
 import { type BackingOptions, startBacking } from './backing.ts'
 import { type CleanUps, createCleanUps } from './clean-ups.ts'
 import type { NginxOptions } from './driver.ts'
-import { environment } from './environment.ts'
+import { type Environment, environment } from './environment.ts'
 import type { FaultProxy } from './fault-proxy.ts'
 import { type Replica, tail, waitUntilReady } from './replica.ts'
 
@@ -67,33 +67,46 @@ export interface Cluster {
 
 const ordinaryRequests = /^.*"status":[1-4]\d\d,.*"msg":"request"}\n/gm
 
-const running = new Set<CleanUps>()
+const stops = new Set<() => Promise<void>>()
 
 /** For a process that is told to end in the middle of something. */
 export async function stopClusters(): Promise<void> {
-  await Promise.all([...running].map((cleanUps) => cleanUps.run()))
+  await Promise.all([...stops].map((stop) => stop()))
 }
 
 /** A whole system with data of its own: NGINX, replicas, workers, two Redis servers, a database. Resolves when all are ready. */
 export async function startCluster(options: ClusterOptions = {}): Promise<Cluster> {
   const shared = await environment()
+  const folder = await mkdtemp(join(tmpdir(), 'escala-cluster-'))
   const cleanUps = createCleanUps()
-  running.add(cleanUps)
-  try {
-    return await start(options, shared, cleanUps)
-  } catch (error) {
+  const stop = async () => {
     await cleanUps.run()
+    await starting.catch(() => undefined)
+    await cleanUps.run() // what had been about to start
+    await rm(folder, { recursive: true, force: true })
+    stops.delete(stop)
+  }
+  stops.add(stop)
+  const starting = start(options, { ...shared, folder, cleanUps, stop })
+  try {
+    return await starting
+  } catch (error) {
+    await stop()
     throw error
   }
 }
 
-type Shared = Awaited<ReturnType<typeof environment>>
+interface Own extends Environment {
+  /** Of this cluster alone: logs and data. */
+  folder: string
+  cleanUps: CleanUps
+  stop(): Promise<void>
+}
 
-async function start(options: ClusterOptions, shared: Shared, cleanUps: CleanUps): Promise<Cluster> {
-  const { workers: workerCount = 0, peers = workerCount > 0, faults = false, database } = options
-  const folder = await mkdtemp(join(tmpdir(), 'escala-cluster-'))
-  cleanUps.keep({ stop: () => rm(folder, { recursive: true, force: true }) })
-  const backing = await startBacking(shared, folder, cleanUps, { peers, faults, database })
+async function start(options: ClusterOptions, own: Own): Promise<Cluster> {
+  const { driver, folder, cleanUps, stop } = own
+  const { workers: workerCount = 0, peers = workerCount > 0, faults = false, database, oneRedis } = options
+  const backing = await startBacking(own, folder, cleanUps, { peers, faults, database, oneRedis })
   const environments = environmentsOf(options, backing)
   const everyone: Replica[] = []
   const counts = { api: 0, worker: 0 }
@@ -102,7 +115,7 @@ async function start(options: ClusterOptions, shared: Shared, cleanUps: CleanUps
     const id = `${role}-${++counts[role]}`
     // The guard would refuse a second replica that keeps its state to itself: with naive parts that is the point.
     const guard: Record<string, string> = naive ? { ALLOW_PROCESS_SCOPE: '1' } : {}
-    const replica = await shared.driver.startReplica(folder, {
+    const replica = await driver.startReplica(folder, {
       id,
       role,
       naive,
@@ -120,7 +133,7 @@ async function start(options: ClusterOptions, shared: Shared, cleanUps: CleanUps
     launchMany('api', options.replicas ?? 3),
     launchMany('worker', workerCount),
   ])
-  const nginx = await shared.driver.startNginx(join(folder, 'nginx'), replicas, options.nginx ?? {})
+  const nginx = await driver.startNginx(join(folder, 'nginx'), replicas, options.nginx ?? {})
   cleanUps.keep(nginx)
 
   const replace = async (old: Replica, add: AddOptions) => {
@@ -133,11 +146,6 @@ async function start(options: ClusterOptions, shared: Shared, cleanUps: CleanUps
     await nginx.use(replicas)
     return await old.terminate()
   }
-  const stop = async () => {
-    await cleanUps.run()
-    running.delete(cleanUps)
-  }
-
   return {
     url: nginx.url,
     replicas,
@@ -202,6 +210,7 @@ function environmentsOf(options: ClusterOptions, backing: { env: object; peersEn
       RATE_LIMIT_PER_MINUTE: '1000000',
       EXPOSE_REPLICA: '1',
       REFUSE_MS: '200',
+      MAX_LOOP_DELAY_MS: '10000', // this machine runs the clients, too: being late is no reason to shed
       ...options.env,
     },
     worker: { ...common, ...backing.peersEnv, MAIL_FROM: 'shop@example.com', ...options.workerEnv },

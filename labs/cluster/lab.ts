@@ -71,6 +71,8 @@ export interface RunOptions {
   size: keyof Lab['sizes']
   replicas: number
   progress?(done: number, total: number): void
+  /** Once aborted, no further cluster is started. */
+  signal?: AbortSignal
   /** The end of every process's log, when a check fails or the half throws. */
   onFailure(logs: string): void
 }
@@ -85,6 +87,7 @@ export async function runHalf<Size>(lab: Lab<Size>, name: HalfName, options: Run
       size: lab.sizes[options.size],
       replicas,
       async cluster(wish) {
+        options.signal?.throwIfAborted()
         const cluster = await startCluster({ replicas, ...wish })
         clusters.push(cluster)
         return cluster

@@ -48,6 +48,7 @@ async function startReplica(folder: string, spec: ReplicaSpec): Promise<Replica>
   const env = {
     PATH: process.env.PATH,
     HOME: process.env.HOME,
+    TMPDIR: folder, // what a replica leaves on its disk ends with the cluster
     NODE_COMPILE_CACHE: join(root, 'node_modules/.cache/escala'),
     HOST: '127.0.0.1',
     PORT: String(port),
