@@ -31,11 +31,20 @@ export interface PaymentsBehaviour {
   lostAnswers: number
   /** The next so many new charges are declined. Amounts that end in 13 cents are always declined. */
   declines: number
+  /** Charges of these amounts answer 500, each time, and have no effect. */
+  brokenAmounts: number[]
   /** Requests are taken and never answered; they have no effect. */
   hang: boolean
 }
 
-const usual: PaymentsBehaviour = { latencyMs: 0, failures: 0, lostAnswers: 0, declines: 0, hang: false }
+const usual: PaymentsBehaviour = {
+  latencyMs: 0,
+  failures: 0,
+  lostAnswers: 0,
+  declines: 0,
+  brokenAmounts: [],
+  hang: false,
+}
 
 /**
  * A fake payment provider that speaks HTTP: `POST /charges` and `POST /refunds` with an `Idempotency-Key`, `GET /charges/:key`.
@@ -76,6 +85,7 @@ export function startPayments(options: ListenOptions = {}): Promise<Listening> {
       const payment = payments[kind].get(decodeURIComponent(key))
       return payment ? answer(res, 200, payment) : answer(res, 404, { error: 'never seen' })
     }
+    if (behaviour.brokenAmounts.includes(Number(body?.amountCents))) return answer(res, 500, { error: 'a bug of ours' })
     const { status, payment, error } = accept(kind, req.headers['idempotency-key'], body)
     if (behaviour.latencyMs > 0) await wait(behaviour.latencyMs)
     if (behaviour.lostAnswers > 0) {

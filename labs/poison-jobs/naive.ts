@@ -1,0 +1,28 @@
+import { setTimeout as wait } from 'node:timers/promises'
+import { createBullmqConsumer } from '@escala/kit/jobs/bullmq.ts'
+import type { JobHandler } from '@escala/kit/jobs/jobs.ts'
+import type { Parts } from '../../apps/worker/src/compose.ts'
+
+/** A job must not be lost, so it is tried until it works. */
+const forEver =
+  (handler: JobHandler): JobHandler =>
+  async (job) => {
+    for (;;) {
+      try {
+        return await handler(job)
+      } catch (err) {
+        job.log.warn({ err }, 'trying again')
+        await wait(100)
+      }
+    }
+  }
+
+export const workerParts: Partial<Parts> = {
+  consumer: ({ blockingRedis: redis, log, handlers, config }) =>
+    createBullmqConsumer({
+      redis,
+      log,
+      concurrency: config.JOB_CONCURRENCY,
+      handlers: Object.fromEntries(Object.entries(handlers).map(([type, handler]) => [type, forEver(handler)])),
+    }),
+}
