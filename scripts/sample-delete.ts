@@ -28,9 +28,11 @@ function deleteSample(root: string): void {
   }
 
   const labs = labsOfSample(root)
+  const before = packagesUsed(root)
   for (const lab of labs) for (const path of [`labs/${lab}`, `docs/problems/${lab}.md`]) remove(path)
   for (const path of [
     'packages/tickets',
+    'labs/cluster/shop.ts',
     'node_modules/@escala/tickets',
     'scripts/sample',
     'scripts/sample-delete.ts',
@@ -39,11 +41,19 @@ function deleteSample(root: string): void {
   }
   for (const app of ['api', 'worker']) edit(`apps/${app}/src/modules.ts`, withoutImports)
   edit('biome.json', (text) => withoutJson(text, ({ overrides }) => dropFrom(overrides, /packages\/tickets/)))
-  edit('package.json', (text) => withoutJson(text, ({ scripts }) => delete scripts['sample:delete']))
+  const after = packagesUsed(root)
+  const unused = [...before].filter((name) => !after.has(name))
+  edit('package.json', (text) =>
+    withoutJson(text, ({ scripts, devDependencies }) => {
+      delete scripts['sample:delete']
+      for (const name of unused) delete devDependencies[name]
+    }),
+  )
   edit('package-lock.json', (text) =>
     withoutJson(text, ({ packages }) => {
       delete packages['packages/tickets']
       delete packages['node_modules/@escala/tickets']
+      for (const name of unused) delete packages[''].devDependencies[name]
     }),
   )
   for (const path of ['README.md', ...markdown(root, 'docs')]) {
@@ -62,6 +72,19 @@ function labsOfSample(root: string): string[] {
     const code = files.map((name) => readFileSync(join(root, 'labs', lab, name), 'utf8')).join('\n')
     return words.test(code.replace(/\/\*.*?\*\/|^\s*\/\/.*$/gms, ''))
   })
+}
+
+/** Packages that scripts, labs and infra import: what the sample's labs alone needed is not needed any more. */
+function packagesUsed(root: string): Set<string> {
+  const files = ['scripts', 'labs', 'infra'].flatMap((folder) =>
+    readdirSync(join(root, folder), { recursive: true, encoding: 'utf8' })
+      .filter((name) => name.endsWith('.ts'))
+      .map((name) => readFileSync(join(root, folder, name), 'utf8')),
+  )
+  const imports = files.flatMap((text) => [
+    ...text.matchAll(/\bfrom '([a-z][a-z0-9-]*|@[^/']+\/[^/']+)(?:\/[^']*)?'$/gm),
+  ])
+  return new Set(imports.map(([, name = '']) => name))
 }
 
 function withoutImports(text: string): string {
@@ -104,6 +127,7 @@ function check(): boolean {
   const steps: [string, string[]][] = [
     ['biome', ['ci', '.']],
     ['tsc', ['-p', '.']],
+    ['knip', []],
     ['node', ['scripts/check-docs.ts']],
     ['vitest', ['run', '--project', 'unit']],
   ]

@@ -27,7 +27,10 @@ export function withoutSample(page: string, { labs, errors, settings }: Sample):
     const isItem = fence !== undefined || /^\s*(\||-|\d+\.)\s?/.test(line)
     return row.test(line) || (isItem && names.test(line)) ? [] : [line]
   })
-  return lines.join('\n').replace(new RegExp(`\\[([^\\]]*)\\]\\([^)]*\\b${lab}\\.md\\)`, 'g'), '$1')
+  return lines
+    .join('\n')
+    .replaceAll('`npm run sample:delete`', 'a script')
+    .replace(new RegExp(`\\[([^\\]]*)\\]\\([^)]*\\b${lab}\\.md\\)`, 'g'), '$1')
 }
 
 /** In a diagram, the node `tickets` and the arrows to it. */
