@@ -59,7 +59,7 @@ export async function startBacking(
   const startPeers = async () => {
     const payments = keep(await startPayments({ host }))
     const mail = keep(await startMail({ host }))
-    const seenFromReplica = (url: string) => url.replace('127.0.0.1', reachedAs)
+    const seenFromReplica = (url: string) => url.replace(host, reachedAs)
     return {
       payments: paymentsControl(payments.url),
       mail: mailControl(mail.url),

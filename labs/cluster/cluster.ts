@@ -121,8 +121,13 @@ async function start(options: ClusterOptions, own: Own): Promise<Cluster> {
       naive,
       env: { REPLICA_ID: id, ...guard, ...environments[role], ...env },
     })
-    cleanUps.keep({ stop: async () => replica.running() && replica.kill() })
+    cleanUps.keep({ stop: replica.remove })
     everyone.push(replica)
+    const { restart, address } = replica
+    replica.restart = async () => {
+      await restart()
+      if (replica.address !== address) await nginx.use(replicas) // a container may come back with another one
+    }
     if (add.waitUntilReady !== false) await waitUntilReady(replica)
     return replica
   }

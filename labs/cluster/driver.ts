@@ -39,10 +39,10 @@ export interface Driver {
   startPostgres(folder: string, settings: Record<string, string>): Promise<RunningServer>
   startRedis(folder: string, settings: Record<string, string>): Promise<RunningServer>
   startNginx(folder: string, replicas: Replica[], options: NginxOptions): Promise<Balancer>
+  /** Once, before the first replica. */
+  prepare(): Promise<void>
   /** Resolves as soon as it runs, which is before it is ready. */
   startReplica(folder: string, spec: ReplicaSpec): Promise<Replica>
-  /** Ends what clusters share. */
-  stop(): Promise<void>
 }
 
 const answerWithinMs = 3000

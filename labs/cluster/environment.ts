@@ -36,26 +36,28 @@ export async function stopEnvironment(): Promise<void> {
 
 async function ofTestRun(): Promise<Environment> {
   const { inject } = await import('vitest')
-  const driver = await createDriver(inject('driver'))
-  return { driver, postgresUrl: inject('postgresUrl'), stop: () => driver.stop() }
+  return {
+    driver: await createDriver(inject('driver')),
+    postgresUrl: inject('postgresUrl'),
+    stop: async () => undefined, // others use it too
+  }
 }
 
 async function ofProcess(): Promise<Environment> {
   const driver = await createDriver(await chooseDriver(process.env.LABS))
   const folder = await mkdtemp(join(tmpdir(), 'escala-labs-'))
-  const postgres = await driver.startPostgres(folder, postgresSettings)
+  const [postgres] = await Promise.all([driver.startPostgres(folder, postgresSettings), driver.prepare()])
   return {
     driver,
     postgresUrl: postgres.url,
     async stop() {
       await postgres.stop()
-      await driver.stop()
       await rm(folder, { recursive: true, force: true })
     },
   }
 }
 
-async function createDriver(name: DriverName): Promise<Driver> {
-  if (name === 'docker') throw new Error('not yet')
-  return localDriver()
+export async function createDriver(name: DriverName): Promise<Driver> {
+  // Loaded when asked for: Testcontainers takes half a second.
+  return name === 'docker' ? (await import('./docker.ts')).dockerDriver() : localDriver()
 }

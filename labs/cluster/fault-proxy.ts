@@ -46,6 +46,7 @@ export async function startFaultProxy(options: FaultProxyOptions): Promise<Fault
     pairs.add(pair)
     const forward = (from: Socket, to: Socket, isReply: boolean) => {
       from.setNoDelay(true)
+      const held: Buffer[] = []
       const pass = (chunk: Buffer) => {
         if (mode === 'hang') pair.stuck = true
         else if (to.writable && !to.write(chunk)) {
@@ -58,9 +59,10 @@ export async function startFaultProxy(options: FaultProxyOptions): Promise<Fault
           dropReply = false
           return destroy(pair)
         }
-        // Timers of the same length fire in the order of their making, so bytes stay in order while the delay does not change.
-        if (delayMs > 0) setTimeout(pass, delayMs, chunk)
-        else pass(chunk)
+        if (delayMs === 0 && held.length === 0) return pass(chunk)
+        held.push(chunk)
+        // Whichever timer comes first passes the oldest: bytes stay in order also when the delay changes.
+        setTimeout(() => pass(held.shift() as Buffer), delayMs)
       })
       // While it hangs not even the end of a connection gets through.
       from.on('close', () => {

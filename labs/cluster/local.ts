@@ -35,8 +35,8 @@ export async function localDriver(): Promise<Driver> {
         logs: () => read(join(folder, 'error.log')),
       }
     },
+    prepare: async () => undefined,
     startReplica,
-    stop: async () => undefined,
   }
 }
 
@@ -88,6 +88,9 @@ async function startReplica(folder: string, spec: ReplicaSpec): Promise<Replica>
       await replica.kill()
       current = run(entry, env, logFile)
       await waitUntilReady(replica)
+    },
+    async remove() {
+      if (replica.running()) await replica.kill()
     },
     logs: () => read(logFile),
   }

@@ -23,6 +23,8 @@ export interface Replica {
   terminate(): Promise<number>
   /** A new process with the same id and ports, ready; what still runs is killed first. */
   restart(): Promise<void>
+  /** Ends it for good. */
+  remove(): Promise<void>
   /** What it has printed since the first start. */
   logs(): string
 }

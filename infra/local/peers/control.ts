@@ -24,7 +24,7 @@ export async function listen(listener: RequestListener, options: ListenOptions =
   await once(server, 'listening')
   const { port: actual } = server.address() as AddressInfo
   return {
-    url: `http://127.0.0.1:${actual}`,
+    url: `http://${host === '0.0.0.0' ? '127.0.0.1' : host}:${actual}`,
     port: actual,
     async stop() {
       const closed = once(server, 'close')

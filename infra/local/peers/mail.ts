@@ -80,7 +80,7 @@ export async function startMail(options: MailOptions = {}): Promise<MailServer> 
     { host, port: httpPort },
   )
   return {
-    smtpUrl: `smtp://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    smtpUrl: `smtp://${host === '0.0.0.0' ? '127.0.0.1' : host}:${(server.address() as AddressInfo).port}`,
     url: http.url,
     async stop() {
       await Promise.all([http.stop(), new Promise<void>((resolve) => smtp.close(() => resolve()))])

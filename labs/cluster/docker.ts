@@ -1,0 +1,187 @@
+import { mkdir, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { PostgreSqlContainer } from '@testcontainers/postgresql'
+import type Docker from 'dockerode'
+import {
+  GenericContainer,
+  getContainerRuntimeClient,
+  getReaper,
+  LABEL_TESTCONTAINERS_SESSION_ID,
+  Wait,
+} from 'testcontainers'
+import { freePort, isFree } from '../../infra/local/processes.ts'
+import { renderNginx } from '../../infra/nginx/render.ts'
+import { createContainer, type Labelled, runIn } from './container.ts'
+import type { Balancer, Driver, NginxOptions, ReplicaSpec } from './driver.ts'
+import { type Replica, waitUntilReady } from './replica.ts'
+
+const root = fileURLToPath(new URL('../..', import.meta.url))
+const labs = join(root, 'labs')
+const nginxFolder = join(root, 'infra/nginx')
+const image = 'escala-lab'
+const images = { postgres: 'postgres:18', redis: 'redis:8', nginx: 'nginx:1.30' }
+const entries = {
+  api: { own: 'apps/api/src/main.ts', naive: 'labs/cluster/api-process.ts' },
+  worker: { own: 'apps/worker/src/main.ts', naive: 'labs/cluster/worker-process.ts' },
+}
+
+/**
+ * Servers and replicas as containers: the images of production, with the labs mounted beside. What they share runs here or is
+ * published here, and they reach it through proxies of this process. Testcontainers' reaper removes what a killed run leaves.
+ */
+export async function dockerDriver(): Promise<Driver> {
+  const client = await getContainerRuntimeClient()
+  const docker: Docker = client.container.dockerode
+  const labelled: Labelled = {
+    docker,
+    labels: { [LABEL_TESTCONTAINERS_SESSION_ID]: (await getReaper(client)).sessionId },
+  }
+  return {
+    name: 'docker',
+    versions: `containers (${Object.values(images).join(', ')}, Node ${process.versions.node} for the client)`,
+    here: { listen: await bridgeAddress(docker), reachedAs: 'host.docker.internal' },
+    async prepare() {
+      await GenericContainer.fromDockerfile(root, 'infra/docker/Dockerfile')
+        .withTarget('app')
+        .withBuildkit()
+        .build(image, { deleteOnExit: false })
+    },
+    async startPostgres(_folder, settings) {
+      const options = Object.entries(settings).flatMap(([name, value]) => ['-c', `${name}=${value}`])
+      const container = await new PostgreSqlContainer(images.postgres)
+        .withDatabase('postgres')
+        .withUsername('postgres')
+        .withCommand(['postgres', ...options])
+        .start()
+      return { url: container.getConnectionUri(), stop: async () => void (await container.stop()) }
+    },
+    async startRedis(_folder, settings) {
+      const options = Object.entries(settings).flatMap(([name, value]) => [`--${name}`, value])
+      const container = await new GenericContainer(images.redis)
+        .withExposedPorts(6379)
+        .withCommand(['redis-server', ...options])
+        .withWaitStrategy(Wait.forLogMessage(/Ready to accept connections/))
+        .start()
+      return {
+        url: `redis://${container.getHost()}:${container.getMappedPort(6379)}`,
+        stop: async () => void (await container.stop()),
+      }
+    },
+    startNginx: (folder, replicas, options) => startNginx(labelled, folder, replicas, options),
+    startReplica: (_folder, spec) => startReplica(labelled, spec),
+  }
+}
+
+/** Where containers find this machine: Docker's own bridge on Linux; with Docker Desktop the loopback will do. */
+async function bridgeAddress(docker: Docker): Promise<string> {
+  const { IPAM } = await docker.getNetwork('bridge').inspect()
+  const gateway: string | undefined = IPAM?.Config?.[0]?.Gateway
+  return gateway && (await isFree(0, gateway)) ? gateway : '127.0.0.1'
+}
+
+async function startReplica(labelled: Labelled, spec: ReplicaSpec): Promise<Replica> {
+  const { id, role, naive } = spec
+  const [port, internalPort] = await Promise.all([freePort(), freePort()])
+  const entry = naive ? entries[role].naive : entries[role].own
+  const inImage = (url: URL) => url.href.replace(new URL('../..', import.meta.url).href, 'file:///app/')
+  const container = await createContainer(labelled, {
+    image,
+    command: ['node', entry],
+    env: {
+      HOST: '0.0.0.0',
+      PORT: '3000',
+      INTERNAL_PORT: '4000',
+      ...(naive ? { LAB_PARTS: inImage(naive) } : {}),
+      ...spec.env,
+    },
+    ports: { 3000: port, 4000: internalPort },
+    mounts: { [labs]: '/app/labs' },
+  })
+  await container.start()
+
+  const replica: Replica = {
+    id,
+    role,
+    url: role === 'api' ? `http://127.0.0.1:${port}` : '',
+    internalUrl: `http://127.0.0.1:${internalPort}`,
+    get address() {
+      return `${container.address()}:3000`
+    },
+    get pid() {
+      return container.pid()
+    },
+    running: container.running,
+    exited: container.exited,
+    async kill() {
+      await container.signal('SIGKILL')
+      await container.exited()
+    },
+    pause: container.pause,
+    resume: container.resume,
+    async terminate() {
+      await container.signal('SIGTERM')
+      return await container.exited()
+    },
+    async restart() {
+      await replica.kill()
+      await container.start()
+      await waitUntilReady(replica)
+    },
+    remove: container.remove,
+    logs: container.logs,
+  }
+  return replica
+}
+
+async function startNginx(
+  labelled: Labelled,
+  folder: string,
+  replicas: Replica[],
+  { settings, conf }: NginxOptions,
+): Promise<Balancer> {
+  const port = await freePort()
+  const render = async (list: Replica[]) => {
+    const addresses = list.map((replica) => replica.address)
+    const listen = '0.0.0.0:8080'
+    const upstream = { kind: 'addresses' as const, addresses }
+    const text = conf?.(listen, addresses) ?? renderNginx({ listen, upstream, settings })
+    await writeFile(join(folder, 'nginx.conf'), text.replaceAll(nginxFolder, '/etc/nginx/escala'))
+  }
+  await mkdir(folder, { recursive: true })
+  await render(replicas)
+  const command = ['nginx', '-p', '/tmp/', '-c', '/etc/nginx/lab/nginx.conf']
+  const container = await createContainer(labelled, {
+    image: images.nginx,
+    command: [...command, '-g', 'daemon off;'],
+    env: {},
+    ports: { 8080: port },
+    mounts: { [folder]: '/etc/nginx/lab', [nginxFolder]: '/etc/nginx/escala' },
+  })
+  await container.start()
+  const url = `http://127.0.0.1:${port}`
+  await untilAnswering(url, container)
+  return {
+    url,
+    async use(list) {
+      await render(list)
+      const test = await runIn(container, [...command, '-t'])
+      if (test.code !== 0) throw new Error(`NGINX refuses its configuration:\n${test.output}`)
+      await container.signal('SIGHUP')
+    },
+    logs: container.logs,
+    stop: container.remove,
+  }
+}
+
+async function untilAnswering(url: string, container: { running(): boolean; logs(): string }): Promise<void> {
+  while (container.running()) {
+    const answered = await fetch(`${url}/livez`).then(
+      () => true,
+      () => false,
+    )
+    if (answered) return
+    await new Promise((resolve) => setTimeout(resolve, 20))
+  }
+  throw new Error(`NGINX ended while starting:\n${container.logs()}`)
+}
