@@ -33,7 +33,7 @@ async function work({ postgres, log }: Deps, messages: OutboxMessage[]): Promise
     postgres,
     outbox: { add: async (_tx, message) => String(messages.push(message)) },
     events: { publish: async () => '' },
-    payments: createPayments({ url: PAYMENTS_URL }),
+    payments: createPayments({ url: PAYMENTS_URL, breaker: { run: (call) => call() } }),
     mailer: createConfirmationMailer({ smtpUrl: SMTP_URL, from: 'shop@example.com' }),
     stuckMs: 60_000,
   })

@@ -1,3 +1,5 @@
+import type { Breakers } from '@escala/kit/breaker/breaker.ts'
+import { createBreakers } from '@escala/kit/breaker/cockatiel.ts'
 import type { Config } from '@escala/kit/config/config.ts'
 import type { EventPublisher } from '@escala/kit/events/events.ts'
 import { createRedisPublisher } from '@escala/kit/events/redis.ts'
@@ -49,6 +51,7 @@ export interface Parts {
   outbox(deps: Deps): Outbox
   locks(deps: Deps): Locks
   events(deps: Deps): EventPublisher
+  breakers(deps: Deps): Breakers
   /** What this worker's code knows: it is told to the others. */
   ownSchedules(): Schedule[]
   queue(deps: Deps): Queue
@@ -67,6 +70,8 @@ const clusterParts: Parts = {
   outbox: () => createPostgresOutbox(),
   locks: ({ redis, log }) => createRedisLocks({ redis, log }),
   events: ({ redis }) => createRedisPublisher({ redis }),
+  breakers: ({ log, config }) =>
+    createBreakers({ log, failures: config.BREAKER_FAILURES, openMs: config.BREAKER_OPEN_MS }),
   ownSchedules: () => [...kitSchedules, ...workerModules.flatMap((module) => module.schedules)],
   queue: ({ redis, config }) => createBullmqQueue({ redis, ...jobPolicy(config) }),
   relay: ({ postgres, queue, log, config }) =>
@@ -131,7 +136,12 @@ export async function compose(
   const parts = { ...clusterParts, ...replaced }
   const own = parts.ownSchedules()
   const queue = parts.queue(deps)
-  const given = { outbox: parts.outbox(deps), locks: parts.locks(deps), events: parts.events(deps) }
+  const given = {
+    outbox: parts.outbox(deps),
+    locks: parts.locks(deps),
+    events: parts.events(deps),
+    breakers: parts.breakers(deps),
+  }
   const handlers = Object.assign(
     kitJobs(postgres),
     ...workerModules.map((module) => module.jobs({ postgres, log, ...given }, config)),

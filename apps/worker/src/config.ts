@@ -11,6 +11,8 @@ export const workerSettings = {
   /** How long the jobs of a worker that died stay with it, and how often it is looked for such jobs. */
   JOB_LOCK_MS: integer(100, 3_600_000, 30_000),
   JOB_STALLED_MS: integer(50, 3_600_000, 30_000),
+  BREAKER_FAILURES: integer(1, 1000, 5),
+  BREAKER_OPEN_MS: integer(10, 30_000, 2000),
   /** How often the schedules are put right: after Redis lost its data, or the last worker that knew one is gone. */
   SCHEDULES_REPAIR_MS: integer(50, 3_600_000, 30_000),
   /** Longest time that a message waits in the outbox when its hint was lost. */

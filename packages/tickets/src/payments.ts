@@ -1,3 +1,4 @@
+import type { Breaker } from '@escala/kit/breaker/breaker.ts'
 import { PermanentFailure } from '@escala/kit/jobs/jobs.ts'
 import { z } from 'zod'
 
@@ -25,13 +26,16 @@ export interface Payments {
 
 export interface PaymentsOptions {
   url: string
+  /** Every call goes through it. */
+  breaker: Breaker
   timeoutMs?: number
   /** More than this of an answer is not read. */
   maxBodyBytes?: number
 }
 
 /** A payment provider over HTTP: `POST /charges` and `POST /refunds` with an `Idempotency-Key`; 201 is done, 402 is declined. */
-export function createPayments({ url, timeoutMs = 5000, maxBodyBytes = 65_536 }: PaymentsOptions): Payments {
+export function createPayments(options: PaymentsOptions): Payments {
+  const { url, breaker, timeoutMs = 5000, maxBodyBytes = 65_536 } = options
   const send = async (path: string, request: PaymentRequest): Promise<PaymentOutcome> => {
     const { key, reference, amountCents, currency, requestId, signal } = request
     const response = await fetch(new URL(path, url.endsWith('/') ? url : `${url}/`), {
@@ -49,8 +53,14 @@ export function createPayments({ url, timeoutMs = 5000, maxBodyBytes = 65_536 }:
     if (response.status === 400 || response.status === 422) throw new PermanentFailure(problem)
     throw new Error(problem)
   }
-  return { charge: (request) => send('charges', request), refund: (request) => send('refunds', request) }
+  return {
+    charge: (request) => breaker.run(() => send('charges', request)),
+    refund: (request) => breaker.run(() => send('refunds', request)),
+  }
 }
+
+/** For the breaker: a request that is wrong says nothing about the provider. */
+export const isProvidersFailure = (error: Error) => !(error instanceof PermanentFailure)
 
 async function readJson(response: Response, maxBytes: number): Promise<unknown> {
   let bytes = 0

@@ -3,23 +3,28 @@ import { workerModule } from '@escala/kit/http/module.ts'
 import { z } from 'zod'
 import { createConfirmationMailer } from './confirmation.ts'
 import { orderJobs } from './jobs.ts'
-import { createPayments } from './payments.ts'
+import { createPayments, isProvidersFailure } from './payments.ts'
 
 export const ticketsWorker = workerModule({
   name: 'tickets',
   settings: {
     PAYMENTS_URL: url('http', 'https'),
+    PAYMENTS_TIMEOUT_MS: integer(10, 60_000, 5000),
     SMTP_URL: url('smtp', 'smtps'),
     MAIL_FROM: z.string().min(3).max(200).default('Escala Tickets <tickets@example.com>'),
     /** An order that nobody worked on for so long gets its job again; well above the time that a job's tries take. */
     ORDER_STUCK_MS: integer(100, 86_400_000, 60_000),
   },
-  jobs: ({ postgres, outbox, events }, settings) =>
+  jobs: ({ postgres, outbox, events, breakers }, settings) =>
     orderJobs({
       postgres,
       outbox,
       events,
-      payments: createPayments({ url: settings.PAYMENTS_URL }),
+      payments: createPayments({
+        url: settings.PAYMENTS_URL,
+        timeoutMs: settings.PAYMENTS_TIMEOUT_MS,
+        breaker: breakers.of('payments', isProvidersFailure),
+      }),
       mailer: createConfirmationMailer({ smtpUrl: settings.SMTP_URL, from: settings.MAIL_FROM }),
       stuckMs: settings.ORDER_STUCK_MS,
     }),

@@ -1,4 +1,5 @@
 import type { z } from 'zod'
+import type { Breakers } from '../breaker/breaker.ts'
 import type { Cache } from '../cache/cache.ts'
 import type { Carts } from '../cart/cart.ts'
 import type { Config } from '../config/config.ts'
@@ -41,6 +42,8 @@ export interface WorkerParts {
   outbox: Outbox
   locks: Locks
   events: EventPublisher
+  /** For calls to systems outside. */
+  breakers: Breakers
   log: Logger
 }
 

@@ -1,8 +1,15 @@
 import { setTimeout as wait } from 'node:timers/promises'
-import { type Job as BullJob, UnrecoverableError, WaitingError, Worker } from 'bullmq'
+import { type Job as BullJob, DelayedError, UnrecoverableError, WaitingError, Worker } from 'bullmq'
 import type { Redis } from 'ioredis'
 import type { Logger } from '../log/log.ts'
-import { type JobConsumer, type JobCounts, type JobHandler, type JobQueue, PermanentFailure } from './jobs.ts'
+import {
+  type JobConsumer,
+  type JobCounts,
+  type JobHandler,
+  type JobQueue,
+  PermanentFailure,
+  postponedBy,
+} from './jobs.ts'
 import { connectQueue, type JobData, type QueueConnectionOptions, type QueueName, queueName } from './queue.ts'
 
 /** Adding throws `E_REDIS_UNAVAILABLE` when the job may not have been added: add it again under the same id. */
@@ -89,6 +96,12 @@ export function createBullmqConsumer(options: BullmqConsumerOptions): JobConsume
         jobLog.info({ ms: Math.round(performance.now() - startedAt) }, 'job done')
       } catch (err) {
         if (deadline.signal.aborted) return giveBack(job, token)
+        const waitMs = postponedBy(err)
+        if (waitMs !== undefined) {
+          jobLog.debug({ err, ms: waitMs }, 'job postponed')
+          await job.moveToDelayed(Date.now() + waitMs, token)
+          throw new DelayedError()
+        }
         const permanent = err instanceof PermanentFailure
         const dead = permanent || job.attemptsMade + 1 >= (job.opts.attempts ?? 1)
         jobLog[dead ? 'error' : 'warn']({ err }, dead ? 'job failed for good' : 'job failed')

@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
+import { kitErrors } from '../errors/errors.ts'
 import {
   type DeadLetters,
   type Job,
@@ -51,6 +52,18 @@ export function describeJobs(name: string, create: () => Promise<JobsUnderTest>)
       await vi.waitFor(() => expect(seen).toHaveLength(1))
       expect(seen[0]).toMatchObject({ ...job, attempt: 1 })
       expect(seen[0]?.signal.aborted).toBe(false)
+    })
+
+    test('a job whose peer is held back waits, and that is none of its attempts', async () => {
+      let tries = 0
+      consume({
+        charge: async () => {
+          if (++tries <= 5) throw kitErrors.E_PEER_UNAVAILABLE({ retryAfterMs: 10 })
+        },
+      })
+      await jobs.queue.add(newJob('charge'))
+      await vi.waitFor(() => expect(tries).toBe(6), 5000)
+      expect(await jobs.deadLetters.list()).toEqual([])
     })
 
     test('the same id is added once, also after it is done', async () => {

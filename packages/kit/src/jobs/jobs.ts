@@ -1,3 +1,4 @@
+import { AppError, hasCode } from '../errors/app-error.ts'
 import type { Logger } from '../log/log.ts'
 import type { Scope } from '../scope.ts'
 
@@ -34,6 +35,15 @@ export type JobHandler = (job: Job) => Promise<void>
 /** Throw it for a failure that no further try can cure: the job goes to the dead letters at once. */
 export class PermanentFailure extends Error {
   override readonly name = 'PermanentFailure'
+}
+
+/**
+ * How long a job has to wait when its handler threw `E_PEER_UNAVAILABLE`: nothing was tried, so it is no attempt. Else `undefined`.
+ * Up to half as long again at random, so that not all of them come at once.
+ */
+export function postponedBy(error: unknown): number | undefined {
+  if (!(error instanceof AppError) || !hasCode(error, 'E_PEER_UNAVAILABLE')) return undefined
+  return Math.ceil((error.retryAfterMs ?? 1000) * (1 + Math.random() / 2))
 }
 
 /** How many jobs there are in each state, as last looked at. */

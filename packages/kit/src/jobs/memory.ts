@@ -7,6 +7,7 @@ import {
   type JobHandler,
   type JobQueue,
   PermanentFailure,
+  postponedBy,
 } from './jobs.ts'
 
 export interface MemoryJobsOptions {
@@ -45,6 +46,13 @@ export function createMemoryJobs({ log, attempts = 10, backoffMs = 1000 }: Memor
     let stopping = false
 
     const fail = async (entry: Entry, error: unknown) => {
+      const waitMs = postponedBy(error)
+      if (waitMs !== undefined) {
+        entry.attempts--
+        await wait(waitMs, undefined, { ref: false })
+        entry.state = 'waiting'
+        return
+      }
       entry.reason = error instanceof Error ? error.message : String(error)
       if (error instanceof PermanentFailure || entry.attempts >= attempts) {
         Object.assign(entry, { state: 'failed', failedAt: new Date() })
