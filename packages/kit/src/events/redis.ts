@@ -142,6 +142,7 @@ export function createRedisEvents(options: RedisEventsOptions): Events {
   }
 
   const loop = async () => {
+    let failing = false
     while (!stopped) {
       try {
         if (mayHaveMissed) {
@@ -149,9 +150,12 @@ export function createRedisEvents(options: RedisEventsOptions): Events {
           await checkForGaps()
         }
         await readOnce()
+        if (failing) log.info('event reader is back')
+        failing = false
       } catch (err) {
         if (stopped) return
-        log.warn({ err }, 'event reader failed')
+        if (!failing) log.warn({ err }, 'event reader failed') // once per outage, not once per try
+        failing = true
         mayHaveMissed = true
         await wait(200)
       }
