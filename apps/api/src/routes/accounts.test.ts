@@ -41,6 +41,9 @@ beforeAll(async () => {
       INTERNAL_PORT: '0',
       LOG_LEVEL: 'silent',
       REFUSE_MS: '0',
+      // How fast a busy machine answers is not what these tests are about.
+      REDIS_TIMEOUT_MS: '5000',
+      MAX_LOOP_DELAY_MS: '10000',
     }
     const replica = await compose(readConfig(env, apiConfigSettings))
     replicas.push(replica)
@@ -146,9 +149,13 @@ test('an authenticated request waits for Redis once', async () => {
   const { email } = await ann.signUp()
   await ann.logIn(email, 'a password of a lab')
   proxy.delay(100)
-  const began = performance.now()
-  expect((await ann.get('/v1/session')).status).toBe(200)
-  const ms = performance.now() - began
+  const times: number[] = []
+  for (let i = 0; i < 5; i++) {
+    const began = performance.now()
+    expect((await ann.get('/v1/session')).status).toBe(200)
+    times.push(performance.now() - began)
+  }
+  const ms = Math.min(...times) // a busy machine only adds
   proxy.delay(0)
   expect(ms).toBeGreaterThan(200) // there and back
   expect(ms).toBeLessThan(390) // twice would be 400

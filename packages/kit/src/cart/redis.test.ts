@@ -6,7 +6,8 @@ import { describeCarts } from './cart.contract.ts'
 import { createRedisCarts } from './redis.ts'
 
 const log = createLog({ service: 'test', replicaId: 't', version: '0', level: 'silent' })
-const connect = () => createRedis({ url: inject('redisUrl'), role: 'request', log })
+// Long: how fast a busy machine answers is not what these tests are about.
+const connect = () => createRedis({ url: inject('redisUrl'), role: 'request', log, timeoutMs: 5000 })
 const clients = [connect(), connect()] as const
 await Promise.all(clients.map((redis) => new Promise((resolve) => redis.once('ready', resolve))))
 afterAll(() => Promise.all(clients.map(stopRedis)))

@@ -7,8 +7,9 @@ import { createRedisSessions } from './redis.ts'
 import { createBrowser, describeSessions, serveSessions } from './sessions.contract.ts'
 
 const log = createLog({ service: 'test', replicaId: 't', version: '0', level: 'silent' })
-const connect = async (url = inject('redisUrl')) => {
-  const redis = createRedis({ url, role: 'request', log })
+// Long: how fast a busy machine answers is not what these tests are about.
+const connect = async (url = inject('redisUrl'), timeoutMs = 5000) => {
+  const redis = createRedis({ url, role: 'request', log, timeoutMs })
   await new Promise((resolve) => redis.once('ready', resolve))
   return redis
 }
@@ -66,7 +67,7 @@ test('a record ends with the idle time, not with its cookie; no key is without a
 
 test.each(['refuse', 'hang'] as const)('Redis that does not answer (%s): never anonymous on a write', async (fault) => {
   await using proxy = await disposable(await startFaultProxy({ target: inject('redisUrl') }))
-  const redis = await connect(proxy.url)
+  const redis = await connect(proxy.url, 300)
   const { url } = await serveSessions(createRedisSessions({ redis, prefix: `test:${randomUUID()}:` }))
   const browser = createBrowser()
   await browser.send('POST', `${url}/log-in/u1`)

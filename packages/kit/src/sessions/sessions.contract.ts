@@ -233,7 +233,7 @@ export function describeSessions(
 
     test('ends after its absolute lifetime, however much it is used', async () => {
       const [a] = create()
-      const { url } = await serveSessions(a, { absoluteLifetimeMs: 150 })
+      const { url } = await serveSessions(a, { absoluteLifetimeMs: 600 })
       const browser = createBrowser()
       await browser.send('POST', `${url}/log-in/u1`)
       expect((await browser.send('GET', `${url}/me`)).body.userId).toBe('u1')
