@@ -81,9 +81,10 @@ test('a stale hot key on three replicas: one load renews it, nobody waits', asyn
   await replicas[0].cache.get(key, reading)
   await wait(70)
   source.loads = 0
+  source.ms = 1000
   const startedAt = performance.now()
   await Promise.all(Array.from({ length: 300 }, (_, i) => (replicas[i % 3] as Replica).cache.get(key, reading)))
-  expect(performance.now() - startedAt).toBeLessThan(90)
+  expect(performance.now() - startedAt).toBeLessThan(900)
   await vi.waitFor(() => expect(source.loads).toBe(1))
 })
 
@@ -98,7 +99,7 @@ test('the one that fills dies: another takes over, two loads in all', async () =
   const startedAt = performance.now()
   const asked = Array.from({ length: 60 }, (_, i) => (i % 2 ? two : three).cache.get(key, source.reading()))
   for (const value of await Promise.all(asked)) expect(value).toEqual(source.value)
-  expect(performance.now() - startedAt).toBeLessThan(600)
+  expect(performance.now() - startedAt).toBeLessThan(5000) // not the dead one's 60 s
   expect(source.loads).toBe(1)
 })
 
@@ -127,10 +128,10 @@ test('a failed load fails for those who wait elsewhere, instead of being tried b
     return new Promise<undefined>(() => {})
   }
   const startedAt = performance.now()
-  const reading = { load, freshMs: 1000, staleMs: 0, loadTimeoutMs: 200 }
+  const reading = { load, freshMs: 1000, staleMs: 0, loadTimeoutMs: 500 }
   const results = await Promise.allSettled(replicas.map(({ cache }) => cache.get(key, reading)))
   for (const result of results) expect(result).toMatchObject({ reason: { code: 'E_TIMEOUT' } })
-  expect(performance.now() - startedAt).toBeLessThan(400)
+  expect(performance.now() - startedAt).toBeLessThan(1400) // in turn it would be 1500
   expect(loads).toBe(1)
 })
 

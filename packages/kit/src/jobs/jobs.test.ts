@@ -84,7 +84,7 @@ test('bullmq: while Redis is away adding fails in time; afterwards all goes on b
     await fail()
     const startedAt = performance.now()
     await expect(add()).rejects.toMatchObject({ code: 'E_REDIS_UNAVAILABLE' })
-    expect(performance.now() - startedAt).toBeLessThan(1500)
+    expect(performance.now() - startedAt).toBeLessThan(5000)
     await proxy.heal()
     await vi.waitFor(add, { timeout: 5000, interval: 50 })
     await vi.waitFor(() => expect(run.mock.calls.length).toBeGreaterThan(before), 5000)
