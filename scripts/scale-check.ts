@@ -4,7 +4,7 @@ import type { ScaleReport, Verdict } from '@escala/kit/replicas/scale-report.ts'
 // Exit code 1 when a check fails or nobody answers.
 const marks: Record<Verdict, string> = { pass: 'ok  ', warn: 'warn', fail: 'FAIL' }
 
-const address = process.argv[2] ?? process.env.INTERNAL_URL ?? `http://127.0.0.1:${process.env.INTERNAL_PORT ?? 4000}`
+const address = process.argv[2] ?? `http://127.0.0.1:${Number(process.env.API_PORT ?? 3000) + 1000}`
 try {
   const answer = await fetch(new URL('/scale', address), { signal: AbortSignal.timeout(5000) })
   if (!answer.ok) throw new Error(`answered ${answer.status}`)
@@ -25,7 +25,7 @@ function print({ answeredBy, replicas, connections, checks }: ScaleReport): void
       replica.version,
       seconds(replica.startedAt),
       `${seconds(replica.heartbeatAt)} ago`,
-      `${replica.clockOffsetMs > 0 ? '-' : '+'}${Math.abs(Math.round(replica.clockOffsetMs))} ms`,
+      `${Math.round(-replica.clockOffsetMs) || 0} ms`,
       replica.admitted ? String(replica.poolSize) : 'waits',
       replica.processScoped.join(', ') || '-',
     ]),
