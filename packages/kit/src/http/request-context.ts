@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto'
 import type { Request, RequestHandler } from 'express'
 import { kitErrors } from '../errors/errors.ts'
 import type { Logger } from '../log/log.ts'
+import { withRequestId } from '../log/request-id.ts'
 import type { RequestSeen } from '../metrics/metrics.ts'
 
 declare global {
@@ -58,7 +59,7 @@ export function requestContext(options: RequestContextOptions): RequestHandler {
       if (res.writableFinished) req.log.info(line, 'request')
       else req.log.warn(line, 'request cut off')
     })
-    next()
+    withRequestId(log, req.id, next)
   }
 }
 

@@ -2,6 +2,7 @@ import { setTimeout as wait } from 'node:timers/promises'
 import { type Job as BullJob, DelayedError, UnrecoverableError, WaitingError, Worker } from 'bullmq'
 import type { Redis } from 'ioredis'
 import type { Logger } from '../log/log.ts'
+import { withRequestId } from '../log/request-id.ts'
 import {
   type JobConsumer,
   type JobCounts,
@@ -88,7 +89,7 @@ export function createBullmqConsumer(options: BullmqConsumerOptions): JobConsume
         requestId,
       })
       const startedAt = performance.now()
-      const work = run(job, jobLog)
+      const work = withRequestId(log, requestId, () => run(job, jobLog))
       const settled = work.catch(() => undefined).finally(() => running.delete(settled))
       running.add(settled)
       try {

@@ -3,6 +3,7 @@ import pg from 'pg'
 import { AppError } from '../errors/app-error.ts'
 import { kitErrors } from '../errors/errors.ts'
 import type { Logger } from '../log/log.ts'
+import { currentRequestId } from '../log/request-id.ts'
 
 /** SQL with a name of its own is parsed once per connection. A name must never be used for another text: Postgres refuses that. */
 export interface Statement {
@@ -64,6 +65,7 @@ export function createPostgres(options: PostgresOptions): Postgres {
   let stopping: Promise<void> | undefined
 
   const run = async <Row>(client: pg.PoolClient, statement: string | Statement, values?: unknown[]) => {
+    const startedAt = performance.now()
     try {
       const text = typeof statement === 'string' ? statement : statement.text
       const name = typeof statement === 'string' || !namedStatements ? undefined : statement.name
@@ -71,7 +73,16 @@ export function createPostgres(options: PostgresOptions): Postgres {
       return { rows: result.rows as Row[], rowCount: result.rowCount ?? 0, command: result.command }
     } catch (error) {
       throw translate(error)
+    } finally {
+      if (log.isLevelEnabled('debug')) logQuery(statement, startedAt)
     }
+  }
+
+  /** By name, never with its values or its text: they may be somebody's. Not in the text either, which must stay one per name. */
+  const logQuery = (statement: string | Statement, startedAt: number) => {
+    const name = typeof statement === 'string' ? /^\s*(\w+)/.exec(statement)?.[1] : statement.name
+    const ms = Math.round((performance.now() - startedAt) * 10) / 10
+    log.debug({ requestId: currentRequestId(), statement: name, ms }, 'query')
   }
 
   /** Rather than `pool.query`, which ends a healthy connection whenever a statement fails. */

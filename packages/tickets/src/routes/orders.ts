@@ -47,6 +47,7 @@ export function orderRoutes({ postgres, idempotency, outbox, events, flags }: Pa
         // Whoever comes again may do so because the first one died before it could tell.
         const now = outcome.replayed ? await readAvailability(postgres, params.id) : outcome.row
         if (now) await announceAvailability(events, log, params.id, now)
+        if (!outcome.replayed) log.info({ orderId: wanted.id }, 'order placed')
         const { answer, replayed } = outcome
         return { ...answer, ...(replayed && { headers: { 'Idempotency-Replayed': 'true' } }) }
       },
