@@ -12,7 +12,8 @@ const named = ['loopback', 'linklocal', 'uniquelocal']
 function isAddress(part: string): boolean {
   const [address = '', bits, ...rest] = part.split('/')
   return (
-    named.includes(part) || (isIP(address) !== 0 && rest.length === 0 && (bits === undefined || /^\d{1,3}$/.test(bits)))
+    named.includes(part) ||
+    (isIP(address) !== 0 && rest.length === 0 && (bits === undefined || /^[1-9]\d{0,2}$/.test(bits)))
   )
 }
 

@@ -61,10 +61,10 @@ export function describeLocks(name: string, locks: () => LocksUnderTest): void {
 
     test('outlives its lease for as long as its holder lives', async () => {
       const name = newName()
-      const lease = await take(name, 120)
-      for (const until = performance.now() + 400; performance.now() < until; ) {
-        expect(await locks().two.acquire(name, { leaseMs: 120 })).toBeUndefined()
-        await new Promise((resolve) => setTimeout(resolve, 20))
+      const lease = await take(name, 1200)
+      for (const until = performance.now() + 3000; performance.now() < until; ) {
+        expect(await locks().two.acquire(name, { leaseMs: 1200 })).toBeUndefined()
+        await new Promise((resolve) => setTimeout(resolve, 50))
       }
       expect(lease.signal.aborted).toBe(false)
       await lease.release()
