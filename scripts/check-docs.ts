@@ -64,7 +64,8 @@ for (const path of documents) {
   for (const [, name = ''] of text.matchAll(/\bnpm run lab ([a-z][a-z-]*)/g)) {
     if (!labs.includes(name)) problems.push(`${path}: npm run lab ${name} does not exist`)
   }
-  for (const [, target = ''] of text.matchAll(/\]\((?!https?:|#|mailto:)([^)#\s]+)/g)) {
+  const prose = text.replace(/^```[\s\S]*?^```/gm, '') // what a program printed may look like a link
+  for (const [, target = ''] of prose.matchAll(/\]\((?!https?:|#|mailto:)([^)#\s]+)/g)) {
     if (!existsSync(resolve(root, dirname(path), target))) problems.push(`${path}: ${target} does not exist`)
   }
 }
