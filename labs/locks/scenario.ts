@@ -14,7 +14,7 @@ interface Size {
   kills: number
 }
 
-const leaseMs = 600
+const leaseMs = 1500
 
 export const lab = defineLab<Size>({
   slug: 'locks',
@@ -90,7 +90,7 @@ async function pauseHolders({ cluster, database, progress }: Documents, pauses: 
     const document = `paused-${n}`
     await database.query('INSERT INTO lab_documents (id) VALUES ($1)', [document])
     const [holder, successor] = pick(cluster, n)
-    const first = addEntry(holder, document, 'holder', 400)
+    const first = addEntry(holder, document, 'holder', 1000) // long enough to be paused in the middle, also on a busy machine
     await began(database, document, 'holder')
     await holder.pause()
     await addEntry(successor, document, 'successor', 0)
