@@ -25,11 +25,19 @@ async function workersOf(master: number): Promise<Map<number, string>> {
  * Tells NGINX to read its configuration again, and resolves when the old workers take no new connection: until then, a new one
  * could still be served by the old configuration, or be closed under its first request.
  */
-export async function reloadWorkers(master: number, signal: () => void): Promise<void> {
-  const old = await workersOf(master)
-  signal()
+export function reloadWorkers(master: number, signal: () => void): Promise<void> {
+  return untilReloaded(() => workersOf(master), signal)
+}
+
+/** The same for an NGINX whose workers, by their ids and with their titles, are found in another way. */
+export async function untilReloaded(
+  workers: () => Promise<Map<number, string>>,
+  signal: () => void | Promise<void>,
+): Promise<void> {
+  const old = await workers()
+  await signal()
   for (const deadline = Date.now() + limitMs; Date.now() < deadline; await wait(10)) {
-    const now = [...(await workersOf(master))]
+    const now = [...(await workers())]
     const fresh = now.some(([id]) => !old.has(id))
     if (fresh && now.every(([id, title]) => !old.has(id) || title.includes('shutting down'))) return
   }

@@ -25,6 +25,8 @@ export interface Container {
   /** Within Docker's own network. */
   address(): string
   pid(): number
+  /** Id and title of each. */
+  processes(): Promise<[number, string][]>
   running(): boolean
   exited(): Promise<number>
   /** Does nothing to a container that has ended. */
@@ -84,6 +86,10 @@ export async function createContainer({ docker, labels }: Labelled, options: Con
     start,
     address: () => state.address,
     pid: () => state.pid,
+    async processes() {
+      const { Processes } = await container.top({ ps_args: '-eo pid,args' })
+      return Processes.map(([id, ...title]: string[]) => [Number(id), title.join(' ')])
+    },
     running: () => running,
     exited: () => exited,
     async signal(signal) {

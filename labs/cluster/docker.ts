@@ -10,6 +10,7 @@ import {
   LABEL_TESTCONTAINERS_SESSION_ID,
   Wait,
 } from 'testcontainers'
+import { untilReloaded } from '../../infra/local/nginx-workers.ts'
 import { freePort, isFree } from '../../infra/local/processes.ts'
 import { renderNginx } from '../../infra/nginx/render.ts'
 import { createContainer, type Labelled, runIn } from './container.ts'
@@ -167,7 +168,8 @@ async function startNginx(
       await render(list)
       const test = await runIn(container, [...command, '-t'])
       if (test.code !== 0) throw new Error(`NGINX refuses its configuration:\n${test.output}`)
-      await container.signal('SIGHUP')
+      const workers = async () => new Map((await container.processes()).filter(([, title]) => title.includes('worker')))
+      await untilReloaded(workers, () => container.signal('SIGHUP'))
     },
     logs: container.logs,
     stop: container.remove,
