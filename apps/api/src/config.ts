@@ -50,7 +50,7 @@ export const apiSettings = {
   DRAIN_DELAY_MS: integer(0, 60_000, 0),
   REFUSE_MS: integer(0, 60_000, 2000),
   MAX_IN_FLIGHT: integer(1, 100_000, 500),
-  MAX_LOOP_DELAY_MS: integer(5, 10_000, 200),
+  MAX_LOOP_DELAY_MS: integer(5, 10_000, 1000),
   REQUEST_TIMEOUT_MS: integer(100, 120_000, 10_000),
   ALLOW_SECRET_SPLIT: flag(),
   /** Where uploads go instead of Postgres. */

@@ -20,7 +20,7 @@ export const baseSettings = {
   DB_CONNECTIONS: integer(0, 10_000, 0),
   MAX_PROCESSES: integer(1, 1000, 8),
   DATABASE_TIMEOUT_MS: integer(100, 60_000, 2000),
-  REDIS_TIMEOUT_MS: integer(20, 10_000, 300),
+  REDIS_TIMEOUT_MS: integer(20, 10_000, 500),
   PG_NAMED_STATEMENTS: flag(true),
   HEARTBEAT_MS: integer(100, 60_000, 5000),
   DRAIN_DEADLINE_MS: integer(0, 300_000, 15_000),
