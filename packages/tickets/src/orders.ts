@@ -2,11 +2,10 @@ import type { AppError } from '@escala/kit/errors/app-error.ts'
 import { kitErrors } from '@escala/kit/errors/errors.ts'
 import type { EffectStatement } from '@escala/kit/idempotency/idempotency.ts'
 import type { Outbox } from '@escala/kit/outbox/outbox.ts'
-import type { Postgres, Sql, Statement } from '@escala/kit/postgres/postgres.ts'
+import type { Sql, Statement } from '@escala/kit/postgres/postgres.ts'
 import { z } from 'zod'
 import { decodeCursor, toPage } from './cursor.ts'
 import { ticketErrors } from './errors.ts'
-import { refundMessage } from './messages.ts'
 import type { Order, OrderStatus, Page, PageQuery } from './schemas.ts'
 import type { Availability } from './shows.ts'
 
@@ -34,8 +33,9 @@ const selectOrders: Statement = {
   text: `SELECT ${columns} FROM orders WHERE user_id = $1 AND number < $3 ORDER BY number DESC LIMIT $2`,
 }
 
-// One winner: whoever changes the status first gives the tickets back, and nobody after.
-const cancelOrder: Statement = {
+// One winner: whoever changes the status first gives the tickets back, and nobody after. One statement: the show's row,
+// which everybody wants, is locked for no round trip.
+const cancelOrder = (outbox: Pick<Outbox, 'insert'>): Statement => ({
   name: 'tickets-order-cancel',
   text: `WITH cancelled AS (
       UPDATE orders SET touched_at = now(), status = CASE status WHEN 'pending' THEN 'cancelled' ELSE 'refunding' END
@@ -45,9 +45,12 @@ const cancelOrder: Statement = {
       UPDATE shows SET available = available + cancelled.quantity, revision = revision + 1
       FROM cancelled WHERE shows.id = cancelled.show_id
       RETURNING available, revision
+    ), told AS (
+      ${outbox.insert(`SELECT 'order.refund', id::text, json_build_object('orderId', id), request_id
+        FROM cancelled WHERE status = 'refunding'`)}
     )
     SELECT cancelled.*, given_back.available, given_back.revision FROM cancelled, given_back`,
-}
+})
 
 const afterEveryNumber = '9223372036854775807'
 
@@ -115,19 +118,16 @@ export async function listOrders(sql: Sql, userId: string, { cursor, limit }: Pa
  * An order that is over stays as it is. Throws `E_NOT_FOUND`, or `E_ORDER_BUSY` while the charge's outcome is unknown.
  */
 export async function cancel(
-  postgres: Postgres,
+  sql: Sql,
   outbox: Outbox,
   id: string,
   userId: string,
 ): Promise<{ order: Order; availability?: Availability }> {
   for (let tries = 0; tries < 3; tries++) {
-    const cancelled = await postgres.transaction(async (tx) => {
-      const { rows } = await tx.query<OrderRow & Availability & { request_id: string }>(cancelOrder, [id, userId])
-      if (rows[0]?.status === 'refunding') await outbox.add(tx, refundMessage(id, rows[0].request_id))
-      return rows[0]
-    })
+    const { rows } = await sql.query<OrderRow & Availability>(cancelOrder(outbox), [id, userId])
+    const [cancelled] = rows
     if (cancelled) return { order: toOrder(cancelled), availability: cancelled }
-    const order = await readOrder(postgres, id, userId)
+    const order = await readOrder(sql, id, userId)
     if (order === undefined) throw kitErrors.E_NOT_FOUND()
     if (order.status === 'charging') break
     const changedBetween = ['pending', 'paid', 'confirmed'].includes(order.status)
