@@ -175,7 +175,7 @@ export async function compose(
   lifecycle.addCheck('redis', stateRedis.problem)
   lifecycle.addCheck('start', () => waitingFor)
 
-  const metrics = workerMetrics({ config, counts: queue.counts, lag: relay.lag })
+  const metrics = workerMetrics({ config, counts: queue.counts, lag: relay.lag, breakers: given.breakers })
   const internalApp = createInternalApp({
     lifecycle,
     degraded: () => (redis.status === 'ready' ? [] : ['redis']),

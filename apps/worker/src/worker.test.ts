@@ -75,6 +75,7 @@ test('relays the outbox, works, counts, and leaves nothing behind', async () => 
   await vi.waitFor(async () => expect((await postgres.query('SELECT FROM idempotency_keys')).rowCount).toBe(0), 3000)
   await vi.waitFor(async () => expect(await (await get('/metrics')).text()).toMatch(/^escala_outbox_waiting\{.*\} 0$/m))
   expect(await (await get('/metrics')).text()).toMatch(/^escala_jobs\{state="failed".*\} 0$/m)
+  expect(await (await get('/metrics')).text()).toMatch(/^escala_breaker_open\{peer="payments".*\} 0$/m)
   expect(await live()).toBe(1)
   await worker.stop()
   expect(await live()).toBe(0)

@@ -11,7 +11,10 @@ beforeAll(async () => {
   ana = await shop.addUser()
 })
 afterAll(() => shop?.stop())
-beforeEach(() => shop.payments.behave({}))
+beforeEach(() => {
+  shop.breaker.open = false
+  return shop.payments.behave({})
+})
 
 const chargesOf = async (orderId: string) => (await shop.payments.seen()).charges.filter(({ key }) => key === orderId)
 const mailsOf = async (orderId: string) =>
@@ -76,6 +79,36 @@ test.each([
   await shop.run('order.charge', { orderId: id })
   expect(await shop.statusOf(id)).toBe('paid')
   expect(await chargesOf(id)).toHaveLength(1)
+})
+
+test('an order that is held back stays pending: it is worked on, can be cancelled, and is not charged then', async () => {
+  const { id, showId } = await order()
+  const other = await order()
+  await shop.age(id, 'touched_at')
+  shop.breaker.open = true
+  for (const orderId of [id, other.id]) {
+    expect(await shop.run('order.charge', { orderId })).toMatchObject({ code: 'E_PEER_UNAVAILABLE' })
+    expect(await shop.statusOf(orderId)).toBe('pending')
+  }
+  await shop.postgres.query('DELETE FROM outbox')
+  await shop.run('orders.sweep')
+  expect((await shop.postgres.query('SELECT FROM outbox')).rowCount).toBe(0)
+  expect(await cancel(id)).toMatchObject({ status: 200, body: { status: 'cancelled' } })
+  shop.breaker.open = false
+  for (const orderId of [id, other.id]) expect(await shop.run('order.charge', { orderId })).toBeUndefined()
+  expect(await shop.statusOf(other.id)).toBe('paid')
+  expect(await chargesOf(id)).toEqual([])
+  expect(await availableOf(showId)).toBe(10)
+})
+
+test('an order that was sent once stays charging while it is held back', async () => {
+  const { id } = await order()
+  await shop.payments.behave({ hang: true })
+  await shop.run('order.charge', { orderId: id })
+  shop.breaker.open = true
+  await shop.run('order.charge', { orderId: id })
+  expect(await shop.statusOf(id)).toBe('charging')
+  expect(await cancel(id)).toMatchObject({ status: 409, body: { code: 'E_ORDER_BUSY' } })
 })
 
 test('a mail that is not taken leaves the order paid, for another try with the same Message-ID', async () => {

@@ -42,13 +42,15 @@ export function orderJobs({
   }
   return {
     async 'order.charge'(job) {
-      const order = await beginCharge(postgres, orderIdOf(job))
-      if (order === undefined) return job.log.info({ orderId: orderIdOf(job) }, 'nothing to charge')
-      // A throw leaves the order `charging`: the money may have moved, and only another try with the same key can tell.
-      const outcome = await payments.charge(paymentOf(order, job))
-      if (outcome.status === 'declined') await announce(job, await markFailed(postgres, order.id))
-      else await markPaid(postgres, outbox, order.id, outcome.id)
-      job.log.info({ orderId: order.id, outcome: outcome.status }, 'order charged')
+      const orderId = orderIdOf(job)
+      const order = await takeOrder(postgres, orderId, 'pending', 'charging')
+      // An order that the breaker holds back stays `pending`, so its buyer can still cancel it. Once it is `charging`, a throw leaves
+      // it so: the money may have moved, and only another try with the same key can tell.
+      const outcome = order && (await payments.charge(paymentOf(order, job), () => beginCharge(postgres, orderId)))
+      if (outcome === undefined) return job.log.info({ orderId }, 'nothing to charge')
+      if (outcome.status === 'declined') await announce(job, await markFailed(postgres, orderId))
+      else await markPaid(postgres, outbox, orderId, outcome.id)
+      job.log.info({ orderId, outcome: outcome.status }, 'order charged')
     },
 
     async 'order.mail'(job) {

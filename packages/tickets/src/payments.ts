@@ -1,4 +1,5 @@
 import type { Breaker } from '@escala/kit/breaker/breaker.ts'
+import { AppError } from '@escala/kit/errors/app-error.ts'
 import { PermanentFailure } from '@escala/kit/jobs/jobs.ts'
 import { z } from 'zod'
 
@@ -20,7 +21,11 @@ export type PaymentOutcome = { status: 'succeeded'; id: string } | { status: 'de
 
 /** Anything but a clear answer throws: the money may have moved, so the same key must be asked again. */
 export interface Payments {
-  charge(request: PaymentRequest): Promise<PaymentOutcome>
+  /**
+   * `begin` comes last before the request: once it was called, the money may move. While calls are held back it is not called, and
+   * when it answers `false` nothing is sent and there is no outcome.
+   */
+  charge(request: PaymentRequest, begin: () => Promise<boolean>): Promise<PaymentOutcome | undefined>
   refund(request: PaymentRequest): Promise<PaymentOutcome>
 }
 
@@ -54,13 +59,13 @@ export function createPayments(options: PaymentsOptions): Payments {
     throw new Error(problem)
   }
   return {
-    charge: (request) => breaker.run(() => send('charges', request)),
+    charge: (request, begin) => breaker.run(async () => ((await begin()) ? send('charges', request) : undefined)),
     refund: (request) => breaker.run(() => send('refunds', request)),
   }
 }
 
-/** For the breaker: a request that is wrong says nothing about the provider. */
-export const isProvidersFailure = (error: Error) => !(error instanceof PermanentFailure)
+/** For the breaker: neither a request that is wrong nor a database that is away says anything about the provider. */
+export const isProvidersFailure = (error: Error) => !(error instanceof PermanentFailure || error instanceof AppError)
 
 async function readJson(response: Response, maxBytes: number): Promise<unknown> {
   let bytes = 0

@@ -3,6 +3,7 @@ import { once } from 'node:events'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import type { Cache } from '@escala/kit/cache/cache.ts'
+import { kitErrors } from '@escala/kit/errors/errors.ts'
 // biome-ignore lint/style/noRestrictedImports: a test composes
 import { createMemoryEvents } from '@escala/kit/events/memory.ts'
 import { createEventStreams } from '@escala/kit/events/sse.ts'
@@ -57,11 +58,18 @@ export async function createShop(adminUrl: string) {
   const flags = createMemoryFlags({ declared: Object.values(ticketFlags) })
 
   const [payments, mail] = await Promise.all([startPayments(), startMail()])
+  const breaker = {
+    open: false,
+    async run<T>(call: () => Promise<T>) {
+      if (breaker.open) throw kitErrors.E_PEER_UNAVAILABLE()
+      return await call()
+    },
+  }
   const jobs = orderJobs({
     postgres,
     outbox,
     events,
-    payments: createPayments({ url: payments.url, timeoutMs: 300, breaker: { run: (call) => call() } }),
+    payments: createPayments({ url: payments.url, timeoutMs: 300, breaker }),
     mailer: createConfirmationMailer({ smtpUrl: mail.smtpUrl, from: 'Shop <shop@example.com>' }),
     stuckMs: 1000,
   })
@@ -92,6 +100,8 @@ export async function createShop(adminUrl: string) {
     /** Of a replica. */
     url: (path: string, replica = 0) => `http://127.0.0.1:${servers[replica]?.port}${path}`,
     payments: paymentsControl(payments.url),
+    /** Before the provider: `open` holds calls back. */
+    breaker,
     mail: mailControl(mail.url),
     /** A new user's id. */
     async addUser(role = 'customer') {

@@ -27,15 +27,15 @@ const atWork = 'id, number, quantity, total_cents, currency, request_id'
 
 // Every transition names the states that it may leave: of two at once, one finds its order changed and does nothing.
 
-const takeForCharge: Statement = {
+const beginCharging: Statement = {
   name: 'tickets-order-charging',
   text: `UPDATE orders SET status = 'charging', touched_at = now()
-    WHERE id = $1 AND status IN ('pending', 'charging') RETURNING ${atWork}`,
+    WHERE id = $1 AND status IN ('pending', 'charging')`,
 }
 
 const take: Statement = {
   name: 'tickets-order-take',
-  text: `UPDATE orders SET touched_at = now() WHERE id = $1 AND status = $2 RETURNING ${atWork}`,
+  text: `UPDATE orders SET touched_at = now() WHERE id = $1 AND status = ANY ($2) RETURNING ${atWork}`,
 }
 
 const pay: Statement = {
@@ -99,14 +99,24 @@ const messages: Partial<Record<OrderStatus, typeof chargeMessage>> = {
   refunding: refundMessage,
 }
 
-/** Begins a charge, or goes on with one; `undefined` when the order needs none any more. */
-export function beginCharge(sql: Sql, id: string): Promise<OrderAtWork | undefined> {
-  return one(sql, takeForCharge, [id])
+/** Says that somebody works on the order; `undefined` when it is in another state. */
+export async function takeOrder(sql: Sql, id: string, ...states: OrderStatus[]): Promise<OrderAtWork | undefined> {
+  const { rows } = await sql.query<AtWorkRow>(take, [id, states])
+  const row = rows[0]
+  if (row === undefined) return undefined
+  return {
+    id: row.id,
+    number: Number(row.number),
+    quantity: row.quantity,
+    totalCents: Number(row.total_cents),
+    currency: row.currency,
+    requestId: row.request_id,
+  }
 }
 
-/** Says that somebody works on the order; `undefined` when it is in another state. */
-export function takeOrder(sql: Sql, id: string, status: OrderStatus): Promise<OrderAtWork | undefined> {
-  return one(sql, take, [id, status])
+/** From now on the money may move, and only the provider's answer ends it. `false`: it must not; the order was cancelled, say. */
+export async function beginCharge(sql: Sql, id: string): Promise<boolean> {
+  return (await sql.query(beginCharging, [id])).rowCount === 1
 }
 
 /** `charging` → `paid`, and the mail is on its way: both, or neither. */
@@ -155,18 +165,4 @@ export function reemitSome(
     }
     return rows.length
   })
-}
-
-async function one(sql: Sql, statement: Statement, values: unknown[]): Promise<OrderAtWork | undefined> {
-  const { rows } = await sql.query<AtWorkRow>(statement, values)
-  const row = rows[0]
-  if (row === undefined) return undefined
-  return {
-    id: row.id,
-    number: Number(row.number),
-    quantity: row.quantity,
-    totalCents: Number(row.total_cents),
-    currency: row.currency,
-    requestId: row.request_id,
-  }
 }

@@ -11,4 +11,13 @@ export interface Breaker {
 export interface Breakers {
   /** `isFailure`: whether an error says that the peer is in trouble; a refusal of one request does not. Default: each does. */
   of(peer: string, isFailure?: (error: Error) => boolean): Breaker
+  /** By peer; for the metrics. */
+  states(): Record<string, BreakerState>
+}
+
+export interface BreakerState {
+  /** Whether calls are held back: until a probe has succeeded. */
+  open: boolean
+  /** Calls that were held back, since the start. */
+  refused: number
 }

@@ -1,7 +1,14 @@
-import { ConsecutiveBreaker, circuitBreaker, DelegateBackoff, handleWhen, isBrokenCircuitError } from 'cockatiel'
+import {
+  CircuitState,
+  ConsecutiveBreaker,
+  circuitBreaker,
+  DelegateBackoff,
+  handleWhen,
+  isBrokenCircuitError,
+} from 'cockatiel'
 import { kitErrors } from '../errors/errors.ts'
 import type { Logger } from '../log/log.ts'
-import type { Breakers } from './breaker.ts'
+import type { BreakerState, Breakers } from './breaker.ts'
 
 export interface BreakersOptions {
   log: Logger
@@ -13,9 +20,12 @@ export interface BreakersOptions {
 }
 
 export function createBreakers({ log, failures = 5, openMs = 2000, maxOpenMs = 30_000 }: BreakersOptions): Breakers {
+  const peers = new Map<string, () => BreakerState>()
   return {
+    states: () => Object.fromEntries([...peers].map(([peer, state]) => [peer, state()])),
     of(peer, isFailure = () => true) {
       let openUntil = 0
+      let refused = 0
       const policy = circuitBreaker(handleWhen(isFailure), {
         breaker: new ConsecutiveBreaker(failures),
         halfOpenAfter: new DelegateBackoff(({ attempt }) => {
@@ -26,12 +36,14 @@ export function createBreakers({ log, failures = 5, openMs = 2000, maxOpenMs = 3
         }),
       })
       policy.onReset(() => log.info({ peer }, 'peer is back'))
+      peers.set(peer, () => ({ open: policy.state !== CircuitState.Closed, refused }))
       return {
         async run(call) {
           try {
             return await policy.execute(call)
           } catch (error) {
             if (!isBrokenCircuitError(error)) throw error
+            refused++
             const retryAfterMs = Math.max(openUntil - Date.now(), 1)
             throw kitErrors.E_PEER_UNAVAILABLE({ detail: `${peer} is failing`, retryAfterMs })
           }

@@ -8,11 +8,14 @@ const failing = () => Promise.reject(new Error('away'))
 const away = expect.objectContaining({ code: 'E_PEER_UNAVAILABLE', retryAfterMs: expect.any(Number) })
 
 test('after failures in a row nothing is called, and one call alone finds out whether the peer is back', async () => {
-  const breaker = createBreakers({ log, failures: 3, openMs: 50 }).of('peer')
+  const breakers = createBreakers({ log, failures: 3, openMs: 50 })
+  const breaker = breakers.of('peer')
+  expect(breakers.states()).toEqual({ peer: { open: false, refused: 0 } })
   for (let n = 0; n < 3; n++) await expect(breaker.run(failing)).rejects.toThrow('away')
   const call = vi.fn(async () => 'done')
   await expect(breaker.run(call)).rejects.toEqual(away)
   expect(call).not.toHaveBeenCalled()
+  expect(breakers.states()).toEqual({ peer: { open: true, refused: 1 } })
 
   await wait(60)
   const probe = vi.fn(failing)
@@ -22,6 +25,7 @@ test('after failures in a row nothing is called, and one call alone finds out wh
 
   await vi.waitFor(async () => expect(await breaker.run(call)).toBe('done'))
   expect(await Promise.all([breaker.run(call), breaker.run(call)])).toEqual(['done', 'done'])
+  expect(breakers.states().peer).toMatchObject({ open: false })
 })
 
 test('a success in between begins the count anew', async () => {
