@@ -1,0 +1,24 @@
+import type { Breaker } from '@escala/kit/breaker/breaker.ts'
+import { createBullmqQueue } from '@escala/kit/jobs/bullmq.ts'
+import type { Parts } from '../../apps/worker/src/compose.ts'
+
+const tries = 3
+
+/** What an HTTP client does that is set to retry. */
+const patient: Breaker = {
+  async run(call) {
+    for (let left = tries - 1; ; left--) {
+      try {
+        return await call()
+      } catch (error) {
+        if (left === 0) throw error
+      }
+    }
+  },
+}
+
+/** A charge must not be lost, so everybody who notices a failure repeats: the client three times, the queue each of its attempts. */
+export const workerParts: Partial<Parts> = {
+  breakers: () => ({ of: () => patient, states: () => ({}) }),
+  queue: ({ redis, config }) => createBullmqQueue({ redis, attempts: config.JOB_ATTEMPTS, backoffMs: 0 }),
+}
