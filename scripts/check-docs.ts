@@ -25,9 +25,11 @@ function headings(path: string, pattern: RegExp): string[] {
 const errorCodes = [kitErrors, bootErrors, ...dataModules.map((module) => module.errors)].flatMap(Object.keys)
 same('errors', errorCodes, headings('docs/errors.md', /^### `?(E_[A-Z_]+)`?$/gm))
 
-const proxyErrors = headings('infra/nginx/escala.conf.template', /"code":"(E_[A-Z_]+)"/g)
-for (const code of proxyErrors)
-  if (!errorCodes.includes(code)) problems.push(`errors: NGINX answers with the unknown ${code}`)
+// What NGINX answers has the code and the title of the API's own answer.
+for (const [, title, code = ''] of read('infra/nginx/escala.conf.template').matchAll(/"title":"(.*)","code":"(\w+)/g)) {
+  const known = Object.entries(kitErrors).find(([name]) => name === code)?.[1]().kind.title
+  if (known !== title) problems.push(`errors: NGINX says "${title}" for ${code}, the kit ${known}`)
+}
 
 const settings = [apiSettings, workerSettings, ...[...apiModules, ...workerModules].map((module) => module.settings)]
 same('variables', settings.flatMap(Object.keys), headings('docs/configuration.md', /^\| `([A-Z0-9_]+)` \|/gm))

@@ -1,9 +1,10 @@
 import { once } from 'node:events'
 import { mkdtemp, readFile, rm } from 'node:fs/promises'
 import { createServer, type IncomingMessage, type Server } from 'node:http'
-import type { AddressInfo } from 'node:net'
+import { type AddressInfo, connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { kitErrors } from '@escala/kit/errors/errors.ts'
 import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest'
 import { freePort } from '../local/processes.ts'
 import { findBinaries, startNginx } from '../local/servers.ts'
@@ -31,6 +32,29 @@ function send(method: string, path: string, options: RequestInit = {}) {
   return fetch(`${nginx.url}${path}`, { method, body, signal: AbortSignal.timeout(5000), ...options })
 }
 
+/** What comes back for bytes that no HTTP client would send. */
+function sendRaw(bytes: string): Promise<{ status: number; head: string; body: string }> {
+  return new Promise((resolve, reject) => {
+    let answer = ''
+    const socket = connect(nginx.port, '127.0.0.1', () => socket.write(bytes))
+    socket.setTimeout(5000, () => socket.destroy(new Error('no end of the answer')))
+    socket.on('data', (chunk) => {
+      answer += chunk
+      const [head = '', body = ''] = answer.split('\r\n\r\n')
+      // NGINX may go on reading for a while before it closes.
+      if (body.length === Number(/^content-length: (\d+)$/im.exec(head)?.[1])) socket.end()
+    })
+    socket.on('error', reject)
+    socket.on('close', () => {
+      const [head = '', body = ''] = answer.split('\r\n\r\n')
+      resolve({ status: Number(/^HTTP\/1\.1 (\d+)/.exec(head)?.[1] ?? 0), head, body })
+    })
+  })
+}
+
+const lastLogged = async () =>
+  JSON.parse((await readFile(join(folder, 'access.log'), 'utf8')).trimEnd().split('\n').at(-1) ?? '')
+
 /** Sorts out replicas that count as failed: each test begins with three that NGINX trusts. */
 async function freshNginx(replicaAddresses = addresses) {
   await nginx?.stop()
@@ -38,7 +62,7 @@ async function freshNginx(replicaAddresses = addresses) {
     binaries: await findBinaries(),
     dir: folder,
     replicas: replicaAddresses,
-    settings: { proxy_read_timeout: '200ms' },
+    settings: { proxy_read_timeout: '200ms', client_body_timeout: '200ms' },
   })
 }
 
@@ -110,8 +134,12 @@ describe('what NGINX passes on', () => {
     expect(headers).not.toHaveProperty('forwarded')
     expect(headers?.host).toBe(new URL(nginx.url).host)
     await vi.waitFor(async () => {
-      const line = JSON.parse((await readFile(join(folder, 'access.log'), 'utf8')).trimEnd().split('\n').at(-1) ?? '')
-      expect(line).toMatchObject({ requestId: headers?.['x-request-id'], status: 200, method: 'GET', path: '/' })
+      expect(await lastLogged()).toMatchObject({
+        requestId: headers?.['x-request-id'],
+        status: 200,
+        method: 'GET',
+        path: '/',
+      })
     })
   })
 
@@ -132,5 +160,67 @@ describe('what NGINX passes on', () => {
     const answer = await send('GET', path)
     expect(await answer.json()).toMatchObject({ status: 404, code: 'E_NOT_FOUND' })
     expect(seen).toHaveLength(0)
+  })
+})
+
+const long = 'a'.repeat(8200)
+const close = 'Host: localhost\r\nConnection: close\r\n'
+const chunked = `${close}Transfer-Encoding: chunked\r\n\r\n`
+
+describe('what NGINX itself refuses is a problem, too', () => {
+  it.each([
+    ['no HTTP at all', 'hello\r\n\r\n', 400, 'E_MALFORMED_REQUEST'],
+    ['a header with a NUL', `GET / HTTP/1.1\r\n${close}a: \0\r\n\r\n`, 400, 'E_MALFORMED_REQUEST'],
+    ['HTTP/1.1 without Host', 'GET / HTTP/1.1\r\n\r\n', 400, 'E_MALFORMED_REQUEST'],
+    ['a broken escape', `GET /%zz HTTP/1.1\r\n${close}\r\n`, 400, 'E_MALFORMED_REQUEST'],
+    ['a broken chunk', `POST / HTTP/1.1\r\n${chunked}no number\r\n`, 400, 'E_MALFORMED_REQUEST'],
+    ['a broken chunk for a stream', `POST /v1/a/live HTTP/1.1\r\n${chunked}no number\r\n`, 400, 'E_MALFORMED_REQUEST'],
+    ['an unknown encoding', `POST / HTTP/1.1\r\n${close}Transfer-Encoding: x\r\n\r\n`, 501, 'E_MALFORMED_REQUEST'],
+    ['a later version', `GET / HTTP/3.0\r\n${close}\r\n`, 505, 'E_MALFORMED_REQUEST'],
+    ['TRACE', `TRACE / HTTP/1.1\r\n${close}\r\n`, 405, 'E_METHOD_NOT_ALLOWED'],
+    ['a long address', `GET /${long} HTTP/1.1\r\n${close}\r\n`, 414, 'E_ADDRESS_TOO_LONG'],
+    ['a large header', `GET / HTTP/1.1\r\n${close}a: ${long}\r\n\r\n`, 431, 'E_HEADERS_TOO_LARGE'],
+    [
+      'many headers',
+      `GET / HTTP/1.1\r\n${close}${`a: ${'a'.repeat(1000)}\r\n`.repeat(40)}\r\n`,
+      431,
+      'E_HEADERS_TOO_LARGE',
+    ],
+    ['a large body', `POST / HTTP/1.1\r\n${close}Content-Length: 9999999\r\n\r\n`, 413, 'E_BODY_TOO_LARGE'],
+    [
+      'a large body for a stream',
+      `POST /v1/a/live HTTP/1.1\r\n${close}Content-Length: 9999999\r\n\r\n`,
+      413,
+      'E_BODY_TOO_LARGE',
+    ],
+    ['its own address for problems', `GET /problem HTTP/1.1\r\n${close}\r\n`, 404, 'E_NOT_FOUND'],
+  ])('%s', async (_, bytes, status, code) => {
+    const answer = await sendRaw(bytes)
+    expect(answer.head).toMatch(/^content-type: application\/problem\+json$/im)
+    const requestId = /^x-request-id: ([0-9a-f]{32})$/im.exec(answer.head)?.[1]
+    expect({ ...JSON.parse(answer.body), answered: answer.status }).toEqual({
+      type: `https://github.com/escala/escala/blob/main/docs/errors.md#${code.toLowerCase()}`,
+      title: kitErrors[code as keyof typeof kitErrors]().kind.title,
+      status,
+      answered: status,
+      code,
+      requestId,
+    })
+    expect(seen).toHaveLength(0)
+    await vi.waitFor(async () => expect(await lastLogged()).toMatchObject({ requestId, status }))
+  })
+
+  it('a body that does not come: closed without an answer, and logged as 408', async () => {
+    const answer = await sendRaw(`POST / HTTP/1.1\r\n${close}Content-Length: 100\r\n\r\nonly this`)
+    expect(answer.head).toBe('')
+    expect(seen).toHaveLength(0)
+    await vi.waitFor(async () => expect(await lastLogged()).toMatchObject({ status: 408, path: '/' }))
+  })
+
+  it('HTTP/1.0 is served, with a Host or without', async () => {
+    for (const host of ['', 'Host: a.example:81\r\n']) {
+      expect(await sendRaw(`GET / HTTP/1.0\r\n${host}\r\n`)).toMatchObject({ status: 200, body: 'answered' })
+    }
+    expect(seen.map(({ headers }) => headers.host)).toEqual(['api', 'a.example:81'])
   })
 })

@@ -10,6 +10,7 @@ import { createRedisEvents } from '@escala/kit/events/redis.ts'
 import { createEventStreams } from '@escala/kit/events/sse.ts'
 import type { Flag, Flags } from '@escala/kit/flags/flags.ts'
 import { createPostgresFlags } from '@escala/kit/flags/postgres.ts'
+import { createClientErrorAnswer } from '@escala/kit/http/client-error.ts'
 import { createGate } from '@escala/kit/http/gate.ts'
 import { createInternalApp } from '@escala/kit/http/internal.ts'
 import type { Idempotency } from '@escala/kit/idempotency/idempotency.ts'
@@ -232,7 +233,11 @@ export async function compose(config: Config<typeof apiConfigSettings>, replaced
     metrics: metrics.text,
     scale: replicas.scaleReport,
   })
-  const server = createHttpServer(parts.listener(app, deps), { host: config.HOST, port: config.PORT })
+  const server = createHttpServer(parts.listener(app, deps), {
+    host: config.HOST,
+    port: config.PORT,
+    onClientError: createClientErrorAnswer(log),
+  })
   const internal = createHttpServer(internalApp, {
     host: config.HOST,
     port: config.INTERNAL_PORT ?? (config.PORT === 0 ? 0 : config.PORT + 1000),

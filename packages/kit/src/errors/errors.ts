@@ -3,6 +3,7 @@ import { defineErrors } from './app-error.ts'
 /** Every code that the kit itself can answer with. Equal to `docs/errors.md`; a test holds them together. */
 export const kitErrors = defineErrors({
   E_VALIDATION: { status: 400, title: 'The request does not have the expected shape' },
+  E_MALFORMED_REQUEST: { status: 400, title: 'The request is not valid HTTP' },
   E_MALFORMED_BODY: { status: 400, title: 'The body cannot be read as JSON' },
   E_IDEMPOTENCY_KEY_MISSING: { status: 400, title: 'This request needs an Idempotency-Key header' },
   E_BAD_CREDENTIALS: { status: 401, title: 'The e-mail address or the password is wrong' },
@@ -11,12 +12,15 @@ export const kitErrors = defineErrors({
   E_NOT_FOUND: { status: 404, title: 'There is nothing here' },
   E_UNKNOWN_FLAG: { status: 404, title: 'There is no such flag' },
   E_METHOD_NOT_ALLOWED: { status: 405, title: 'This address does not take that method' },
+  E_REQUEST_TIMEOUT: { status: 408, title: 'The request did not arrive whole in time' },
   E_EMAIL_TAKEN: { status: 409, title: 'There is an account with this e-mail address already' },
   E_IDEMPOTENCY_IN_PROGRESS: { status: 409, title: 'The first request with this key is still being worked on' },
   E_BODY_TOO_LARGE: { status: 413, title: 'The body is too large' },
+  E_ADDRESS_TOO_LONG: { status: 414, title: 'The address is too long' }, // by NGINX
   E_UNSUPPORTED_MEDIA_TYPE: { status: 415, title: 'The body has a type that is not taken here' },
   E_IDEMPOTENCY_MISMATCH: { status: 422, title: 'This Idempotency-Key was used with another request' },
   E_RATE_LIMITED: { status: 429, title: 'Too many requests' },
+  E_HEADERS_TOO_LARGE: { status: 431, title: 'The headers are too large' },
   E_INTERNAL: { status: 500, title: 'Something went wrong on our side' },
   E_TIMEOUT: { status: 503, title: 'The request took too long and was given up' },
   E_POSTGRES_UNAVAILABLE: { status: 503, title: 'The database cannot be reached in time' },

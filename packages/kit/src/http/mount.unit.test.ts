@@ -124,6 +124,7 @@ test('an answer that is not what the route says is a bug, and does not leave', a
 test('who is not logged in, what is not there, and another method', async () => {
   expect((await send('GET', '/mine')).body.code).toBe('E_NOT_LOGGED_IN')
   expect((await send('GET', '/nowhere')).body.code).toBe('E_NOT_FOUND')
+  expect((await send('POST', '/things/%ff')).body.code).toBe('E_MALFORMED_REQUEST')
   const { status, headers } = await send('DELETE', '/mine')
   expect([status, headers.get('allow')]).toEqual([405, 'GET'])
 })

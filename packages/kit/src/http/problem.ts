@@ -27,7 +27,14 @@ export const problemHandler: ErrorRequestHandler = (thrown, req, res, _next) => 
 
 export function sendProblem(res: Response, error: AppError, requestId: string): void {
   if (error.retryAfterMs !== undefined) res.setHeader('Retry-After', Math.ceil(error.retryAfterMs / 1000))
-  const problem: Problem = {
+  res
+    .status(error.kind.status)
+    .set('Content-Type', 'application/problem+json')
+    .send(JSON.stringify(problemOf(error, requestId)))
+}
+
+export function problemOf(error: AppError, requestId: string): Problem {
+  return {
     type: `https://github.com/escala/escala/blob/main/docs/errors.md#${error.code.toLowerCase()}`,
     title: error.kind.title,
     status: error.kind.status,
@@ -36,7 +43,6 @@ export function sendProblem(res: Response, error: AppError, requestId: string): 
     ...(error.detail !== undefined && { detail: error.detail }),
     ...(error.fields !== undefined && { fields: error.fields }),
   }
-  res.status(error.kind.status).set('Content-Type', 'application/problem+json').send(JSON.stringify(problem))
 }
 
 function toAppError(thrown: unknown): AppError {
@@ -45,6 +51,7 @@ function toAppError(thrown: unknown): AppError {
   const { status, type } = thrown as { status?: unknown; type?: unknown }
   if (type === 'entity.too.large') return kitErrors.E_BODY_TOO_LARGE()
   if (type === 'charset.unsupported' || type === 'encoding.unsupported') return kitErrors.E_UNSUPPORTED_MEDIA_TYPE()
-  if (status === 400) return kitErrors.E_MALFORMED_BODY()
+  if (type === 'entity.parse.failed') return kitErrors.E_MALFORMED_BODY()
+  if (status === 400) return kitErrors.E_MALFORMED_REQUEST() // an address that cannot be decoded, a body that broke off
   return kitErrors.E_INTERNAL({ cause: thrown })
 }

@@ -1,16 +1,16 @@
 import { once } from 'node:events'
 import { createServer, type RequestListener, type ServerResponse } from 'node:http'
-import { type AddressInfo, Server as NetServer } from 'node:net'
+import { type AddressInfo, Server as NetServer, type Socket } from 'node:net'
 import { setTimeout as wait } from 'node:timers/promises'
 
 export interface HttpServerOptions {
   host: string
   /** 0: any free port. */
   port: number
-  /** Longer than the proxy keeps its side open (60 s), so that it is never this side that closes under a request. */
-  keepAliveTimeoutMs?: number
   /** Longest time for a client to send its whole request. */
   requestTimeoutMs?: number
+  /** Answers, in raw text, what is not HTTP or came too late, and closes; Node's own answer has no body. */
+  onClientError?(error: Error, socket: Socket): void
 }
 
 export interface HttpServer {
@@ -27,14 +27,28 @@ export interface HttpServer {
   stop(options: { refuseMs: number; deadlineMs: number }): Promise<void>
 }
 
+/** In each the replica is the more patient one, so that it is NGINX that closes or refuses; a test compares them. */
+export const httpLimits = {
+  keepAliveMs: 75_000,
+  requestMs: 30_000,
+  headBytes: 48 * 1024,
+}
+
 export function createHttpServer(listener: RequestListener, options: HttpServerOptions): HttpServer {
-  const { host, keepAliveTimeoutMs = 75_000, requestTimeoutMs = 30_000 } = options
+  const { host, requestTimeoutMs = httpLimits.requestMs } = options
   let draining = false
   let inFlight = 0
+  const answering = new WeakMap<Socket, ServerResponse>()
   const server = createServer(
-    { keepAliveTimeout: keepAliveTimeoutMs, requestTimeout: requestTimeoutMs },
+    {
+      keepAliveTimeout: httpLimits.keepAliveMs,
+      requestTimeout: requestTimeoutMs,
+      headersTimeout: requestTimeoutMs,
+      maxHeaderSize: httpLimits.headBytes,
+    },
     (req, res) => {
       inFlight++
+      answering.set(req.socket, res)
       res.once('close', () => {
         inFlight--
       })
@@ -42,8 +56,15 @@ export function createHttpServer(listener: RequestListener, options: HttpServerO
       listener(req, res)
     },
   )
-  server.headersTimeout = Math.min(keepAliveTimeoutMs + 5000, requestTimeoutMs)
   server.maxHeadersCount = 100
+  server.on('clientError', (error, socket: Socket) => {
+    const begun = answering.get(socket)
+    // A second answer within the first would be taken for its end.
+    if (!socket.writable || (begun?.headersSent && !begun.writableFinished)) return void socket.destroy()
+    if (options.onClientError) options.onClientError(error, socket)
+    else socket.end('HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n')
+    socket.setTimeout(1000, () => socket.destroy()) // for a client that does not close
+  })
   return {
     async start() {
       server.listen(options.port, host)

@@ -6,7 +6,7 @@ import type { ShowReader } from '../show-reader.ts'
 import { matches } from './tags.ts'
 
 /** NGINX has the same limit (`client_max_body_size`). */
-const maxBytes = 2 * 1024 * 1024
+export const maxBytes = 2 * 1024 * 1024
 const keyOf = (showId: string) => `posters/${showId}`
 
 export function posterRoutes({ uploads }: Pick<ApiParts, 'uploads'>, shows: ShowReader): Route[] {

@@ -1,0 +1,75 @@
+import { readFileSync } from 'node:fs'
+import { createRequire } from 'node:module'
+import { httpLimits } from '@escala/kit/lifecycle/http-server.ts'
+import { describe, expect, it } from 'vitest'
+import { apiSettings } from '../../apps/api/src/config.ts'
+import { renderNginx } from './render.ts'
+
+// The same numbers stand in NGINX's configuration, in the API's, in PM2's and in compose's; here they are compared.
+const read = (path: string) => readFileSync(new URL(`../../${path}`, import.meta.url), 'utf8')
+const nginx = renderNginx({ listen: '8080', upstream: { kind: 'names', name: 'api', port: 3000 } })
+const compose = read('docker-compose.yml')
+const api = {
+  deadlineMs: apiSettings.REQUEST_TIMEOUT_MS.parse(undefined),
+  refuseMs: apiSettings.REFUSE_MS.parse(undefined),
+  drainMs: apiSettings.DRAIN_DELAY_MS.parse(undefined) + apiSettings.DRAIN_DEADLINE_MS.parse(undefined),
+}
+const closingMs = 6000 // compose.ts: three waits of two seconds at most
+
+/** The first place of a directive, in milliseconds. */
+function time(text: string, directive: RegExp): number {
+  const [, number, unit] = new RegExp(`${directive.source}(\\d+)(ms|s|m|h)`).exec(text) ?? []
+  expect(number, `${directive.source} is there`).toBeDefined()
+  return Number(number) * { ms: 1, s: 1000, m: 60_000, h: 3_600_000 }[unit as 'ms']
+}
+
+describe('NGINX and the API agree', () => {
+  it('NGINX closes an idle connection first', () => {
+    expect(time(nginx, /keepalive_timeout /)).toBeLessThanOrEqual(httpLimits.keepAliveMs - 5000)
+  })
+
+  it('the API gives a request up first', () => {
+    expect(time(nginx, /proxy_read_timeout /)).toBeGreaterThanOrEqual(api.deadlineMs + 1000)
+  })
+
+  it('a slow client is given up by NGINX first', () => {
+    expect(time(nginx, /client_header_timeout /)).toBeLessThan(httpLimits.requestMs)
+    expect(time(nginx, /client_body_timeout /)).toBeLessThan(httpLimits.requestMs)
+  })
+
+  it('NGINX refuses a large head first', () => {
+    const [, count, kilobytes] = /large_client_header_buffers (\d+) (\d+)k;/.exec(nginx) ?? []
+    // One more for what NGINX adds.
+    expect((Number(count) + 1) * Number(kilobytes) * 1024).toBeLessThanOrEqual(httpLimits.headBytes)
+  })
+
+  it('a replica that refuses is left alone until it has gone', () => {
+    expect(time(nginx, /fail_timeout=/)).toBeGreaterThan(api.refuseMs)
+  })
+})
+
+describe('whoever stops a process waits for its drain', () => {
+  it('PM2 does', () => {
+    const { apps } = createRequire(import.meta.url)('../pm2/ecosystem.config.cjs')
+    for (const app of apps) expect(app.kill_timeout).toBeGreaterThan(api.drainMs + closingMs)
+  })
+
+  it('compose does', () => {
+    const application = compose.slice(compose.indexOf('x-app:'), compose.indexOf('x-app-environment:'))
+    expect(time(application, /stop_grace_period: /)).toBeGreaterThan(api.drainMs + closingMs)
+    const proxy = compose.slice(compose.indexOf('  nginx:'), compose.indexOf('  api:'))
+    expect(time(proxy, /stop_grace_period: /)).toBeGreaterThan(time(nginx, /worker_shutdown_timeout /))
+  })
+})
+
+it('compose gives NGINX the list of replicas that is tested here', () => {
+  const [, servers] = /^ +API_SERVERS: (.*)$/m.exec(compose) ?? []
+  expect(nginx).toContain(servers)
+})
+
+it('compose brings NGINX every file that is included', () => {
+  const files = [nginx, read('infra/nginx/problem.conf'), read('infra/nginx/own-errors.conf')].join('\n')
+  const included = new Set([...files.matchAll(/include \S*\/([\w.-]+);/g)].map((match) => match[1]))
+  expect(included.size).toBeGreaterThan(3)
+  for (const file of included) expect(compose).toContain(`- ./infra/nginx/${file}:/etc/nginx/escala/${file}:ro`)
+})

@@ -1,0 +1,33 @@
+import { randomUUID } from 'node:crypto'
+import type { Socket } from 'node:net'
+import { type AppError, hasCode } from '../errors/app-error.ts'
+import { kitErrors } from '../errors/errors.ts'
+import type { Logger } from '../log/log.ts'
+import { problemOf } from './problem.ts'
+
+/** Answers what Node's parser refuses, before there is a request that Express could see: a problem like every other. */
+export function createClientErrorAnswer(log: Logger): (error: Error, socket: Socket) => void {
+  return (error, socket) => {
+    if (hasCode(error, 'ECONNRESET')) return void socket.destroy() // nobody is there to read it
+    const { code, kind } = toAppError(error)
+    const requestId = randomUUID()
+    log.info({ requestId, code, reason: error.message }, 'request refused')
+    const body = JSON.stringify(problemOf(toAppError(error), requestId))
+    const head = [
+      `HTTP/1.1 ${kind.status} ${code}`,
+      'Content-Type: application/problem+json',
+      `Content-Length: ${Buffer.byteLength(body)}`,
+      `X-Request-Id: ${requestId}`,
+      'X-Content-Type-Options: nosniff',
+      'Connection: close',
+    ]
+    socket.end(`${head.join('\r\n')}\r\n\r\n${body}`)
+  }
+}
+
+function toAppError(error: Error): AppError {
+  if (hasCode(error, 'HPE_HEADER_OVERFLOW')) return kitErrors.E_HEADERS_TOO_LARGE()
+  if (hasCode(error, 'ERR_HTTP_REQUEST_TIMEOUT')) return kitErrors.E_REQUEST_TIMEOUT()
+  if (hasCode(error, 'HPE_INVALID_METHOD')) return kitErrors.E_METHOD_NOT_ALLOWED()
+  return kitErrors.E_MALFORMED_REQUEST()
+}

@@ -1,0 +1,54 @@
+import { once } from 'node:events'
+import { connect } from 'node:net'
+import { pino } from 'pino'
+import { afterAll, beforeAll, expect, it } from 'vitest'
+import { createClientErrorAnswer } from '../http/client-error.ts'
+import { createHttpServer } from './http-server.ts'
+
+const lines: { requestId?: string }[] = []
+const log = pino({ level: 'info' }, { write: (line: string) => void lines.push(JSON.parse(line)) })
+const server = createHttpServer(
+  (req, res) => {
+    if (req.url === '/begun') res.write('one')
+    else if (req.method !== 'POST') res.end('answered')
+  },
+  { host: '127.0.0.1', port: 0, requestTimeoutMs: 300, onClientError: createClientErrorAnswer(log) },
+)
+
+beforeAll(() => server.start())
+afterAll(() => server.stop({ refuseMs: 0, deadlineMs: 0 }))
+
+async function send(...pieces: string[]): Promise<string> {
+  let answer = ''
+  const socket = connect(server.port(), '127.0.0.1')
+  socket.on('error', () => undefined)
+  socket.on('data', (chunk) => (answer += chunk))
+  for (const piece of pieces) {
+    socket.write(piece)
+    if (piece !== pieces.at(-1)) await once(socket, 'data')
+  }
+  await once(socket, 'close')
+  return answer
+}
+
+const host = 'Host: localhost\r\n'
+const post = `POST / HTTP/1.1\r\n${host}Transfer-Encoding: chunked\r\n\r\n`
+it.each([
+  ['no HTTP', ['GET is what I want\r\n\r\n'], 400, 'E_MALFORMED_REQUEST'],
+  ['a method that nobody knows', [`FOO / HTTP/1.1\r\n${host}\r\n`], 405, 'E_METHOD_NOT_ALLOWED'],
+  ['a large head', [`GET / HTTP/1.1\r\n${host}a: ${'a'.repeat(60_000)}\r\n\r\n`], 431, 'E_HEADERS_TOO_LARGE'],
+  ['a broken body', [`${post}no number\r\n`], 400, 'E_MALFORMED_REQUEST'],
+  ['a second request', [`GET / HTTP/1.1\r\n${host}\r\n`, 'GET is what I want\r\n\r\n'], 400, 'E_MALFORMED_REQUEST'],
+])('%s is answered with a problem, and the connection ends', async (_, pieces, status, code) => {
+  const answer = await send(...pieces)
+  const [head = '', body = ''] = answer.split('\r\n\r\n').slice(-2)
+  expect(head).toMatch(new RegExp(`HTTP/1.1 ${status} `))
+  expect(head).toMatch(/^content-type: application\/problem\+json$/im)
+  expect(JSON.parse(body)).toMatchObject({ status, code, requestId: lines.at(-1)?.requestId })
+})
+
+it('an answer that has begun is broken off, not followed by another', async () => {
+  const answer = await send(`POST /begun HTTP/1.1\r\n${host}Transfer-Encoding: chunked\r\n\r\n`, 'no number\r\n')
+  expect(answer).toContain('one')
+  expect(answer.match(/HTTP\/1\.1/g)).toHaveLength(1)
+})
