@@ -2,6 +2,7 @@ import { join } from 'node:path'
 import { type MailControl, mailControl, startMail } from '../../infra/local/peers/mail.ts'
 import { type PaymentsControl, paymentsControl, startPayments } from '../../infra/local/peers/payments.ts'
 import type { CleanUps } from './clean-ups.ts'
+import type { StatefulServer } from './driver.ts'
 import type { Environment } from './environment.ts'
 import { type FaultProxy, startFaultProxy } from './fault-proxy.ts'
 import { templateDatabase } from './template.ts'
@@ -27,6 +28,8 @@ export interface Backing {
   postgresProxy?: FaultProxy
   redisProxy?: FaultProxy
   cacheRedisProxy?: FaultProxy
+  /** Their servers. Postgres: only where the cluster has one of its own. */
+  servers: { postgres?: StatefulServer; redis: StatefulServer; cacheRedis: StatefulServer }
   payments?: PaymentsControl
   mail?: MailControl
   /** For API and worker. */
@@ -51,10 +54,10 @@ export async function startBacking(
     const adminUrl = own?.url ?? postgresUrl
     const { url, drop } = await createTestDatabase(adminUrl, { template: await templateDatabase(adminUrl) })
     if (!own) keep({ stop: drop })
-    return url
+    return { url, own }
   }
   const startRedis = async (name: string, settings: Record<string, string>) =>
-    keep(await driver.startRedis(join(folder, name), settings)).url
+    keep(await driver.startRedis(join(folder, name), settings))
   const startProxy = async (target: string) => keep(await startFaultProxy({ target, host, reachedAs }))
   const startPeers = async () => {
     const payments = keep(await startPayments({ host }))
@@ -67,13 +70,14 @@ export async function startBacking(
     }
   }
 
-  const [databaseUrl, redisUrl, ownCacheUrl, peers] = await Promise.all([
+  const [{ url: databaseUrl, own: postgres }, redis, cacheRedis, peers] = await Promise.all([
     startDatabase(),
     startRedis('state', options.oneRedis ? cacheSettings : stateSettings),
     startRedis('cache', cacheSettings),
     options.peers ? startPeers() : { peersEnv: {} },
   ])
-  const cacheRedisUrl = options.oneRedis ? redisUrl : ownCacheUrl
+  const redisUrl = redis.url
+  const cacheRedisUrl = options.oneRedis ? redisUrl : cacheRedis.url
   // Containers reach this machine's servers only through something that listens for them.
   const proxied = options.faults || reachedAs !== '127.0.0.1'
   const [postgresProxy, redisProxy, cacheRedisProxy] = proxied
@@ -86,6 +90,7 @@ export async function startBacking(
     postgresProxy,
     redisProxy,
     cacheRedisProxy,
+    servers: { postgres, redis, cacheRedis },
     ...peers,
     env: {
       DATABASE_URL: postgresProxy?.url ?? databaseUrl,

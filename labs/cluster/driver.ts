@@ -16,6 +16,15 @@ export interface RunningServer {
   stop(): Promise<void>
 }
 
+export interface StatefulServer extends RunningServer {
+  /** Ends without warning and starts again at the same address, with what was on its disk or, `empty`, without. Processes only. */
+  crash?(options?: CrashOptions): Promise<void>
+}
+
+export interface CrashOptions {
+  empty?: boolean
+}
+
 export interface NginxOptions {
   /** Other values for single directives of `infra/nginx`. */
   settings?: Record<string, string | undefined>
@@ -36,8 +45,8 @@ export interface Driver {
   versions: string
   /** Servers inside of this process, such as fault proxies: where they listen, and where a replica finds them. */
   here: { listen: string; reachedAs: string }
-  startPostgres(folder: string, settings: Record<string, string>): Promise<RunningServer>
-  startRedis(folder: string, settings: Record<string, string>): Promise<RunningServer>
+  startPostgres(folder: string, settings: Record<string, string>): Promise<StatefulServer>
+  startRedis(folder: string, settings: Record<string, string>): Promise<StatefulServer>
   startNginx(folder: string, replicas: Replica[], options: NginxOptions): Promise<Balancer>
   /** Once, before the first replica. */
   prepare(): Promise<void>

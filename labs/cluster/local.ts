@@ -1,11 +1,11 @@
 import { spawn } from 'node:child_process'
 import { closeSync, existsSync, openSync, readFileSync } from 'node:fs'
-import { mkdir } from 'node:fs/promises'
+import { mkdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { freePort, guard } from '../../infra/local/processes.ts'
-import { findBinaries, startNginx, startPostgres, startRedis } from '../../infra/local/servers.ts'
-import type { Driver, ReplicaSpec } from './driver.ts'
+import { findBinaries, type LocalServer, startNginx, startPostgres, startRedis } from '../../infra/local/servers.ts'
+import type { Driver, ReplicaSpec, StatefulServer } from './driver.ts'
 import { type Replica, waitUntilReady } from './replica.ts'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
@@ -22,9 +22,15 @@ export async function localDriver(): Promise<Driver> {
     name: 'local',
     versions: `local processes (Postgres ${postgres.version}, Redis ${redis.version}, NGINX ${nginx.version}, Node ${process.versions.node})`,
     here: { listen: '127.0.0.1', reachedAs: '127.0.0.1' },
-    startPostgres: (folder, settings) =>
-      startPostgres({ binaries, dataDir: join(folder, 'postgres'), password: 'test', settings }),
-    startRedis: (folder, settings) => startRedis({ binaries, dir: folder, settings }),
+    startPostgres: (folder, settings) => {
+      const dataDir = join(folder, 'postgres')
+      // QUIT is Postgres's own "immediate": with KILL its children would live on for a moment, and stand in the way.
+      return crashable('SIGQUIT', [], (port) => startPostgres({ binaries, dataDir, port, password: 'test', settings }))
+    },
+    startRedis: (folder, settings) => {
+      const kept = ['appendonlydir', 'appendonly.aof', 'dump.rdb'].map((name) => join(folder, name))
+      return crashable('SIGKILL', kept, (port) => startRedis({ binaries, dir: folder, port, settings }))
+    },
     async startNginx(folder, replicas, options) {
       const addresses = (list: Replica[]) => list.map((replica) => replica.address)
       const nginx = await startNginx({ binaries, dir: folder, replicas: addresses(replicas), ...options })
@@ -37,6 +43,30 @@ export async function localDriver(): Promise<Driver> {
     },
     prepare: async () => undefined,
     startReplica,
+  }
+}
+
+async function crashable(
+  signal: NodeJS.Signals,
+  kept: string[],
+  start: (port?: number) => Promise<LocalServer>,
+): Promise<StatefulServer> {
+  let current = await start()
+  let stopped = false
+  return {
+    url: current.url,
+    async stop() {
+      stopped = true
+      await current.stop()
+    },
+    async crash({ empty = false } = {}) {
+      process.kill(current.pid, signal)
+      await current.exited
+      if (empty) await Promise.all(kept.map((path) => rm(path, { recursive: true, force: true })))
+      if (stopped) return
+      current = await start(current.port)
+      if (stopped) await current.stop()
+    },
   }
 }
 

@@ -1,0 +1,179 @@
+import type { Cluster, Replica } from '../cluster/cluster.ts'
+import type { FaultProxy } from '../cluster/fault-proxy.ts'
+import { withClient } from '../cluster/test-database.ts'
+import type { Random } from './random.ts'
+
+/** Makes things go wrong; what it answers with makes them right again. */
+type Begin = (cluster: Cluster, roll: Random) => Promise<Undo> | Undo
+type Undo = (() => unknown) | undefined
+
+export interface Fault {
+  name: string
+  /** How long it lasts, in seconds. */
+  seconds: [number, number]
+  begin: Begin
+}
+
+/** Faults of one group come one after the other, those of different groups at the same time. */
+export interface FaultGroup {
+  name: string
+  /** Seconds in between. */
+  pause: [number, number]
+  faults: Fault[]
+}
+
+export interface FaultOptions {
+  /** How long a job stays with its worker: some pauses are longer. */
+  jobLockMs: number
+  /** The Redis that keeps state loses it, once. */
+  loseRedis: boolean
+}
+
+export function faultGroups({ jobLockMs }: FaultOptions): FaultGroup[] {
+  const lock = jobLockMs / 1000
+  return [
+    {
+      name: 'api',
+      pause: [1, 4],
+      faults: [
+        { name: 'an API replica is killed', seconds: [0.2, 4], begin: (c, roll) => kill(some(c.replicas, 1, roll)) },
+        { name: 'two API replicas are killed', seconds: [0.2, 3], begin: (c, roll) => kill(some(c.replicas, 2, roll)) },
+        { name: 'every API replica is killed', seconds: [0.1, 1], begin: (c) => kill([...c.replicas]) },
+        { name: 'an API replica is paused', seconds: [0.5, 8], begin: (c, roll) => pause(some(c.replicas, 1, roll)) },
+        {
+          name: 'two API replicas are paused',
+          seconds: [0.5, 4],
+          begin: (c, roll) => pause(some(c.replicas, 2, roll)),
+        },
+        { name: 'the API is rolled', seconds: [0, 0], begin: (c) => c.rollingRestart().then(() => undefined) },
+        { name: 'NGINX reloads', seconds: [0, 0], begin: (c) => c.scale(c.replicas.length).then(() => undefined) },
+      ],
+    },
+    {
+      name: 'worker',
+      pause: [2, 6],
+      faults: [
+        { name: 'a worker is killed', seconds: [0.2, 5], begin: (c, roll) => kill(some(c.workers, 1, roll)) },
+        { name: 'every worker is killed', seconds: [0.2, 3], begin: (c) => kill([...c.workers]) },
+        { name: 'a worker is paused', seconds: [0.5, 8], begin: (c, roll) => pause(some(c.workers, 1, roll)) },
+        {
+          name: 'a worker is paused past its locks',
+          seconds: [lock + 1, lock + 6],
+          begin: (c, roll) => pause(some(c.workers, 1, roll)),
+        },
+        { name: 'a worker is told to stop', seconds: [0, 2], begin: (c, roll) => terminate(some(c.workers, 1, roll)) },
+      ],
+    },
+    { name: 'redis', pause: [5, 14], faults: ofRedis('the state Redis', 'redis', ({ redisProxy }) => redisProxy) },
+    {
+      name: 'cache',
+      pause: [8, 20],
+      faults: ofRedis('the cache Redis', 'cacheRedis', ({ cacheRedisProxy }) => cacheRedisProxy),
+    },
+    {
+      name: 'postgres',
+      pause: [6, 16],
+      faults: [
+        ...ofNetwork('Postgres', ({ postgresProxy }) => postgresProxy),
+        { name: 'Postgres ends every connection', seconds: [0, 0], begin: endConnections },
+        { name: 'Postgres crashes', seconds: [0, 0], begin: (c) => c.crash('postgres').then(() => undefined) },
+      ],
+    },
+    {
+      name: 'provider',
+      pause: [4, 12],
+      faults: [
+        {
+          name: 'the provider is slow',
+          seconds: [2, 8],
+          begin: (c, r) => provider(c, { latencyMs: r.whole(300, 3000) }),
+        },
+        { name: 'the provider fails', seconds: [2, 8], begin: (c, r) => provider(c, { failures: r.whole(3, 60) }) },
+        {
+          name: 'the provider cuts off answers',
+          seconds: [2, 6],
+          begin: (c, r) => provider(c, { lostAnswers: r.whole(1, 20) }),
+        },
+        { name: 'the provider answers nothing', seconds: [2, 9], begin: (c) => provider(c, { hang: true }) },
+        { name: 'the provider declines', seconds: [1, 3], begin: (c, r) => provider(c, { declines: r.whole(1, 5) }) },
+      ],
+    },
+    {
+      name: 'mail',
+      pause: [6, 16],
+      faults: [
+        { name: 'the mail server refuses', seconds: [2, 8], begin: (c, r) => mail(c, { failures: r.whole(3, 60) }) },
+        {
+          name: 'the mail server is slow',
+          seconds: [2, 6],
+          begin: (c, r) => mail(c, { latencyMs: r.whole(300, 3000) }),
+        },
+      ],
+    },
+  ]
+}
+
+export const emptyRedis: Fault = {
+  name: 'the state Redis crashes and comes back empty',
+  seconds: [0, 0],
+  begin: (cluster) => cluster.crash('redis', { empty: true }).then(() => undefined),
+}
+
+function ofRedis(name: string, server: 'redis' | 'cacheRedis', proxy: (cluster: Cluster) => FaultProxy): Fault[] {
+  const crash = (c: Cluster) => c.crash(server).then(() => undefined)
+  return [...ofNetwork(name, proxy), { name: `${name} crashes`, seconds: [0, 0], begin: crash }]
+}
+
+function ofNetwork(name: string, proxyOf: (cluster: Cluster) => FaultProxy): Fault[] {
+  const broken =
+    (spoil: (proxy: FaultProxy, roll: Random) => unknown): Begin =>
+    async (cluster, roll) => {
+      const proxy = proxyOf(cluster)
+      await spoil(proxy, roll)
+      return () => proxy.heal()
+    }
+  return [
+    { name: `${name} refuses connections`, seconds: [0.5, 5], begin: broken((proxy) => proxy.refuse()) },
+    { name: `${name} hangs`, seconds: [0.5, 5], begin: broken((proxy) => proxy.hang()) },
+    { name: `${name} resets connections`, seconds: [0.2, 3], begin: broken((proxy) => proxy.reset()) },
+    { name: `${name} is slow`, seconds: [1, 5], begin: broken((proxy, roll) => proxy.delay(roll.whole(20, 400))) },
+    { name: `${name} loses one answer`, seconds: [0.1, 0.3], begin: broken((proxy) => proxy.dropNextReply()) },
+  ]
+}
+
+const some = <T>(list: T[], count: number, roll: Random) => roll.shuffled(list).slice(0, count)
+
+async function kill(victims: Replica[]): Promise<Undo> {
+  await Promise.all(victims.map((victim) => victim.kill()))
+  return () => Promise.all(victims.map((victim) => victim.restart()))
+}
+
+async function pause(victims: Replica[]): Promise<Undo> {
+  await Promise.all(victims.map((victim) => victim.pause()))
+  return () => Promise.all(victims.map((victim) => victim.resume()))
+}
+
+async function terminate(victims: Replica[]): Promise<Undo> {
+  await Promise.all(victims.map((victim) => victim.terminate()))
+  return () => Promise.all(victims.map((victim) => victim.restart()))
+}
+
+async function endConnections({ databaseUrl }: Cluster): Promise<Undo> {
+  await withClient(databaseUrl, (client) =>
+    client.query(
+      `SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+       WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()`,
+    ),
+  )
+  return undefined
+}
+
+async function provider({ payments }: Cluster, behaviour: Parameters<Cluster['payments']['behave']>[0]): Promise<Undo> {
+  await payments.behave(behaviour)
+  return () => payments.behave({})
+}
+
+async function mail({ mail: server }: Cluster, behaviour: Parameters<Cluster['mail']['behave']>[0]): Promise<Undo> {
+  await server.behave(behaviour)
+  return () => server.behave({})
+}

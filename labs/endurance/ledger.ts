@@ -1,0 +1,57 @@
+import type { ClientAnswer } from '../cluster/client.ts'
+
+/** One order that a client meant, under one idempotency key, and everything that it was told of it. */
+export interface MeantOrder {
+  key: string
+  userId: string
+  showId: string
+  quantity: number
+  /** A request got no answer, or one that tells nothing: it may have run, and may still be about to. */
+  unanswered: number
+  refused: boolean
+  /** Of the 201. */
+  answer?: { id: string; number: number; totalCents: number }
+  /** How often its cancelling was asked for, and what was answered with 200. */
+  cancels: number
+  cancelled?: string
+}
+
+export interface CartLedger {
+  /** The last quantity that was acknowledged. */
+  quantity: number
+  /** Those that were not: each may have been written before it, or after it. */
+  unanswered: Set<number>
+}
+
+/** What clients have been told: at the end, the system is held to it. */
+export interface Ledger {
+  orders: MeantOrder[]
+  /** Acknowledged accounts. */
+  emails: string[]
+  /** Show → the newest version that was acknowledged, and its name. */
+  shows: Map<string, { version: number; name: string }>
+  /** Answers by status and code. */
+  statuses: Record<string, number>
+  requests: number
+  /** What must never be answered, whatever goes on. */
+  wrongs: Record<string, number>
+}
+
+export function createLedger(): Ledger {
+  return { orders: [], emails: [], shows: new Map(), statuses: {}, requests: 0, wrongs: {} }
+}
+
+export function count(counts: Record<string, number>, name: string): void {
+  counts[name] = (counts[name] ?? 0) + 1
+}
+
+export function note(ledger: Ledger, what: string, { status, body, error }: ClientAnswer): void {
+  ledger.requests++
+  const code = body?.code ?? error
+  count(ledger.statuses, status === 0 ? `no answer: ${error}` : `${status}${code ? ` ${code}` : ''}`)
+  if (status === 500) count(ledger.wrongs, `${what}: 500`)
+  if (status >= 400 && code === undefined) count(ledger.wrongs, `${what}: ${status} without a code`)
+}
+
+/** Whether an answer leaves open what happened. */
+export const isOpen = ({ status }: ClientAnswer) => status === 0 || status >= 500 || status === 429

@@ -1,0 +1,224 @@
+import { readdirSync, readFileSync } from 'node:fs'
+import { setTimeout as wait } from 'node:timers/promises'
+import { type Cluster, type Replica, startCluster } from '../cluster/cluster.ts'
+import { type Check, check } from '../cluster/lab.ts'
+import { waitUntilReady } from '../cluster/replica.ts'
+import { createBuyer } from '../cluster/shop.ts'
+import { account, pendingWork } from './account.ts'
+import { createLedger } from './ledger.ts'
+import { startLoad } from './load.ts'
+import { type FaultEvent, startNemesis } from './nemesis.ts'
+import { createRandom } from './random.ts'
+
+export interface EnduranceOptions {
+  seed: number
+  forMs: number
+  perSecond: number
+  /** Below 1: faults come more often. */
+  pace: number
+  /** The Redis that keeps state loses it, once: people are logged out, and carts are gone. */
+  loseRedis: boolean
+  /** Of the worker, over its defaults. */
+  workerEnv?: Record<string, string>
+  jobLockMs: number
+  /** Longest time until everything has come to rest. */
+  restMs: number
+  signal: AbortSignal
+  progress(state: Progress): void
+}
+
+export interface Progress {
+  atMs: number
+  phase: string
+  requests: number
+  accepted: number
+  wrong: string[]
+}
+
+export interface EnduranceReport {
+  checks: Check[]
+  findings: string[]
+  statuses: Record<string, number>
+  events: FaultEvent[]
+  /** Of every process, whole. */
+  logs: Record<string, string>
+}
+
+const answerWithinMs = 15_000
+
+/** Load and faults at the same time; then everything is healed, comes to rest, and is counted. */
+export async function runEndurance(options: EnduranceOptions): Promise<EnduranceReport> {
+  const { seed, forMs, perSecond, signal, progress } = options
+  await using cluster = await startCluster({
+    replicas: 3,
+    workers: 2,
+    faults: true,
+    // A crash of the process loses nothing that was written, with or without fsync; a commit must be written, though.
+    database: { settings: { fsync: 'off', full_page_writes: 'off' } },
+    env: { ORDER_HOLD_MS: '20000' }, // so that some run out while the provider is away
+    workerEnv: options.workerEnv,
+  })
+  signal.throwIfAborted()
+  const everyone = new Set<Replica>()
+  const startedAt = performance.now()
+  const ledger = createLedger()
+  const load = await startLoad(cluster, {
+    perSecond,
+    random: createRandom(seed),
+    ledger,
+    mayLogOut: () => options.loseRedis,
+  })
+  const canary = await startCanary(cluster)
+  const nemesis = startNemesis(cluster, options)
+  const report = (phase: string) =>
+    progress({
+      atMs: performance.now() - startedAt,
+      phase,
+      requests: ledger.requests,
+      accepted: ledger.orders.filter(({ answer }) => answer).length,
+      wrong: nemesis.active(),
+    })
+  const ticker = setInterval(() => {
+    for (const replica of [...cluster.replicas, ...cluster.workers]) everyone.add(replica)
+    report(nemesis.active().length > 0 ? 'faults' : 'load')
+  }, 250)
+  try {
+    await wait(forMs, undefined, { signal })
+    await nemesis.done
+    clearInterval(ticker)
+    const healedAt = performance.now()
+    report('healed')
+    await load.stop()
+    const gaps = await canary.stop()
+    const unready = await neverReady(cluster)
+    const left = await rest(cluster, options, report)
+    const restSeconds = (performance.now() - healedAt) / 1000
+    report('counting')
+    const accounted = await account(cluster, ledger, load.buyers)
+    const scale = await scaleVerdicts(cluster)
+    const logs = Object.fromEntries([...everyone].map((replica) => [replica.id, replica.logs()]))
+    const crashed = Object.entries(logs).flatMap(([id, text]) =>
+      /"nobody caught this"|"start failed"/.test(text) ? [id] : [],
+    )
+    const failed = nemesis.events.flatMap(({ name, failure }) =>
+      failure ? [`${name}: ${failure.split('\n')[0]}`] : [],
+    )
+    const running = processesOf(cluster)
+    return {
+      checks: [
+        check('requests', ledger.requests, { atLeast: (perSecond * forMs) / 2000 }),
+        check('faults', nemesis.events.length, { atLeast: 1 }),
+        check('answers that must never be given', JSON.stringify(ledger.wrongs), { equals: '{}' }),
+        ...accounted.checks.filter(({ name }) => !(options.loseRedis && name.startsWith('carts'))),
+        check('left to do at the end', JSON.stringify(left), { equals: '{}' }),
+        check('seconds until nothing was left to do', restSeconds, { atMost: options.restMs / 1000 }),
+        check('longest wait for an answer once a fault was over, ms', recovery(gaps, nemesis.events), {
+          atMost: answerWithinMs,
+        }),
+        check('faults that could not be healed', failed.length, { equals: 0 }),
+        check('processes that are not ready', unready.length, { equals: 0 }),
+        check('processes that died of themselves', crashed.length, { equals: 0 }),
+        ...(running === undefined
+          ? []
+          : [check('processes running', running, { equals: cluster.replicas.length + cluster.workers.length })]),
+        check('verdicts of /scale other than pass', JSON.stringify(scale), { equals: '[]' }),
+      ],
+      findings: [...accounted.findings, ...failed, ...unready, ...crashed.map((id) => `${id} died of itself`)],
+      statuses: ledger.statuses,
+      events: nemesis.events,
+      logs,
+    }
+  } finally {
+    clearInterval(ticker)
+    for (const { client } of load.buyers) client.close()
+  }
+}
+
+/** Until there is nothing left to do; answers with what is, when that takes too long. */
+async function rest(cluster: Cluster, { restMs, signal }: EnduranceOptions, report: (phase: string) => void) {
+  for (const deadline = performance.now() + restMs; ; await wait(500, undefined, { signal })) {
+    const work = Object.fromEntries(Object.entries(await pendingWork(cluster)).filter(([, number]) => number > 0))
+    if (Object.keys(work).length === 0 || performance.now() > deadline) return work
+    report(`coming to rest: ${JSON.stringify(work)}`)
+  }
+}
+
+interface Canary {
+  /** Resolves with when each read was sent and answered well, by the clock of the run; those that failed are left out. */
+  stop(): Promise<{ sentMs: number; answeredMs: number }[]>
+}
+
+/** Somebody who is logged in and asks for the own orders all the time: that takes NGINX, a replica, Redis and Postgres. */
+async function startCanary(cluster: Cluster): Promise<Canary> {
+  const buyer = await createBuyer(cluster)
+  const good: { sentMs: number; answeredMs: number }[] = []
+  const startedAt = performance.now()
+  const now = () => Math.round(performance.now() - startedAt)
+  const underWay = new Set<Promise<void>>()
+  const timer = setInterval(() => {
+    const sentMs = now()
+    const asked: Promise<void> = buyer
+      .get('/v1/orders')
+      .then(({ status }) => {
+        if (status === 200) good.push({ sentMs, answeredMs: now() })
+      })
+      .finally(() => underWay.delete(asked))
+    underWay.add(asked)
+  }, 250)
+  return {
+    async stop() {
+      clearInterval(timer)
+      await Promise.all(underWay)
+      buyer.close()
+      return good
+    },
+  }
+}
+
+/** From the end of a fault, with no other one going on, until a read that was sent since is answered: the longest. */
+function recovery(good: { sentMs: number; answeredMs: number }[], events: FaultEvent[]): number {
+  const waits = events.flatMap(({ endedMs = 0 }) => {
+    const next = Math.min(...events.map(({ beganMs }) => (beganMs > endedMs ? beganMs : Number.POSITIVE_INFINITY)))
+    const others = events.some((e) => e.beganMs <= endedMs && (e.endedMs ?? Number.POSITIVE_INFINITY) > endedMs)
+    const first = Math.min(...good.filter(({ sentMs }) => sentMs >= endedMs).map(({ answeredMs }) => answeredMs))
+    // Cut short by the next fault: then that one's end is what counts.
+    return others || first > next + 1000 ? [] : [first - endedMs]
+  })
+  return Math.max(0, ...waits)
+}
+
+async function neverReady(cluster: Cluster): Promise<string[]> {
+  const outcomes = await Promise.allSettled([...cluster.replicas, ...cluster.workers].map((one) => waitUntilReady(one)))
+  return outcomes.flatMap((outcome) => (outcome.status === 'rejected' ? [String(outcome.reason)] : []))
+}
+
+/** Of each process, as it sees the others. Those that have just been replaced are seen for some seconds more. */
+async function scaleVerdicts(cluster: Cluster): Promise<string[]> {
+  for (const deadline = Date.now() + 10_000; ; await wait(250)) {
+    const verdicts = await Promise.all(
+      [...cluster.replicas, ...cluster.workers].map(async ({ id, internalUrl }) => {
+        const report = await fetch(`${internalUrl}/scale`).then(
+          (response) => response.json() as Promise<{ checks: { name: string; verdict: string }[] }>,
+          () => ({ checks: [{ name: '/scale', verdict: 'no answer' }] }),
+        )
+        return report.checks
+          .filter(({ verdict }) => verdict !== 'pass')
+          .map(({ name, verdict }) => `${id}: ${name} ${verdict}`)
+      }),
+    )
+    if (verdicts.flat().length === 0 || Date.now() > deadline) return verdicts.flat()
+  }
+}
+
+/** How many processes of this machine work on the cluster's database: one that was forgotten would, too. Linux only. */
+function processesOf({ postgresProxy }: Cluster): number | undefined {
+  if (process.platform !== 'linux') return undefined
+  const own = `DATABASE_URL=${postgresProxy.url}\0`
+  return readdirSync('/proc').filter((name) => {
+    try {
+      return /^\d+$/.test(name) && readFileSync(`/proc/${name}/environ`, 'utf8').includes(own)
+    } catch {
+      return false // not ours to read, or gone
+    }
+  }).length
+}
