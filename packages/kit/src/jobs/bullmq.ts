@@ -104,7 +104,8 @@ export function createBullmqConsumer(options: BullmqConsumerOptions): JobConsume
           throw new DelayedError()
         }
         const permanent = err instanceof PermanentFailure
-        const dead = permanent || job.attemptsMade + 1 >= (job.opts.attempts ?? 1)
+        const isLast = permanent || job.attemptsMade + 1 >= (job.opts.attempts ?? 1)
+        const dead = isLast && job.opts.removeOnFail !== true // a tick whose successor does the same is no dead letter
         jobLog[dead ? 'error' : 'warn']({ err }, dead ? 'job failed for good' : 'job failed')
         throw permanent ? new UnrecoverableError(err.message) : err
       }

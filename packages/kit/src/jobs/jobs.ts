@@ -89,6 +89,6 @@ export interface Schedule {
   id: string
   /** The job type that each tick adds. */
   type: string
-  /** Either a period or a cron pattern (UTC). */
+  /** Either a period or a cron pattern (UTC). A tick that fails is tried again by the next one of a period; by itself, of a pattern. */
   every: { ms: number } | { cron: string }
 }

@@ -17,6 +17,10 @@ export interface BullmqSchedulesOptions extends QueueConnectionOptions {
 
 const retryMs = 500
 
+// The next tick does the same work. With tries of its own, each tick of an outage would come back again and again after it, and
+// those of the beginning would be dead letters. A cron pattern's next tick may be a day away: its jobs are tried as any other.
+const onceOnly = { attempts: 1, removeOnFail: true }
+
 /**
  * A schedule is one entry in Redis, however many workers write it; each tick's job is made once, when the one before it starts.
  * So a queue that is busy for longer than a period skips ticks, and the first tick of a period comes at once.
@@ -29,8 +33,10 @@ export function createBullmqSchedules(options: BullmqSchedulesOptions): Schedule
 
   const put = async (queue: Queue<JobData, void>) => {
     for (const { id, type, every } of own) {
-      const repeat = 'ms' in every ? { every: every.ms } : { pattern: every.cron, tz: 'UTC' }
-      await queue.upsertJobScheduler(id, repeat, { name: type, data: { payload: null } })
+      const isPeriod = 'ms' in every
+      const repeat = isPeriod ? { every: every.ms } : { pattern: every.cron, tz: 'UTC' }
+      const opts = isPeriod ? onceOnly : undefined
+      await queue.upsertJobScheduler(id, repeat, { name: type, data: { payload: null }, opts })
     }
     // Order: what is there first, then who declares it. Each was declared before it was put, so that
     // a worker that is just starting with a new schedule cannot lose it to an old one that does not know it.

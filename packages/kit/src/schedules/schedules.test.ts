@@ -44,6 +44,7 @@ function createWorkers() {
   return {
     live,
     present: () => queue.use(async (bull) => (await bull.getJobSchedulers()).map(({ key }) => key).sort()),
+    counts: () => queue.use((bull) => bull.getJobCounts('failed', 'delayed', 'wait', 'active')),
     next: () => queue.use(async (bull) => (await bull.getJobSchedulers())[0]?.next as number),
     lose: () =>
       shared()
@@ -82,6 +83,26 @@ test('three workers that start together and go on putting things right: one run 
   expect(new Set(ids).size).toBe(ids.length)
   expect(await workers.present()).toEqual(['tick'])
   await Promise.all(all.map((schedules) => schedules.stop()))
+  await workers.stop()
+})
+
+test('a tick of a period that fails is left to the next one, also through a long outage', async () => {
+  const workers = createWorkers()
+  const ids: string[] = []
+  workers.consume({
+    async tick({ id }) {
+      ids.push(id)
+      throw new Error('Postgres is away')
+    },
+  })
+  const schedules = workers.worker([schedule('tick', 100)])
+  await schedules.start()
+  await vi.waitFor(() => expect(ids.length).toBeGreaterThanOrEqual(8), 5000)
+  expect(new Set(ids).size).toBe(ids.length)
+  const { failed = 0, delayed = 0, wait: waiting = 0, active = 0 } = await workers.counts()
+  expect(failed).toBe(0)
+  expect(delayed + waiting + active).toBeLessThanOrEqual(2) // the one that runs, and the next one
+  await schedules.stop()
   await workers.stop()
 })
 
