@@ -4,8 +4,8 @@ import { run } from './processes.ts'
 
 const limitMs = 5000
 
-/** The worker processes of an NGINX by their ids, each with its title. */
-async function workersOf(master: number): Promise<Map<number, string>> {
+/** The processes that a server has started, by their ids, each with its title. */
+export async function childrenOf(master: number): Promise<Map<number, string>> {
   if (process.platform !== 'linux') {
     const { output } = await run('ps', ['-A', '-o', 'pid=,ppid=,command='])
     const lines = output.split('\n').map((line) => /^\s*(\d+)\s+(\d+)\s+(.*)/.exec(line))
@@ -26,7 +26,7 @@ async function workersOf(master: number): Promise<Map<number, string>> {
  * could still be served by the old configuration, or be closed under its first request.
  */
 export function reloadWorkers(master: number, signal: () => void): Promise<void> {
-  return untilReloaded(() => workersOf(master), signal)
+  return untilReloaded(() => childrenOf(master), signal)
 }
 
 /** The same for an NGINX whose workers, by their ids and with their titles, are found in another way. */

@@ -2,7 +2,7 @@ import { join } from 'node:path'
 import { type MailControl, mailControl, startMail } from '../../infra/local/peers/mail.ts'
 import { type PaymentsControl, paymentsControl, startPayments } from '../../infra/local/peers/payments.ts'
 import type { CleanUps } from './clean-ups.ts'
-import type { StatefulServer } from './driver.ts'
+import type { RunningServer } from './driver.ts'
 import type { Environment } from './environment.ts'
 import { type FaultProxy, startFaultProxy } from './fault-proxy.ts'
 import { templateDatabase } from './template.ts'
@@ -29,7 +29,7 @@ export interface Backing {
   redisProxy?: FaultProxy
   cacheRedisProxy?: FaultProxy
   /** Their servers. Postgres: only where the cluster has one of its own. */
-  servers: { postgres?: StatefulServer; redis: StatefulServer; cacheRedis: StatefulServer }
+  servers: { postgres?: RunningServer; redis: RunningServer; cacheRedis: RunningServer }
   payments?: PaymentsControl
   mail?: MailControl
   /** For API and worker. */

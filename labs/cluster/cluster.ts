@@ -6,12 +6,14 @@ import type { MailControl } from '../../infra/local/peers/mail.ts'
 import type { PaymentsControl } from '../../infra/local/peers/payments.ts'
 import { type BackingOptions, startBacking } from './backing.ts'
 import { type CleanUps, createCleanUps } from './clean-ups.ts'
-import type { CrashOptions, NginxOptions } from './driver.ts'
+import type { NginxOptions, ServerFaults } from './driver.ts'
 import { type Environment, environment } from './environment.ts'
 import type { FaultProxy } from './fault-proxy.ts'
 import { type Replica, tail, waitUntilReady } from './replica.ts'
 
 export type { Replica } from './replica.ts'
+
+export type ServerName = 'postgres' | 'redis' | 'cacheRedis' | 'nginx'
 
 export interface ClusterOptions extends Partial<BackingOptions> {
   /** API replicas; default 3. */
@@ -50,11 +52,8 @@ export interface Cluster {
   /** These two need `peers: true`. */
   payments: PaymentsControl
   mail: MailControl
-  /**
-   * The server ends without warning and starts again at the same address. Processes only; Postgres: needs `database`, since others
-   * use the one that all share.
-   */
-  crash(server: 'postgres' | 'redis' | 'cacheRedis', options?: CrashOptions): Promise<void>
+  /** As processes only; Postgres's needs `database`, since others use the one that all share. */
+  server(name: ServerName): ServerFaults
   /** Removes the newest first: NGINX forgets them, then they drain. */
   scale(replicas: number): Promise<void>
   addReplica(options?: AddOptions): Promise<Replica>
@@ -178,7 +177,7 @@ async function start(options: ClusterOptions, own: Own): Promise<Cluster> {
     get mail() {
       return required(backing.mail, 'peers: true')
     },
-    crash: (name, options) => required(backing.servers[name]?.crash, 'database, as processes')(options),
+    server: (name) => required({ ...backing.servers, nginx }[name]?.faults, '`database`, as processes'),
     async scale(count) {
       const leaving = replicas.splice(count)
       replicas.push(...(await launchMany('api', count - replicas.length)))

@@ -14,15 +14,16 @@ export interface ReplicaSpec {
 export interface RunningServer {
   url: string
   stop(): Promise<void>
+  faults?: ServerFaults
 }
 
-export interface StatefulServer extends RunningServer {
-  /** Ends without warning and starts again at the same address, with what was on its disk or, `empty`, without. Processes only. */
-  crash?(options?: CrashOptions): Promise<void>
-}
-
-export interface CrashOptions {
-  empty?: boolean
+/** What can be done to a server that is a process of this machine. */
+export interface ServerFaults {
+  /** Ends without warning and starts again at the same address, with what was on its disk or, `empty`, without. */
+  crash(options?: { empty?: boolean }): Promise<void>
+  /** SIGSTOP for it and its children: what arrives meanwhile is done at `resume`. */
+  pause(): Promise<void>
+  resume(): Promise<void>
 }
 
 export interface NginxOptions {
@@ -45,8 +46,8 @@ export interface Driver {
   versions: string
   /** Servers inside of this process, such as fault proxies: where they listen, and where a replica finds them. */
   here: { listen: string; reachedAs: string }
-  startPostgres(folder: string, settings: Record<string, string>): Promise<StatefulServer>
-  startRedis(folder: string, settings: Record<string, string>): Promise<StatefulServer>
+  startPostgres(folder: string, settings: Record<string, string>): Promise<RunningServer>
+  startRedis(folder: string, settings: Record<string, string>): Promise<RunningServer>
   startNginx(folder: string, replicas: Replica[], options: NginxOptions): Promise<Balancer>
   /** Once, before the first replica. */
   prepare(): Promise<void>

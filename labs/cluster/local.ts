@@ -3,9 +3,17 @@ import { closeSync, existsSync, openSync, readFileSync } from 'node:fs'
 import { mkdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { childrenOf } from '../../infra/local/nginx-workers.ts'
 import { freePort, guard } from '../../infra/local/processes.ts'
-import { findBinaries, type LocalServer, startNginx, startPostgres, startRedis } from '../../infra/local/servers.ts'
-import type { Driver, ReplicaSpec, StatefulServer } from './driver.ts'
+import {
+  findBinaries,
+  type LocalServer,
+  type NginxServer,
+  startNginx,
+  startPostgres,
+  startRedis,
+} from '../../infra/local/servers.ts'
+import type { Driver, ReplicaSpec, RunningServer } from './driver.ts'
 import { type Replica, waitUntilReady } from './replica.ts'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
@@ -24,20 +32,28 @@ export async function localDriver(): Promise<Driver> {
     here: { listen: '127.0.0.1', reachedAs: '127.0.0.1' },
     startPostgres: (folder, settings) => {
       const dataDir = join(folder, 'postgres')
+      const start = (port?: number) => startPostgres({ binaries, dataDir, port, password: 'test', settings })
       // QUIT is Postgres's own "immediate": with KILL its children would live on for a moment, and stand in the way.
-      return crashable('SIGQUIT', [], (port) => startPostgres({ binaries, dataDir, port, password: 'test', settings }))
+      return faulty(start, { signal: 'SIGQUIT', data: [dataDir] })
     },
     startRedis: (folder, settings) => {
-      const kept = ['appendonlydir', 'appendonly.aof', 'dump.rdb'].map((name) => join(folder, name))
-      return crashable('SIGKILL', kept, (port) => startRedis({ binaries, dir: folder, port, settings }))
+      const data = ['appendonlydir', 'appendonly.aof', 'dump.rdb'].map((name) => join(folder, name))
+      return faulty((port) => startRedis({ binaries, dir: folder, port, settings }), { signal: 'SIGKILL', data })
     },
     async startNginx(folder, replicas, options) {
       const addresses = (list: Replica[]) => list.map((replica) => replica.address)
-      const nginx = await startNginx({ binaries, dir: folder, replicas: addresses(replicas), ...options })
+      let list = replicas
+      let nginx: NginxServer
+      const start = async (port?: number) => {
+        nginx = await startNginx({ binaries, dir: folder, port, replicas: addresses(list), ...options })
+        return nginx
+      }
       return {
-        url: nginx.url,
-        use: (list) => nginx.reload(addresses(list)),
-        stop: nginx.stop,
+        ...(await faulty(start, { signal: 'SIGTERM', data: [] })),
+        use: (now) => {
+          list = now
+          return nginx.reload(addresses(list))
+        },
         logs: () => read(join(folder, 'error.log')),
       }
     },
@@ -46,28 +62,45 @@ export async function localDriver(): Promise<Driver> {
   }
 }
 
-async function crashable(
-  signal: NodeJS.Signals,
-  kept: string[],
+/** A server to which things can be done. */
+async function faulty(
   start: (port?: number) => Promise<LocalServer>,
-): Promise<StatefulServer> {
+  { signal, data }: { signal: NodeJS.Signals; data: string[] },
+): Promise<RunningServer> {
   let current = await start()
   let stopped = false
+  const sendAll = async (stopOrGoOn: NodeJS.Signals) => {
+    if (!current.running()) return
+    for (const pid of [current.pid, ...(await childrenOf(current.pid)).keys()]) kill(pid, stopOrGoOn)
+  }
+  const resume = () => sendAll('SIGCONT')
   return {
     url: current.url,
     async stop() {
       stopped = true
+      await resume()
       await current.stop()
     },
-    async crash({ empty = false } = {}) {
-      process.kill(current.pid, signal)
-      await current.exited
-      if (empty) await Promise.all(kept.map((path) => rm(path, { recursive: true, force: true })))
-      if (stopped) return
-      current = await start(current.port)
-      if (stopped) await current.stop()
+    faults: {
+      async crash({ empty = false } = {}) {
+        kill(current.pid, signal)
+        await current.exited
+        if (empty) await Promise.all(data.map((path) => rm(path, { recursive: true, force: true })))
+        if (stopped) return
+        current = await start(current.port)
+        if (stopped) await current.stop()
+      },
+      pause: () => sendAll('SIGSTOP'),
+      resume,
     },
   }
+}
+
+/** One that has just ended is not there to be told. */
+function kill(pid: number, signal: NodeJS.Signals): void {
+  try {
+    process.kill(pid, signal)
+  } catch {}
 }
 
 async function startReplica(folder: string, spec: ReplicaSpec): Promise<Replica> {

@@ -1,4 +1,4 @@
-import type { Cluster, Replica } from '../cluster/cluster.ts'
+import type { Cluster, Replica, ServerName } from '../cluster/cluster.ts'
 import type { FaultProxy } from '../cluster/fault-proxy.ts'
 import { withClient } from '../cluster/test-database.ts'
 import type { Random } from './random.ts'
@@ -34,7 +34,7 @@ export function faultGroups({ jobLockMs }: FaultOptions): FaultGroup[] {
   return [
     {
       name: 'api',
-      pause: [1, 4],
+      pause: [2, 6],
       faults: [
         { name: 'an API replica is killed', seconds: [0.2, 4], begin: (c, roll) => kill(some(c.replicas, 1, roll)) },
         { name: 'two API replicas are killed', seconds: [0.2, 3], begin: (c, roll) => kill(some(c.replicas, 2, roll)) },
@@ -46,6 +46,8 @@ export function faultGroups({ jobLockMs }: FaultOptions): FaultGroup[] {
           begin: (c, roll) => pause(some(c.replicas, 2, roll)),
         },
         { name: 'the API is rolled', seconds: [0, 0], begin: (c) => c.rollingRestart().then(() => undefined) },
+        { name: 'NGINX is paused', seconds: [0.2, 3], begin: pauseServer('nginx') },
+        { name: 'NGINX crashes', seconds: [0, 0], begin: crash('nginx') },
         { name: 'NGINX reloads', seconds: [0, 0], begin: (c) => c.scale(c.replicas.length).then(() => undefined) },
       ],
     },
@@ -76,7 +78,8 @@ export function faultGroups({ jobLockMs }: FaultOptions): FaultGroup[] {
       faults: [
         ...ofNetwork('Postgres', ({ postgresProxy }) => postgresProxy),
         { name: 'Postgres ends every connection', seconds: [0, 0], begin: endConnections },
-        { name: 'Postgres crashes', seconds: [0, 0], begin: (c) => c.crash('postgres').then(() => undefined) },
+        { name: 'Postgres is paused', seconds: [0.5, 6], begin: pauseServer('postgres') },
+        { name: 'Postgres crashes', seconds: [0, 0], begin: crash('postgres') },
       ],
     },
     {
@@ -116,12 +119,18 @@ export function faultGroups({ jobLockMs }: FaultOptions): FaultGroup[] {
 export const emptyRedis: Fault = {
   name: 'the state Redis crashes and comes back empty',
   seconds: [0, 0],
-  begin: (cluster) => cluster.crash('redis', { empty: true }).then(() => undefined),
+  begin: async (cluster) => {
+    await cluster.server('redis').crash({ empty: true })
+    return undefined
+  },
 }
 
 function ofRedis(name: string, server: 'redis' | 'cacheRedis', proxy: (cluster: Cluster) => FaultProxy): Fault[] {
-  const crash = (c: Cluster) => c.crash(server).then(() => undefined)
-  return [...ofNetwork(name, proxy), { name: `${name} crashes`, seconds: [0, 0], begin: crash }]
+  return [
+    ...ofNetwork(name, proxy),
+    { name: `${name} is paused`, seconds: [0.5, 6], begin: pauseServer(server) },
+    { name: `${name} crashes`, seconds: [0, 0], begin: crash(server) },
+  ]
 }
 
 function ofNetwork(name: string, proxyOf: (cluster: Cluster) => FaultProxy): Fault[] {
@@ -140,6 +149,20 @@ function ofNetwork(name: string, proxyOf: (cluster: Cluster) => FaultProxy): Fau
     { name: `${name} loses one answer`, seconds: [0.1, 0.3], begin: broken((proxy) => proxy.dropNextReply()) },
   ]
 }
+
+const crash =
+  (server: ServerName): Begin =>
+  async (cluster) => {
+    await cluster.server(server).crash()
+    return undefined
+  }
+
+const pauseServer =
+  (server: ServerName): Begin =>
+  async (cluster) => {
+    await cluster.server(server).pause()
+    return () => cluster.server(server).resume()
+  }
 
 const some = <T>(list: T[], count: number, roll: Random) => roll.shuffled(list).slice(0, count)
 
