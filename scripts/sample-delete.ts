@@ -29,7 +29,7 @@ function deleteSample(root: string): void {
 
   const labs = labsOfSample(root)
   const before = packagesUsed(root)
-  for (const lab of labs) for (const path of [`labs/${lab}`, `docs/problems/${lab}.md`]) remove(path)
+  for (const lab of labs) for (const path of [`labs/${lab}`, `docs/problems/${lab}.md`, `docs/${lab}.md`]) remove(path)
   for (const path of [
     'packages/tickets',
     'labs/cluster/shop.ts',
@@ -47,6 +47,7 @@ function deleteSample(root: string): void {
   edit('package.json', (text) =>
     withoutJson(text, ({ scripts, devDependencies }) => {
       delete scripts['sample:delete']
+      delete scripts.endurance
       for (const name of unused) delete devDependencies[name]
     }),
   )
