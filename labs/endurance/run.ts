@@ -171,6 +171,9 @@ async function startCanary(cluster: Cluster): Promise<Canary> {
   }, 250)
   return {
     async stop() {
+      // The last fault has an end, too.
+      for (const stopMs = now(); !good.some(({ sentMs }) => sentMs > stopMs) && now() < stopMs + answerWithinMs; )
+        await wait(50)
       clearInterval(timer)
       await Promise.all(underWay)
       buyer.close()
