@@ -69,6 +69,19 @@ export async function findBinaries(report: (line: string) => void = () => undefi
   throw new Error([`not found: ${titles}. Install with\n  ${installCommand(missing)}`, ...causes].join('\n'))
 }
 
+const prometheus: Kind = {
+  title: 'Prometheus',
+  names: ['prometheus'],
+  floor: '2.42',
+  packages: { debian: 'prometheus', other: 'prometheus' },
+}
+
+/** No part of the system: to check its metrics with. Debian's package is 320 MB when unpacked, so it is not downloaded unasked. */
+export async function findPrometheus(mayDownload: boolean): Promise<Binary | undefined> {
+  const found = (await onThisMachine(prometheus)) ?? (await inCache(prometheus))
+  return found ?? (mayDownload && isDebian() ? await download(prometheus) : undefined)
+}
+
 async function onThisMachine(kind: Kind): Promise<Binary | undefined> {
   const folders = [...(process.env.PATH ?? '').split(delimiter), '/usr/sbin', '/usr/local/sbin', '/opt/homebrew/bin']
   if (kind === kinds.postgres) {

@@ -22,6 +22,7 @@ import type { Composition } from '@escala/kit/lifecycle/process.ts'
 import type { Locks } from '@escala/kit/locks/locks.ts'
 import { createRedisLocks } from '@escala/kit/locks/redis.ts'
 import { createLog, type Logger } from '@escala/kit/log/log.ts'
+import { countLocks, countReads } from '@escala/kit/metrics/counted.ts'
 import type { Outbox } from '@escala/kit/outbox/outbox.ts'
 import { createPostgresOutbox } from '@escala/kit/outbox/postgres.ts'
 import { createOverload, essentialRoutes } from '@escala/kit/overload/overload.ts'
@@ -147,9 +148,9 @@ export async function compose(config: Config<typeof apiConfigSettings>, replaced
   const given = {
     idempotency: parts.idempotency(deps),
     outbox: { scope: 'cluster' as Scope, ...parts.outbox(deps) },
-    locks: parts.locks(deps),
+    locks: countLocks(parts.locks(deps)),
     carts: parts.carts(deps),
-    cache: parts.cache(deps),
+    cache: countReads(parts.cache(deps)),
     events: parts.events(deps),
     uploads: parts.uploads(deps),
     flags: parts.flags(deps),
@@ -204,6 +205,8 @@ export async function compose(config: Config<typeof apiConfigSettings>, replaced
     replicas,
     limit,
     overload,
+    cache,
+    locks: given.locks,
     redis: { state: redis, cache: cacheRedis },
   })
   const app = createApp({

@@ -1,3 +1,4 @@
+import type { CacheReads, LockUses } from '@escala/kit/metrics/counted.ts'
 import { createMetrics, type Metrics } from '@escala/kit/metrics/metrics.ts'
 import type { Overload } from '@escala/kit/overload/overload.ts'
 import type { Postgres } from '@escala/kit/postgres/postgres.ts'
@@ -12,12 +13,15 @@ interface Sources {
   replicas: Replicas
   limit: RateLimit
   overload: Overload
+  cache: { reads(): CacheReads }
+  locks: { uses(): LockUses }
   /** By role: `state`, `cache`. */
   redis: Record<string, Redis>
 }
 
 /** What one replica of the API tells Prometheus; requests are counted where they end. */
-export function apiMetrics({ config, postgres, replicas, limit, overload, redis }: Sources): Metrics {
+export function apiMetrics(sources: Sources): Metrics {
+  const { config, postgres, replicas, limit, overload, cache, locks, redis } = sources
   const metrics = createMetrics({ service: 'api', replica: config.REPLICA_ID, version: config.VERSION })
   metrics.gauges('escala_postgres_pool', 'Connections of the pool, and requests that wait for one.', 'state', () => ({
     ...postgres.stats(),
@@ -29,10 +33,8 @@ export function apiMetrics({ config, postgres, replicas, limit, overload, redis 
   metrics.gauge('escala_live_replicas', 'API replicas, as this one knows them.', replicas.liveApis)
   metrics.gauge('escala_in_flight', 'Requests that this replica works on.', () => overload.state().inFlight)
   metrics.gauge('escala_loop_delay_seconds', 'How late the event loop is.', () => overload.state().delayMs / 1000)
-  metrics.gauge(
-    'escala_shed_requests',
-    'Requests refused because of too much work, since the start.',
-    () => overload.state().shed,
-  )
+  metrics.counter('escala_shed_requests_total', 'Refused because of too much work.', () => overload.state().shed)
+  metrics.counters('escala_cache_reads_total', 'Reads of the cache, by where the value came from.', 'from', cache.reads)
+  metrics.counters('escala_locks_total', 'Attempts to take a lock, and locks lost, by outcome.', 'outcome', locks.uses)
   return metrics
 }

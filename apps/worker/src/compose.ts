@@ -13,6 +13,7 @@ import type { Composition } from '@escala/kit/lifecycle/process.ts'
 import type { Locks } from '@escala/kit/locks/locks.ts'
 import { createRedisLocks } from '@escala/kit/locks/redis.ts'
 import { createLog, type Logger } from '@escala/kit/log/log.ts'
+import { countLocks } from '@escala/kit/metrics/counted.ts'
 import type { Outbox, Relay } from '@escala/kit/outbox/outbox.ts'
 import { createPostgresOutbox } from '@escala/kit/outbox/postgres.ts'
 import { createRelay } from '@escala/kit/outbox/relay.ts'
@@ -44,6 +45,7 @@ export interface Deps {
 
 export interface Queue extends JobQueue {
   counts(): Promise<JobCounts>
+  oldestMs(): Promise<number>
 }
 
 /** The parts that can be replaced: each is made of what it may need. This is the one place that picks adapters. */
@@ -138,7 +140,7 @@ export async function compose(
   const queue = parts.queue(deps)
   const given = {
     outbox: parts.outbox(deps),
-    locks: parts.locks(deps),
+    locks: countLocks(parts.locks(deps)),
     events: parts.events(deps),
     breakers: parts.breakers(deps),
   }
@@ -175,7 +177,15 @@ export async function compose(
   lifecycle.addCheck('redis', stateRedis.problem)
   lifecycle.addCheck('start', () => waitingFor)
 
-  const metrics = workerMetrics({ config, counts: queue.counts, lag: relay.lag, breakers: given.breakers })
+  const metrics = workerMetrics({
+    config,
+    postgres,
+    queue,
+    lag: relay.lag,
+    breakers: given.breakers,
+    locks: given.locks,
+    list: replicas.list,
+  })
   const internalApp = createInternalApp({
     lifecycle,
     degraded: () => (redis.status === 'ready' ? [] : ['redis']),

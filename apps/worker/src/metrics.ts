@@ -1,22 +1,33 @@
 import type { BreakerState, Breakers } from '@escala/kit/breaker/breaker.ts'
 import type { JobCounts } from '@escala/kit/jobs/jobs.ts'
+import type { LockUses } from '@escala/kit/metrics/counted.ts'
 import { createMetrics, type Metrics } from '@escala/kit/metrics/metrics.ts'
 import type { Relay } from '@escala/kit/outbox/outbox.ts'
+import type { Postgres } from '@escala/kit/postgres/postgres.ts'
+import type { Replicas } from '@escala/kit/replicas/replicas.ts'
 import type { WorkerConfig } from './config.ts'
 
 interface Sources {
   config: WorkerConfig
-  counts(): Promise<JobCounts>
+  postgres: Postgres
+  queue: { counts(): Promise<JobCounts>; oldestMs(): Promise<number> }
   lag: Relay['lag']
   breakers: Breakers
+  locks: { uses(): LockUses }
+  list: Replicas['list']
 }
 
-/** Jobs and outbox are the whole cluster's, as any worker sees them: take their maximum, not their sum. Breakers are each worker's own. */
-export function workerMetrics({ config, counts, lag, breakers }: Sources): Metrics {
+/** Jobs, outbox and registry are the whole cluster's, as any worker sees them: take their maximum, not their sum. The rest is each worker's own. */
+export function workerMetrics({ config, postgres, queue, lag, breakers, locks, list }: Sources): Metrics {
   const metrics = createMetrics({ service: 'worker', replica: config.REPLICA_ID, version: config.VERSION })
   metrics.gauges('escala_jobs', 'Jobs in each state; failed are dead letters.', 'state', async () => ({
-    ...(await counts()),
+    ...(await queue.counts()),
   }))
+  metrics.gauge(
+    'escala_oldest_job_seconds',
+    'Age of the job that waits for the longest.',
+    async () => (await queue.oldestMs()) / 1000,
+  )
   metrics.gauge('escala_outbox_waiting', 'Messages that are not published yet.', async () => (await lag()).waiting)
   metrics.gauge('escala_outbox_oldest_seconds', 'Age of the oldest of them.', async () => (await lag()).oldestMs / 1000)
   const byPeer = (read: (state: BreakerState) => number) => () =>
@@ -27,11 +38,20 @@ export function workerMetrics({ config, counts, lag, breakers }: Sources): Metri
     'peer',
     byPeer(({ open }) => Number(open)),
   )
-  metrics.gauges(
-    'escala_breaker_refused_calls',
-    'Calls to the peer that were held back, since the start.',
+  metrics.counters(
+    'escala_breaker_refused_calls_total',
+    'Calls to the peer that were held back.',
     'peer',
     byPeer(({ refused }) => refused),
   )
+  metrics.gauges('escala_live_processes', 'Processes in the registry that are alive.', 'role', async () => {
+    const live = { api: 0, worker: 0 }
+    for (const { role } of await list()) live[role]++
+    return live
+  })
+  metrics.gauges('escala_postgres_pool', 'Connections of the pool, and jobs that wait for one.', 'state', () => ({
+    ...postgres.stats(),
+  }))
+  metrics.counters('escala_locks_total', 'Attempts to take a lock, and locks lost, by outcome.', 'outcome', locks.uses)
   return metrics
 }

@@ -13,8 +13,14 @@ import {
 } from './jobs.ts'
 import { connectQueue, type JobData, type QueueConnectionOptions, type QueueName, queueName } from './queue.ts'
 
+export interface BullmqQueue extends JobQueue {
+  counts(): Promise<JobCounts>
+  /** How long ago the oldest job was added that nobody has taken yet; 0: there is none. */
+  oldestMs(): Promise<number>
+}
+
 /** Adding throws `E_REDIS_UNAVAILABLE` when the job may not have been added: add it again under the same id. */
-export function createBullmqQueue(options: QueueConnectionOptions): JobQueue & { counts(): Promise<JobCounts> } {
+export function createBullmqQueue(options: QueueConnectionOptions): BullmqQueue {
   const connection = connectQueue(options)
   return {
     scope: 'cluster',
@@ -24,6 +30,10 @@ export function createBullmqQueue(options: QueueConnectionOptions): JobQueue & {
     async counts() {
       const counts = await connection.use((queue) => queue.getJobCounts())
       return { waiting: 0, active: 0, delayed: 0, failed: 0, ...counts }
+    },
+    async oldestMs() {
+      const [oldest] = await connection.use((queue) => queue.getJobs('waiting', 0, 0, true))
+      return oldest ? Math.max(0, Date.now() - oldest.timestamp) : 0
     },
     stop: () => connection.close(),
   }

@@ -19,6 +19,9 @@ export interface Metrics {
     label: string,
     read: () => Record<string, number> | undefined | Promise<Record<string, number> | undefined>,
   ): void
+  /** What was counted elsewhere and only grows, since the process began. */
+  counter(name: string, help: string, read: () => number): void
+  counters(name: string, help: string, label: string, read: () => Record<string, number>): void
   /** Prometheus's text format, version 0.0.4. */
   text(): Promise<string>
 }
@@ -71,6 +74,29 @@ export function createMetrics(labels: { service: string; replica: string; versio
         async collect() {
           this.reset()
           for (const [value, count] of Object.entries((await settled(read)) ?? {})) this.set({ [label]: value }, count)
+        },
+      })
+    },
+    counter(name, help, read) {
+      new Counter({
+        name,
+        help,
+        registers: [registry],
+        collect() {
+          this.reset()
+          this.inc(read())
+        },
+      })
+    },
+    counters(name, help, label, read) {
+      new Counter({
+        name,
+        help,
+        labelNames: [label],
+        registers: [registry],
+        collect() {
+          this.reset()
+          for (const [value, count] of Object.entries(read())) this.inc({ [label]: value }, count)
         },
       })
     },
