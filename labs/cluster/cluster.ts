@@ -30,6 +30,8 @@ export interface ClusterOptions extends Partial<BackingOptions> {
 
 export interface AddOptions {
   naive?: URL
+  /** The folder of another version of the code. Local processes only. */
+  checkout?: string
   env?: Record<string, string>
   /** Default true: resolves when it is ready, and NGINX knows it. */
   waitUntilReady?: boolean
@@ -58,6 +60,8 @@ export interface Cluster {
   scale(replicas: number): Promise<void>
   addReplica(options?: AddOptions): Promise<Replica>
   addWorker(options?: AddOptions): Promise<Replica>
+  /** NGINX forgets it, then it drains; resolves with its exit code. */
+  remove(replica: Replica): Promise<number>
   /**
    * One after the other: starts a new replica, waits until it is ready, tells NGINX, drains the old one.
    * Resolves with the exit codes of the old ones; throws when a new one does not become ready, and leaves the old one serving.
@@ -65,6 +69,8 @@ export interface Cluster {
   rollingRestart(options?: Pick<AddOptions, 'naive' | 'env'>): Promise<number[]>
   /** The end of every log. */
   logs(): string
+  /** NGINX's: one JSON line per request. */
+  accessLog(): Promise<string>
   stop(): Promise<void>
   [Symbol.asyncDispose](): Promise<void>
 }
@@ -111,11 +117,13 @@ async function start(options: ClusterOptions, own: Own): Promise<Cluster> {
   const { driver, folder, cleanUps, stop } = own
   const { workers: workerCount = 0, peers = workerCount > 0, faults = false, database, oneRedis } = options
   const backing = await startBacking(own, folder, cleanUps, { peers, faults, database, oneRedis })
+  const network = options.nginx?.discovery && (await driver.startNetwork())
+  if (network) cleanUps.keep(network)
   const environments = environmentsOf(options, backing)
   const everyone: Replica[] = []
   const counts = { api: 0, worker: 0 }
 
-  const launch = async (role: Replica['role'], { naive = options.naive, env, ...add }: AddOptions = {}) => {
+  const launch = async (role: Replica['role'], { naive = options.naive, checkout, env, ...add }: AddOptions = {}) => {
     const id = `${role}-${++counts[role]}`
     // The guard would refuse a second replica that keeps its state to itself: with naive parts that is the point.
     const guard: Record<string, string> = naive ? { ALLOW_PROCESS_SCOPE: '1' } : {}
@@ -123,6 +131,8 @@ async function start(options: ClusterOptions, own: Own): Promise<Cluster> {
       id,
       role,
       naive,
+      network,
+      checkout,
       env: { REPLICA_ID: id, ...guard, ...environments[role], ...env },
     })
     cleanUps.keep({ stop: replica.remove })
@@ -130,7 +140,7 @@ async function start(options: ClusterOptions, own: Own): Promise<Cluster> {
     const { restart, address } = replica
     replica.restart = async () => {
       await restart()
-      if (replica.address !== address) await nginx.use(replicas) // a container may come back with another one
+      if (replica.address !== address) await tell() // a container may come back with another one
     }
     if (add.waitUntilReady !== false) await waitUntilReady(replica)
     return replica
@@ -142,8 +152,10 @@ async function start(options: ClusterOptions, own: Own): Promise<Cluster> {
     launchMany('api', options.replicas ?? 3),
     launchMany('worker', workerCount),
   ])
-  const nginx = await driver.startNginx(join(folder, 'nginx'), replicas, options.nginx ?? {})
-  cleanUps.keep(nginx)
+  const nginx = cleanUps.keep(await driver.startNginx(join(folder, 'nginx'), replicas, options.nginx ?? {}, network))
+  const tell = async () => {
+    if (options.nginx?.discovery !== 'once') await nginx.use(replicas)
+  }
 
   const replace = async (old: Replica, add: AddOptions) => {
     const fresh = await launch('api', { ...add, waitUntilReady: false })
@@ -152,7 +164,7 @@ async function start(options: ClusterOptions, own: Own): Promise<Cluster> {
       throw error
     })
     replicas.splice(replicas.indexOf(old), 1, fresh)
-    await nginx.use(replicas)
+    await tell()
     return await old.terminate()
   }
   return {
@@ -181,20 +193,25 @@ async function start(options: ClusterOptions, own: Own): Promise<Cluster> {
     async scale(count) {
       const leaving = replicas.splice(count)
       replicas.push(...(await launchMany('api', count - replicas.length)))
-      await nginx.use(replicas)
+      await tell()
       await Promise.all(leaving.map((replica) => replica.terminate()))
     },
     async addReplica(add = {}) {
       const replica = await launch('api', add)
       if (add.waitUntilReady === false) return replica
       replicas.push(replica)
-      await nginx.use(replicas)
+      await tell()
       return replica
     },
     async addWorker(add) {
       const worker = await launch('worker', add)
       workers.push(worker)
       return worker
+    },
+    async remove(replica) {
+      replicas.splice(replicas.indexOf(replica), 1)
+      await tell()
+      return await replica.terminate()
     },
     async rollingRestart(add = {}) {
       const codes: number[] = []
@@ -205,6 +222,7 @@ async function start(options: ClusterOptions, own: Own): Promise<Cluster> {
       [...everyone.map((replica) => ({ id: replica.id, text: replica.logs() })), { id: 'nginx', text: nginx.logs() }]
         .map(({ id, text }) => `── ${id}\n${tail(text.replace(ordinaryRequests, ''), 40)}`)
         .join('\n'),
+    accessLog: nginx.accessLog,
     stop,
     [Symbol.asyncDispose]: stop,
   }

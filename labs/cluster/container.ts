@@ -15,6 +15,8 @@ export interface ContainerOptions {
   ports: Record<number, number>
   /** Folder of this machine → folder inside, read-only. */
   mounts: Record<string, string>
+  /** Default: Docker's own, which knows no names. */
+  network?: { name: string; alias: string }
 }
 
 export interface Container {
@@ -40,15 +42,17 @@ export interface Container {
 
 /** Where Testcontainers waits until a container serves, a replica may be meant to fail: this one starts it and tells what becomes of it. */
 export async function createContainer({ docker, labels }: Labelled, options: ContainerOptions): Promise<Container> {
-  const { image, command, env, ports, mounts } = options
+  const { image, command, env, ports, mounts, network } = options
   const container = await docker.createContainer({
     Image: image,
     Cmd: command,
     Env: Object.entries(env).map((pair) => pair.join('=')),
     Labels: labels,
     ExposedPorts: Object.fromEntries(Object.keys(ports).map((port) => [`${port}/tcp`, {}])),
+    ...(network && { NetworkingConfig: { EndpointsConfig: { [network.name]: { Aliases: [network.alias] } } } }),
     HostConfig: {
       Init: true,
+      ...(network && { NetworkMode: network.name }),
       ExtraHosts: ['host.docker.internal:host-gateway'],
       Binds: Object.entries(mounts).map(([source, target]) => `${source}:${target}:ro`),
       PortBindings: Object.fromEntries(

@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto'
 import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -14,7 +15,7 @@ import { untilReloaded } from '../../infra/local/nginx-workers.ts'
 import { freePort, isFree } from '../../infra/local/processes.ts'
 import { renderNginx } from '../../infra/nginx/render.ts'
 import { createContainer, type Labelled, runIn } from './container.ts'
-import type { Balancer, Driver, NginxOptions, ReplicaSpec } from './driver.ts'
+import type { Balancer, Driver, Network, NginxOptions, ReplicaSpec } from './driver.ts'
 import { type Replica, waitUntilReady } from './replica.ts'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
@@ -69,7 +70,11 @@ export async function dockerDriver(): Promise<Driver> {
         stop: async () => void (await container.stop()),
       }
     },
-    startNginx: (folder, replicas, options) => startNginx(labelled, folder, replicas, options),
+    startNginx: (folder, replicas, options, network) => startNginx(labelled, folder, replicas, options, network),
+    async startNetwork() {
+      const network = await docker.createNetwork({ Name: `escala-lab-${randomUUID()}`, Labels: labelled.labels })
+      return { name: (await network.inspect()).Name, stop: () => network.remove() }
+    },
     startReplica: (_folder, spec) => startReplica(labelled, spec),
   }
 }
@@ -82,7 +87,7 @@ async function bridgeAddress(docker: Docker): Promise<string> {
 }
 
 async function startReplica(labelled: Labelled, spec: ReplicaSpec): Promise<Replica> {
-  const { id, role, naive } = spec
+  const { id, role, naive, network } = spec
   const [port, internalPort] = await Promise.all([freePort(), freePort()])
   const entry = naive ? entries[role].naive : entries[role].own
   const inImage = (url: URL) => url.href.replace(new URL('../..', import.meta.url).href, 'file:///app/')
@@ -98,6 +103,7 @@ async function startReplica(labelled: Labelled, spec: ReplicaSpec): Promise<Repl
     },
     ports: { 3000: port, 4000: internalPort },
     mounts: { [labs]: '/app/labs' },
+    network: network && { name: network.name, alias: role },
   })
   await container.start()
 
@@ -139,13 +145,18 @@ async function startNginx(
   labelled: Labelled,
   folder: string,
   replicas: Replica[],
-  { settings, conf }: NginxOptions,
+  { settings, conf, discovery }: NginxOptions,
+  network: Network | undefined,
 ): Promise<Balancer> {
   const port = await freePort()
   const render = async (list: Replica[]) => {
-    const addresses = list.map((replica) => replica.address)
+    // Without `resolve` a name is an address like any other: looked up when NGINX starts.
+    const addresses = discovery === 'once' ? ['api:3000'] : list.map((replica) => replica.address)
     const listen = '0.0.0.0:8080'
-    const upstream = { kind: 'addresses' as const, addresses }
+    const upstream =
+      discovery === 'resolve'
+        ? { kind: 'names' as const, name: 'api', port: 3000 } // what docker-compose.yml has
+        : { kind: 'addresses' as const, addresses }
     const text = conf?.(listen, addresses) ?? renderNginx({ listen, upstream, settings })
     await writeFile(join(folder, 'nginx.conf'), text.replaceAll(nginxFolder, '/etc/nginx/escala'))
   }
@@ -158,6 +169,7 @@ async function startNginx(
     env: {},
     ports: { 8080: port },
     mounts: { [folder]: '/etc/nginx/lab', [nginxFolder]: '/etc/nginx/escala' },
+    network: network && { name: network.name, alias: 'nginx' },
   })
   await container.start()
   const url = `http://127.0.0.1:${port}`
@@ -165,6 +177,7 @@ async function startNginx(
   return {
     url,
     async use(list) {
+      if (discovery) return // by itself, or never
       await render(list)
       const test = await runIn(container, [...command, '-t'])
       if (test.code !== 0) throw new Error(`NGINX refuses its configuration:\n${test.output}`)
@@ -172,6 +185,7 @@ async function startNginx(
       await untilReloaded(workers, () => container.signal('SIGHUP'))
     },
     logs: container.logs,
+    accessLog: async () => (await runIn(container, ['cat', '/tmp/access.log'])).output,
     stop: container.remove,
   }
 }

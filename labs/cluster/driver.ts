@@ -9,6 +9,15 @@ export interface ReplicaSpec {
   /** A module whose `apiParts` or `workerParts` take the place of the kit's. */
   naive?: URL
   env: Record<string, string>
+  network?: Network
+  /** The folder of another version of the code. Local processes only. */
+  checkout?: string
+}
+
+/** One in which replicas have a common name, and somebody tells who has it. Local processes have no such thing. */
+export interface Network {
+  name: string
+  stop(): Promise<void>
 }
 
 export interface RunningServer {
@@ -31,12 +40,20 @@ export interface NginxOptions {
   settings?: Record<string, string | undefined>
   /** Another configuration as a whole. */
   conf?: (listen: string, replicas: string[]) => string
+  /**
+   * How NGINX learns who comes and goes. Default: the list of addresses is written anew and NGINX reloads, so that a lab knows
+   * since when NGINX knows. `resolve`: in containers it asks Docker's name server, as in compose; for local processes the
+   * default, since the NGINX of many distributions cannot. `once`: it goes on with what it found at its start.
+   */
+  discovery?: 'resolve' | 'once'
 }
 
 export interface Balancer extends RunningServer {
   /** Goes on with these replicas; requests in flight are finished. */
   use(replicas: Replica[]): Promise<void>
   logs(): string
+  /** One JSON line per request, where the configuration is the kit's. */
+  accessLog(): Promise<string>
 }
 
 /** What differs between processes and containers. `folder` is the cluster's own, for logs and data. */
@@ -48,7 +65,8 @@ export interface Driver {
   here: { listen: string; reachedAs: string }
   startPostgres(folder: string, settings: Record<string, string>): Promise<RunningServer>
   startRedis(folder: string, settings: Record<string, string>): Promise<RunningServer>
-  startNginx(folder: string, replicas: Replica[], options: NginxOptions): Promise<Balancer>
+  startNginx(folder: string, replicas: Replica[], options: NginxOptions, network?: Network): Promise<Balancer>
+  startNetwork(): Promise<Network | undefined>
   /** Once, before the first replica. */
   prepare(): Promise<void>
   /** Resolves as soon as it runs, which is before it is ready. */

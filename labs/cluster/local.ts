@@ -55,8 +55,10 @@ export async function localDriver(): Promise<Driver> {
           return nginx.reload(addresses(list))
         },
         logs: () => read(join(folder, 'error.log')),
+        accessLog: async () => read(join(folder, 'access.log')),
       }
     },
+    startNetwork: async () => undefined,
     prepare: async () => undefined,
     startReplica,
   }
@@ -104,7 +106,7 @@ function kill(pid: number, signal: NodeJS.Signals): void {
 }
 
 async function startReplica(folder: string, spec: ReplicaSpec): Promise<Replica> {
-  const { id, role, naive } = spec
+  const { id, role, naive, checkout = root } = spec
   const [port, internalPort] = await Promise.all([freePort(), freePort()])
   const logFile = join(folder, `${id}.log`)
   await mkdir(folder, { recursive: true })
@@ -119,8 +121,8 @@ async function startReplica(folder: string, spec: ReplicaSpec): Promise<Replica>
     ...(naive ? { LAB_PARTS: naive.href } : {}),
     ...spec.env,
   }
-  const entry = join(root, naive ? entries[role].naive : entries[role].own)
-  let current = run(entry, env, logFile)
+  const entry = join(checkout, naive ? entries[role].naive : entries[role].own)
+  let current = run(checkout, entry, env, logFile)
 
   const replica: Replica = {
     id,
@@ -149,7 +151,7 @@ async function startReplica(folder: string, spec: ReplicaSpec): Promise<Replica>
     },
     async restart() {
       await replica.kill()
-      current = run(entry, env, logFile)
+      current = run(checkout, entry, env, logFile)
       await waitUntilReady(replica)
     },
     async remove() {
@@ -160,10 +162,10 @@ async function startReplica(folder: string, spec: ReplicaSpec): Promise<Replica>
   return replica
 }
 
-function run(entry: string, env: NodeJS.ProcessEnv, logFile: string) {
+function run(cwd: string, entry: string, env: NodeJS.ProcessEnv, logFile: string) {
   const log = openSync(logFile, 'a')
   // A group of its own: Ctrl-C is for the lab, which then ends its replicas in its own order.
-  const child = spawn(process.execPath, [entry], { cwd: root, detached: true, stdio: ['ignore', log, log], env })
+  const child = spawn(process.execPath, [entry], { cwd, detached: true, stdio: ['ignore', log, log], env })
   closeSync(log)
   const { pid } = child
   if (pid === undefined) throw new Error(`cannot start ${entry}`)

@@ -218,7 +218,8 @@ test('the sweep emits the work of orders that stand still, whatever the state, a
   expect(await shop.statusOf(fresh.id)).toBe('pending')
 })
 
-test('a payload that names no order goes to the dead letters', async () => {
+test('a payload that names no order goes to the dead letters, and one of a newer version to a newer worker', async () => {
+  expect(await shop.run('order.charge', { version: 2, orderId: randomUUID() })).toMatchObject({ code: 'E_JOB_TOO_NEW' })
   expect(await shop.run('order.charge', { orderId: 'x' })).toBeInstanceOf(PermanentFailure)
   expect(await shop.run('order.charge', { orderId: randomUUID(), extra: 1 })).toBeUndefined()
 })

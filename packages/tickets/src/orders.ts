@@ -6,6 +6,7 @@ import type { Sql, Statement } from '@escala/kit/postgres/postgres.ts'
 import { z } from 'zod'
 import { decodeCursor, toPage } from './cursor.ts'
 import { ticketErrors } from './errors.ts'
+import { payloadSql } from './messages.ts'
 import type { Order, OrderStatus, Page, PageQuery } from './schemas.ts'
 import type { Availability } from './shows.ts'
 
@@ -46,7 +47,7 @@ const cancelOrder = (outbox: Pick<Outbox, 'insert'>): Statement => ({
       FROM cancelled WHERE shows.id = cancelled.show_id
       RETURNING available, revision
     ), told AS (
-      ${outbox.insert(`SELECT 'order.refund', id::text, json_build_object('orderId', id), request_id
+      ${outbox.insert(`SELECT 'order.refund', id::text, ${payloadSql('id')}, request_id
         FROM cancelled WHERE status = 'refunding'`)}
     )
     SELECT cancelled.*, given_back.available, given_back.revision FROM cancelled, given_back`,
@@ -84,7 +85,7 @@ export function placeOrder(order: NewOrder, outbox: Outbox): EffectStatement {
         FROM show
         RETURNING id, number, status, quantity, total_cents
       ), told AS (
-        ${outbox.insert(`SELECT 'order.charge', id::text, json_build_object('orderId', id), $6::text FROM placed`)}
+        ${outbox.insert(`SELECT 'order.charge', id::text, ${payloadSql('id')}, $6::text FROM placed`)}
       )`,
     answer: `SELECT 201 AS status, json_build_object('id', placed.id, 'number', number, 'status', placed.status,
         'quantity', quantity, 'totalCents', total_cents) AS body, show.available, show.revision

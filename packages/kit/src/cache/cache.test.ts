@@ -135,6 +135,38 @@ test('a failed load fails for those who wait elsewhere, instead of being tried b
   expect(loads).toBe(1)
 })
 
+test('two versions of the code with two forms of a value: each reads its own, and one change reaches both', async () => {
+  const old = await three()
+  const next = await three()
+  const [key, source] = [newKey(), createSource()]
+  const load = async () => ({ amount: source.value?.cents, version: source.value?.version ?? 0 })
+  const nextForm = {
+    freshMs: 10_000,
+    staleMs: 0,
+    version: (price: { version: number }) => price.version,
+    load,
+    form: 2,
+  }
+  const read = () =>
+    Promise.all([
+      ...old.map(({ cache }) => cache.get(key, source.reading())),
+      ...next.map(({ cache }) => cache.get(key, nextForm)),
+    ])
+  const both = (version: number, cents: number) => [
+    ...old.map(() => ({ version, cents })),
+    ...next.map(() => ({ version, amount: cents })),
+  ]
+  expect(await read()).toEqual(both(1, 100))
+  expect(source.loads).toBe(1)
+  source.value = { version: 2, cents: 200 }
+  await old[0]?.cache.invalidate(key, 2)
+  await vi.waitFor(async () => expect(await read()).toEqual(both(2, 200)))
+  expect(source.loads).toBe(2)
+  // One that has heard nothing finds nothing older in the second tier, either.
+  const late = await replica()
+  expect(await late.cache.get(key, nextForm)).toEqual({ version: 2, amount: 200 })
+})
+
 test('every replica answers the new value soon after the commit', async () => {
   const replicas = await three()
   const [key, source] = [newKey(), createSource()]

@@ -18,6 +18,11 @@ export interface Reading<T> {
   absentMs?: number
   /** Orders the values of one key: an older value never replaces a newer one, and a process never answers one after a newer. */
   version?(value: T): number
+  /**
+   * Default 1. Count it up when the form of the values changes: while two versions of the code run, each keeps and reads its
+   * own form under the same key, and an invalidation by either reaches both.
+   */
+  form?: number
   /** Longest time for one load. Default 2 s. */
   loadTimeoutMs?: number
 }

@@ -1,21 +1,24 @@
 import type { Redis } from 'ioredis'
 import { createScript } from '../redis/script.ts'
 
-// One hash for each key: d = JSON, or empty for an absence; v = version; f = fresh until, by the clock of Redis.
-// Without d it is only the trace of an invalidation. The fill lock lies beside it, in the same slot of a cluster.
+// One hash for each key. v = version; and for each form of the value (two versions of the code may have two): d = JSON, or empty for
+// an absence; f = fresh until, u = usable until, by the clock of Redis. Without any d it is only the trace of an invalidation.
+// The fill lock lies beside it, in the same slot of a cluster.
 
 /**
- * KEYS entry, lock · ARGV token, lock ms, oldest version that will do, or empty
+ * KEYS entry, lock · ARGV token, lock ms, oldest version that will do, or empty, form
  * What is there, and the fill lock if that is old or missing and nobody else has it: one round trip for both.
  * Answers with data or nil, version or nil, fresh for ms, and the lock: 1 = now ours, 0 = not needed, else its value.
  */
 const read = createScript(`
-local e = redis.call('HMGET', KEYS[1], 'd', 'v', 'f')
+local e = redis.call('HMGET', KEYS[1], 'd' .. ARGV[4], 'v', 'f' .. ARGV[4], 'u' .. ARGV[4])
 local usable = e[1] and (ARGV[3] == '' or tonumber(e[2] or 0) >= tonumber(ARGV[3]))
 local fresh = 0
 if usable then
   local t = redis.call('TIME')
-  fresh = tonumber(e[3]) - (t[1] * 1000 + math.floor(t[2] / 1000))
+  local now = t[1] * 1000 + math.floor(t[2] / 1000)
+  usable = tonumber(e[4]) > now
+  fresh = tonumber(e[3]) - now
   if fresh > 0 then return {e[1], e[2], fresh, 0} end
 end
 local lock = 1
@@ -23,8 +26,8 @@ if not redis.call('SET', KEYS[2], ARGV[1], 'NX', 'PX', ARGV[2]) then lock = redi
 return {usable and e[1], e[2], fresh, lock}`)
 
 /**
- * KEYS entry, lock · ARGV token, data, version or empty, fresh ms, stale ms
- * An older version never replaces a newer one. Whoever lost the lock may only bring a newer version: else an invalidation
+ * KEYS entry, lock · ARGV token, data, version or empty, fresh ms, stale ms, form
+ * An older version never replaces a newer one, and a newer one drops what other forms have of the older. Whoever lost the lock may only bring a newer version: else an invalidation
  * that came in the middle of the load would be undone.
  */
 const fill = createScript(`
@@ -35,10 +38,12 @@ local newer = version > tonumber(have or 0) and (have or redis.call('EXISTS', KE
 if mine then redis.call('DEL', KEYS[2]) end
 if not newer and not (mine and version >= tonumber(have or 0)) then return 0 end
 local t = redis.call('TIME')
-redis.call('DEL', KEYS[1])
-redis.call('HSET', KEYS[1], 'd', ARGV[2], 'f', t[1] * 1000 + math.floor(t[2] / 1000) + ARGV[4])
+local now = t[1] * 1000 + math.floor(t[2] / 1000)
+local life = ARGV[4] + ARGV[5]
+if version > tonumber(have or 0) then redis.call('DEL', KEYS[1]) end
+redis.call('HSET', KEYS[1], 'd' .. ARGV[6], ARGV[2], 'f' .. ARGV[6], now + ARGV[4], 'u' .. ARGV[6], now + life)
 if ARGV[3] ~= '' then redis.call('HSET', KEYS[1], 'v', ARGV[3]) end
-redis.call('PEXPIRE', KEYS[1], ARGV[4] + ARGV[5])
+if redis.call('PTTL', KEYS[1]) < life then redis.call('PEXPIRE', KEYS[1], life) end
 return 1`)
 
 /**
@@ -48,9 +53,10 @@ return 1`)
 const invalidate = createScript(`
 local have = redis.call('HGET', KEYS[1], 'v')
 if ARGV[1] == '' or tonumber(have or 0) < tonumber(ARGV[1]) then
-  redis.call('HDEL', KEYS[1], 'd', 'f')
+  local version = ARGV[1] ~= '' and ARGV[1] or have
+  redis.call('DEL', KEYS[1])
   redis.call('HSET', KEYS[1], 'i', 1)
-  if ARGV[1] ~= '' then redis.call('HSET', KEYS[1], 'v', ARGV[1]) end
+  if version then redis.call('HSET', KEYS[1], 'v', version) end
   redis.call('PEXPIRE', KEYS[1], ARGV[2])
   redis.call('DEL', KEYS[2])
 end
@@ -91,8 +97,8 @@ export function createSharedTier({ redis, prefix, lockMs, traceMs }: SharedTierO
 
   return {
     channel,
-    async read(key: string, token: string, oldest: number | undefined): Promise<Found> {
-      const answer = await read.run(redis, keysOf(key), [token, lockMs, oldest ?? ''])
+    async read(key: string, token: string, oldest: number | undefined, form: number): Promise<Found> {
+      const answer = await read.run(redis, keysOf(key), [token, lockMs, oldest ?? '', form])
       const [text, version, fresh, lock] = answer as [string | null, string | null, number, string | number | null]
       return {
         text: text ?? undefined,
@@ -107,10 +113,10 @@ export function createSharedTier({ redis, prefix, lockMs, traceMs }: SharedTierO
     async fill(
       key: string,
       token: string,
-      entry: { text: string; version?: number; freshMs: number; staleMs: number },
+      entry: { text: string; version?: number; freshMs: number; staleMs: number; form: number },
     ) {
       const ms = [Math.max(Math.round(entry.freshMs), 0), Math.max(Math.round(entry.staleMs), 1)]
-      await fill.run(redis, keysOf(key), [token, entry.text, entry.version ?? '', ...ms])
+      await fill.run(redis, keysOf(key), [token, entry.text, entry.version ?? '', ...ms, entry.form])
     },
     async invalidate(key: string, version: number | undefined) {
       const message = JSON.stringify(version === undefined ? [key] : [key, version])

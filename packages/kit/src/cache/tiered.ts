@@ -71,7 +71,8 @@ export function createTieredCache(options: TieredCacheOptions): Cache {
       const loaded = await loadNotOlder(key, reading)
       const { text, version } = loaded
       const { freshMs, staleMs } = lifeOf(reading, loaded)
-      if (token) behind(shared.fill(key, token, { text, version, freshMs, staleMs }).catch(away))
+      if (token)
+        behind(shared.fill(key, token, { text, version, freshMs, staleMs, form: reading.form ?? 1 }).catch(away))
       return keep(key, text, version, freshMs, reading, flight)
     } catch (error) {
       if (token) behind(shared.fail(key, token, error instanceof AppError ? error.code : '').catch(away))
@@ -101,7 +102,7 @@ export function createTieredCache(options: TieredCacheOptions): Cache {
     const token = randomUUID()
     for (let pauseMs = 10; ; pauseMs = Math.min(pauseMs * 1.4, 100)) {
       if (performance.now() < awayUntil) return fill(key, reading, flight)
-      const found = await shared.read(key, token, tier.newest(key)).catch(away)
+      const found = await shared.read(key, token, tier.newest(key), reading.form ?? 1).catch(away)
       if (!found) return fill(key, reading, flight)
       if (found.text !== undefined && !tier.isOlder(key, found.version)) {
         if (found.lock.mine) behind(refresh(key, reading, token))

@@ -26,6 +26,7 @@ export const kitErrors = defineErrors({
   E_POSTGRES_UNAVAILABLE: { status: 503, title: 'The database cannot be reached in time' },
   E_REDIS_UNAVAILABLE: { status: 503, title: 'Shared state cannot be reached in time' },
   E_STORAGE_UNAVAILABLE: { status: 503, title: 'The store of files cannot be reached in time' },
+  E_JOB_TOO_NEW: { status: 503, title: 'A job was made by a newer version than the worker that has it' }, // in logs only
   E_PEER_UNAVAILABLE: { status: 503, title: 'A system that this one depends on is failing' },
   E_REPLICA_LOST: { status: 502, title: 'The replica was lost before it answered' }, // this and the next: by NGINX
   E_NO_REPLICA: { status: 503, title: 'No replica can take the request' },

@@ -49,7 +49,7 @@ function handle(route: Route, { isOrganiser }: MountOptions): RequestHandler {
     for (const [name, value] of Object.entries(answer.headers ?? {})) res.setHeader(name, value)
     res.status(answer.status)
     if (answer.body === undefined) return void res.end()
-    const schema = route.answers[answer.status]?.schema
+    const schema = answer.stored ? undefined : route.answers[answer.status]?.schema
     res.type('json').send(JSON.stringify(schema ? schema.parse(answer.body) : answer.body))
   }
 }

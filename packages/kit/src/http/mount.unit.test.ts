@@ -40,6 +40,14 @@ const routes = [
   }),
   route({
     method: 'get',
+    path: '/stored',
+    summary: 'Answers with what another version made',
+    access: 'public',
+    answers: { 200: { description: 'x', schema: z.strictObject({ id: z.string() }) } },
+    handle: async () => ({ status: 200, stored: true, body: { id: '1', name: 'x' } }),
+  }),
+  route({
+    method: 'get',
     path: '/mine',
     summary: 'Own',
     access: 'user',
@@ -119,6 +127,10 @@ test('an answer that is not what the route says is a bug, and does not leave', a
   const { status, body } = await send('GET', '/leaky')
   expect({ status, code: body.code }).toEqual({ status: 500, code: 'E_INTERNAL' })
   expect(JSON.stringify(body)).not.toContain('password')
+})
+
+test('what another version of the code made and stored is sent as it is', async () => {
+  expect(await send('GET', '/stored')).toMatchObject({ status: 200, body: { id: '1', name: 'x' } })
 })
 
 test('who is not logged in, what is not there, and another method', async () => {

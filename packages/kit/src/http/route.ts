@@ -28,6 +28,8 @@ export interface Answer {
   status: number
   body?: unknown
   headers?: Record<string, string>
+  /** Made earlier, maybe by another version of the code: it is sent as it is, and not held to this version's schema. */
+  stored?: boolean
 }
 
 export interface RouteAnswer {

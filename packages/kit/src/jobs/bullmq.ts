@@ -4,12 +4,13 @@ import type { Redis } from 'ioredis'
 import type { Logger } from '../log/log.ts'
 import { withRequestId } from '../log/request-id.ts'
 import {
+  isPermanent,
   type JobConsumer,
   type JobCounts,
   type JobHandler,
   type JobQueue,
-  PermanentFailure,
   postponedBy,
+  unknownType,
 } from './jobs.ts'
 import { connectQueue, type JobData, type QueueConnectionOptions, type QueueName, queueName } from './queue.ts'
 
@@ -52,14 +53,16 @@ export interface BullmqConsumerOptions extends QueueName {
   stalledMs?: number
   /** How many workers may die over one job before it is taken for the culprit. BullMQ's own default is 1: two deploys gone wrong. */
   maxStalled?: number
+  /** How long a job that is too new for this worker is left for another one. */
+  tooNewMs?: number
 }
 
 // After the deadline, for handlers that heed their signal to end.
 const graceMs = 1000
 
-/** Consumes every type of one queue. A type without a handler is a failure like any other: another version's worker may know it. */
+/** Consumes every type of one queue. A type without a handler is left for another version's worker. */
 export function createBullmqConsumer(options: BullmqConsumerOptions): JobConsumer {
-  const { redis, log, concurrency = 10, lockMs = 30_000, stalledMs = 30_000, maxStalled = 5 } = options
+  const { redis, log, concurrency = 10, lockMs = 30_000, stalledMs = 30_000, maxStalled = 5, tooNewMs } = options
   const { name, prefix } = queueName(options)
   const handlers = new Map(Object.entries(options.handlers))
   const deadline = new AbortController()
@@ -68,7 +71,7 @@ export function createBullmqConsumer(options: BullmqConsumerOptions): JobConsume
 
   const run = async (job: BullJob<JobData, void>, jobLog: Logger): Promise<void> => {
     const handler = handlers.get(job.name)
-    if (!handler) throw new Error(`no handler for jobs of the type ${job.name}`)
+    if (!handler) throw unknownType({ type: job.name })
     await handler({
       id: job.id as string,
       type: job.name,
@@ -107,17 +110,17 @@ export function createBullmqConsumer(options: BullmqConsumerOptions): JobConsume
         jobLog.info({ ms: Math.round(performance.now() - startedAt) }, 'job done')
       } catch (err) {
         if (deadline.signal.aborted) return giveBack(job, token)
-        const waitMs = postponedBy(err)
+        const waitMs = postponedBy(err, Date.now() - job.timestamp, tooNewMs)
         if (waitMs !== undefined) {
           jobLog.debug({ err, ms: waitMs }, 'job postponed')
           await job.moveToDelayed(Date.now() + waitMs, token)
           throw new DelayedError()
         }
-        const permanent = err instanceof PermanentFailure
+        const permanent = isPermanent(err)
         const isLast = permanent || job.attemptsMade + 1 >= (job.opts.attempts ?? 1)
         const dead = isLast && job.opts.removeOnFail !== true // a tick whose successor does the same is no dead letter
         jobLog[dead ? 'error' : 'warn']({ err }, dead ? 'job failed for good' : 'job failed')
-        throw permanent ? new UnrecoverableError(err.message) : err
+        throw permanent && err instanceof Error ? new UnrecoverableError(err.message) : err
       }
     },
     {

@@ -1,4 +1,6 @@
+import { setTimeout as wait } from 'node:timers/promises'
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
+import { z } from 'zod'
 import { kitErrors } from '../errors/errors.ts'
 import {
   type DeadLetters,
@@ -9,10 +11,11 @@ import {
   type NewJob,
   PermanentFailure,
 } from './jobs.ts'
+import { readPayload } from './payload.ts'
 
 export interface JobsUnderTest {
   queue: JobQueue
-  consume(handlers: Record<string, JobHandler>, concurrency?: number): JobConsumer
+  consume(handlers: Record<string, JobHandler>, concurrency?: number, tooNewMs?: number): JobConsumer
   deadLetters: DeadLetters
   stop(): Promise<void>
 }
@@ -38,8 +41,8 @@ export function describeJobs(name: string, create: () => Promise<JobsUnderTest>)
       await Promise.all(consumers.map((consumer) => consumer.stop(0)))
       await jobs.stop()
     })
-    const consume = (handlers: Record<string, JobHandler>, concurrency?: number) => {
-      const consumer = jobs.consume(handlers, concurrency)
+    const consume: JobsUnderTest['consume'] = (...options) => {
+      const consumer = jobs.consume(...options)
       consumers.push(consumer)
       return consumer
     }
@@ -137,14 +140,54 @@ export function describeJobs(name: string, create: () => Promise<JobsUnderTest>)
       await vi.waitFor(() => expect(run).toHaveBeenCalledTimes(2))
     })
 
-    test('a type that nobody handles ends among the dead letters; an inherited name is no handler', async () => {
-      consume({ greet: async () => {} })
+    test('a type that nobody handles waits for a worker that does; an inherited name is no handler', async () => {
+      const old = consume({ greet: async () => {} })
       await jobs.queue.add(newJob('constructor'))
-      await vi.waitFor(async () =>
-        expect(await jobs.deadLetters.list()).toMatchObject([
-          { reason: 'no handler for jobs of the type constructor' },
-        ]),
-      )
+      await wait(100)
+      expect(await jobs.deadLetters.list()).toEqual([])
+      await old.stop(1000)
+      const run = vi.fn(async () => {
+        if (run.mock.calls.length < 3) throw new Error('not yet')
+      })
+      consume({ constructor: run })
+      await vi.waitFor(() => expect(run).toHaveBeenCalledTimes(3), 5000)
+    })
+
+    test('a payload that is too new is left for a newer worker, and none of its attempts is used', async () => {
+      const read = (newest: number) => (job: Job) => readPayload(job, z.object({ name: z.string() }), newest).name
+      const seen: string[] = []
+      const old = consume({ greet: async (job) => void seen.push(read(1)(job)) })
+      const known = newJob('greet', { name: 'Ana' })
+      await jobs.queue.add(newJob('greet', { version: 2, name: 'Bea' }))
+      await jobs.queue.add(known)
+      await vi.waitFor(() => expect(seen).toEqual(['Ana']))
+      await wait(100)
+      expect(await jobs.deadLetters.list()).toEqual([])
+      await old.stop(1000)
+      let failures = 0
+      consume({
+        greet: async (job) => {
+          if (failures++ < 2) throw new Error('not yet')
+          seen.push(read(2)(job))
+        },
+      })
+      await vi.waitFor(() => expect(seen).toEqual(['Ana', 'Bea']), 5000)
+    })
+
+    test('what stays too new for everybody ends among the dead letters, with the reason', async () => {
+      consume({ greet: async (job) => void readPayload(job, z.unknown(), 3) }, 10, 50)
+      const job = newJob('greet', { version: 4 })
+      await jobs.queue.add(job)
+      await jobs.queue.add(newJob('unknown'))
+      await vi.waitFor(async () => expect(await jobs.deadLetters.list()).toHaveLength(2), 5000)
+      const reason = 'its payload is of version 4, and this worker reads up to 3'
+      expect(await jobs.deadLetters.find(job.id)).toMatchObject({ reason })
+    })
+
+    test('a payload that does not fit is a permanent failure', async () => {
+      consume({ greet: async (job) => void readPayload(job, z.object({ name: z.string() })) })
+      await jobs.queue.add(newJob('greet', { nam: 'Ana' }))
+      await vi.waitFor(async () => expect(await jobs.deadLetters.list()).toMatchObject([{ attempts: 1 }]))
     })
 
     test('runs no more at a time than it may', async () => {

@@ -24,11 +24,11 @@ async function createBullmq(url = inject('redisUrl')) {
     queue,
     deadLetters,
     redis,
-    consume(handlers: Record<string, JobHandler>, concurrency?: number) {
+    consume(handlers: Record<string, JobHandler>, concurrency?: number, tooNewMs?: number) {
       const blocking = createRedis({ url, role: 'blocking', log })
       connections.push(blocking)
       const timing = { lockMs: 300, stalledMs: 100 }
-      return createBullmqConsumer({ redis: blocking, log, prefix, handlers, concurrency, ...timing })
+      return createBullmqConsumer({ redis: blocking, log, prefix, handlers, concurrency, tooNewMs, ...timing })
     },
     async stop() {
       await queue.stop()

@@ -1,4 +1,5 @@
 import { AppError, hasCode } from '../errors/app-error.ts'
+import { kitErrors } from '../errors/errors.ts'
 import type { Logger } from '../log/log.ts'
 import type { Scope } from '../scope.ts'
 
@@ -37,13 +38,28 @@ export class PermanentFailure extends Error {
   override readonly name = 'PermanentFailure'
 }
 
+/** Longest that a job waits for a worker of the version that knows it: longer than any roll-out, and then somebody must look. */
+export const rollOutMs = 3_600_000
+
 /**
- * How long a job has to wait when its handler threw `E_PEER_UNAVAILABLE`: nothing was tried, so it is no attempt. Else `undefined`.
- * Up to half as long again at random, so that not all of them come at once.
+ * How long a job has to wait when its handler threw `E_PEER_UNAVAILABLE` or `E_JOB_TOO_NEW`: nothing was tried, so it is no
+ * attempt. Else `undefined`. Up to half as long again at random, so that not all of them come at once.
  */
-export function postponedBy(error: unknown): number | undefined {
-  if (!(error instanceof AppError) || !hasCode(error, 'E_PEER_UNAVAILABLE')) return undefined
+export function postponedBy(error: unknown, ageMs: number, tooNewMs = rollOutMs): number | undefined {
+  if (!(error instanceof AppError)) return undefined
+  const isTooNew = hasCode(error, 'E_JOB_TOO_NEW') && ageMs < tooNewMs
+  if (!isTooNew && !hasCode(error, 'E_PEER_UNAVAILABLE')) return undefined
   return Math.ceil((error.retryAfterMs ?? 1000) * (1 + Math.random() / 2))
+}
+
+/** Whether no further try of this worker's can help. */
+export function isPermanent(error: unknown): boolean {
+  return error instanceof PermanentFailure || hasCode(error, 'E_JOB_TOO_NEW')
+}
+
+/** A job of a type that this version does not know: a newer version's worker may. */
+export function unknownType({ type }: Pick<Job, 'type'>): AppError {
+  return kitErrors.E_JOB_TOO_NEW({ detail: `no handler for jobs of the type ${type}`, retryAfterMs: 1000 })
 }
 
 /** How many jobs there are in each state, as last looked at. */

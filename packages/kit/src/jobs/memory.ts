@@ -3,11 +3,12 @@ import type { Logger } from '../log/log.ts'
 import {
   type DeadLetter,
   type DeadLetters,
+  isPermanent,
   type JobConsumer,
   type JobHandler,
   type JobQueue,
-  PermanentFailure,
   postponedBy,
+  unknownType,
 } from './jobs.ts'
 
 export interface MemoryJobsOptions {
@@ -20,6 +21,7 @@ interface Entry {
   job: { id: string; type: string; payload: unknown; requestId?: string }
   state: 'waiting' | 'active' | 'done' | 'failed'
   attempts: number
+  addedAt: number
   reason: string
   failedAt: Date
 }
@@ -33,20 +35,27 @@ export function createMemoryJobs({ log, attempts = 10, backoffMs = 1000 }: Memor
     scope: 'process',
     async add(job) {
       if (entries.has(job.id)) return
-      entries.set(job.id, { job, state: 'waiting', attempts: 0, reason: '', failedAt: new Date(0) })
+      entries.set(job.id, {
+        job,
+        state: 'waiting',
+        attempts: 0,
+        addedAt: Date.now(),
+        reason: '',
+        failedAt: new Date(0),
+      })
       pump()
     },
     async stop() {},
   }
 
-  const consume = (handlers: Record<string, JobHandler>, concurrency = 10): JobConsumer => {
+  const consume = (handlers: Record<string, JobHandler>, concurrency = 10, tooNewMs?: number): JobConsumer => {
     const known = new Map(Object.entries(handlers))
     const deadline = new AbortController()
     const running = new Set<Promise<void>>()
     let stopping = false
 
     const fail = async (entry: Entry, error: unknown) => {
-      const waitMs = postponedBy(error)
+      const waitMs = postponedBy(error, Date.now() - entry.addedAt, tooNewMs)
       if (waitMs !== undefined) {
         entry.attempts--
         await wait(waitMs, undefined, { ref: false })
@@ -54,7 +63,7 @@ export function createMemoryJobs({ log, attempts = 10, backoffMs = 1000 }: Memor
         return
       }
       entry.reason = error instanceof Error ? error.message : String(error)
-      if (error instanceof PermanentFailure || entry.attempts >= attempts) {
+      if (isPermanent(error) || entry.attempts >= attempts) {
         Object.assign(entry, { state: 'failed', failedAt: new Date() })
         return
       }
@@ -70,7 +79,7 @@ export function createMemoryJobs({ log, attempts = 10, backoffMs = 1000 }: Memor
       const jobLog = log.child({ queue: 'memory', jobId: id, jobType: type, attempt, requestId })
       try {
         const handler = known.get(type)
-        if (!handler) throw new Error(`no handler for jobs of the type ${type}`)
+        if (!handler) throw unknownType({ type })
         await handler({ id, type, payload, requestId, attempt, signal: deadline.signal, log: jobLog })
         entry.state = 'done'
       } catch (error) {

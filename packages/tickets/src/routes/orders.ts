@@ -32,7 +32,9 @@ export function orderRoutes({ postgres, idempotency, outbox, events, flags }: Pa
       ],
       async handle({ params, body, user, requestId, req, log }) {
         const key = parseKey(req.headers['idempotency-key'])
-        const request = { owner: user.id, key, fingerprint: fingerprint('POST', `/v1/shows/${params.id}/orders`, body) }
+        // Of what the client sent: what a schema makes of it may be another thing in the next version.
+        const path = `/v1/shows/${params.id}/orders`
+        const request = { owner: user.id, key, fingerprint: fingerprint('POST', path, req.body) }
         const wanted = {
           id: v7(), // in the app: Postgres knows UUIDv7 from 18 on
           userId: user.id,
@@ -49,7 +51,7 @@ export function orderRoutes({ postgres, idempotency, outbox, events, flags }: Pa
         if (now) await announceAvailability(events, log, params.id, now)
         if (!outcome.replayed) log.info({ orderId: wanted.id }, 'order placed')
         const { answer, replayed } = outcome
-        return { ...answer, ...(replayed && { headers: { 'Idempotency-Replayed': 'true' } }) }
+        return { ...answer, ...(replayed && { stored: true, headers: { 'Idempotency-Replayed': 'true' } }) }
       },
     }),
     route({
