@@ -72,7 +72,7 @@ function labsOfSample(root: string): string[] {
     if (lab === 'cluster') return false
     const files = readdirSync(join(root, 'labs', lab)).filter((name) => name.endsWith('.ts'))
     const code = files.map((name) => readFileSync(join(root, 'labs', lab, name), 'utf8')).join('\n')
-    return words.test(code.replace(/\/\*.*?\*\/|^\s*\/\/.*$/gms, ''))
+    return words.test(code.replace(/\/\*[\s\S]*?\*\/|^\s*\/\/.*$/gm, ''))
   })
 }
 

@@ -54,6 +54,14 @@ describe('renderNginx', () => {
   })
 })
 
+it('asks for names with the very line of docker-compose.yml', () => {
+  const compose = readFileSync(new URL('../../docker-compose.yml', import.meta.url), 'utf8')
+  const line = /^ *API_SERVERS: (.*)$/m.exec(compose)?.[1]
+  expect(renderNginx({ listen: '8080', upstream: { kind: 'names', name: 'api', port: 3000 } })).toContain(
+    `    ${line}\n`,
+  )
+})
+
 it('is explained whole, and as it is, by the walkthrough', () => {
   const read = (path: string) => readFileSync(new URL(path, import.meta.url), 'utf8')
   const directives = (text: string) =>

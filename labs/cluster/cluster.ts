@@ -153,8 +153,12 @@ async function start(options: ClusterOptions, own: Own): Promise<Cluster> {
     launchMany('worker', workerCount),
   ])
   const nginx = cleanUps.keep(await driver.startNginx(join(folder, 'nginx'), replicas, options.nginx ?? {}, network))
-  const tell = async () => {
-    if (options.nginx?.discovery !== 'once') await nginx.use(replicas)
+  let telling: Promise<void> = Promise.resolve()
+  // One after the other, whoever is added at the same time: they share one file.
+  const tell = () => {
+    if (options.nginx?.discovery === 'once') return telling
+    telling = telling.catch(() => undefined).then(() => nginx.use(replicas))
+    return telling
   }
 
   const replace = async (old: Replica, add: AddOptions) => {

@@ -24,8 +24,8 @@ export const lab = defineLab<Size>({
   slug: 'discovery',
   problem: 'After scaling or a deploy NGINX goes on talking to addresses where nobody lives any more.',
   sizes: {
-    full: { perSecond: 60, refuseMs: 2000, failTimeoutMs: 5000, servedMs: 6500, droppedMs: 5000, watchMs: 5000 },
-    test: { perSecond: 40, refuseMs: 300, failTimeoutMs: 1000, servedMs: 2500, droppedMs: 3000, watchMs: 1000 },
+    full: { perSecond: 60, refuseMs: 2000, failTimeoutMs: 5000, servedMs: 6500, droppedMs: 5000, watchMs: 10_000 },
+    test: { perSecond: 40, refuseMs: 300, failTimeoutMs: 1000, servedMs: 2500, droppedMs: 3000, watchMs: 2500 },
   },
   halves: {
     problem: {
@@ -66,7 +66,7 @@ async function replaceAll({ cluster: start, size, replicas, progress }: LabConte
   const client = createClient(cluster.url)
   const answered = new Set<string | undefined>()
   const traffic = startTraffic(size.perSecond, async () => {
-    const answer = await client.get('/v1/shows')
+    const answer = await client.get('/v1/openapi.json')
     answered.add(answer.replicaId)
     return answer
   })

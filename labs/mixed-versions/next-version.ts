@@ -47,7 +47,7 @@ export const wanted: Edits = {
     ['total_cents', 'amount_cents'],
     // The answer tells the currency, too.
     ['status, quantity, amount_cents\n', 'status, quantity, amount_cents, currency\n'],
-    ["'totalCents', amount_cents)", "'totalCents', amount_cents, 'currency', currency)"],
+    ["'totalCents', amount_cents)", "'totalCents', amount_cents, 'currency', placed.currency)"],
   ],
   'schemas.ts': [
     [

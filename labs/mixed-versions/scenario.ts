@@ -62,7 +62,7 @@ export const lab = defineLab<Size>({
           check('repetitions with another answer than the first', seen.otherAnswers, { equals: 0 }),
           check('reads', seen.reads.total, { atLeast: context.size.ordersPerSecond }),
           check('reads that failed', JSON.stringify(seen.reads.failures), { equals: '{}' }),
-          check('reads older than a change told a second before', seen.staleReads, { equals: 0 }),
+          check('reads older than a change told two seconds before', seen.staleReads, { equals: 0 }),
           check('versions that /scale knows of', during.versions, { equals: `${versions.old}, ${versions.next}` }),
           check('the new schedule, after an old worker has restarted', during.scheduleStands, { equals: true }),
           check('times that an old worker left a job to a new one', during.left, { atLeast: 1 }),

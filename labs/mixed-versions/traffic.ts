@@ -17,11 +17,11 @@ export interface Seen {
   otherAnswers: number
   /** Of the show and of the own orders. */
   reads: { total: number; failures: Record<string, number>; failed: number }
-  /** Reads of the show that were older than a change that had been acknowledged a second before. */
+  /** Reads of the show that were older than a change that had been acknowledged two seconds before. */
   staleReads: number
 }
 
-const staleAfterMs = 1000
+const staleAfterMs = 2000
 
 /** Somebody orders, each order twice under one key; many look; and now and then the organiser changes the show. */
 export async function startShopTraffic(cluster: Cluster, ordersPerSecond: number): Promise<ShopTraffic> {
