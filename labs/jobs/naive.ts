@@ -1,3 +1,4 @@
+import type { Breaker } from '@escala/kit/breaker/breaker.ts'
 import type { EffectStatement, IdempotentRequest } from '@escala/kit/idempotency/idempotency.ts'
 import { createPostgresIdempotency } from '@escala/kit/idempotency/postgres.ts'
 import type { OutboxMessage } from '@escala/kit/outbox/outbox.ts'
@@ -28,13 +29,15 @@ export const apiParts: Partial<Parts> = {
   },
 }
 
+const none: Breaker = { run: (call) => call() }
+
 async function work({ postgres, log }: Deps, messages: OutboxMessage[]): Promise<void> {
   const handlers = orderJobs({
     postgres,
     outbox: { add: async (_tx, message) => String(messages.push(message)) },
     events: { publish: async () => '' },
-    payments: createPayments({ url: PAYMENTS_URL, breaker: { run: (call) => call() } }),
-    mailer: createConfirmationMailer({ smtpUrl: SMTP_URL, from: 'shop@example.com' }),
+    payments: createPayments({ url: PAYMENTS_URL, breaker: none }),
+    mailer: createConfirmationMailer({ smtpUrl: SMTP_URL, from: 'shop@example.com', breaker: none }),
     stuckMs: 60_000,
   })
   const { signal } = new AbortController()

@@ -1,3 +1,4 @@
+import type { Breaker } from '@escala/kit/breaker/breaker.ts'
 import type { Sql, Statement } from '@escala/kit/postgres/postgres.ts'
 import { createTransport } from 'nodemailer'
 
@@ -24,6 +25,8 @@ export interface MailerOptions {
   smtpUrl: string
   /** `tickets@example.com` or `Tickets <tickets@example.com>`. */
   from: string
+  /** Every mail goes through it. */
+  breaker: Breaker
   timeoutMs?: number
 }
 
@@ -42,7 +45,8 @@ export async function readReceiver(sql: Sql, orderId: string) {
 }
 
 /** A connection for each mail: nothing is left open between them, and nothing has to be stopped. */
-export function createConfirmationMailer({ smtpUrl, from, timeoutMs = 5000 }: MailerOptions): ConfirmationMailer {
+export function createConfirmationMailer(options: MailerOptions): ConfirmationMailer {
+  const { smtpUrl, from, breaker, timeoutMs = 5000 } = options
   const transport = createTransport({
     url: smtpUrl,
     connectionTimeout: timeoutMs,
@@ -55,7 +59,7 @@ export function createConfirmationMailer({ smtpUrl, from, timeoutMs = 5000 }: Ma
   const domain = /@([\w.-]+)/.exec(from)?.[1] ?? 'localhost'
   return {
     async send(confirmation) {
-      await transport.sendMail({
+      const mail = {
         from,
         // An object, not text: a comma or a bracket in somebody's name must not become another receiver.
         to: { name: confirmation.buyer, address: confirmation.email },
@@ -64,9 +68,16 @@ export function createConfirmationMailer({ smtpUrl, from, timeoutMs = 5000 }: Ma
         headers: { 'X-Request-Id': confirmation.requestId },
         subject: `Order ${confirmation.number}: ${confirmation.quantity} × ${confirmation.showName}`,
         text: textOf(confirmation),
-      })
+      }
+      await breaker.run(() => transport.sendMail(mail))
     },
   }
+}
+
+/** For the breaker: what the server refuses for good, an address or a text, says nothing about the server. */
+export function isMailServersFailure(error: Error & { code?: string; responseCode?: number }): boolean {
+  const isAboutThisMail = error.code === 'EENVELOPE' || error.code === 'EMESSAGE'
+  return !(isAboutThisMail && (error.responseCode ?? 0) >= 500)
 }
 
 function textOf({ buyer, number, quantity, showName, startsAt, totalCents, currency }: Confirmation): string {

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { PermanentFailure } from '@escala/kit/jobs/jobs.ts'
 import { afterAll, beforeAll, beforeEach, expect, inject, test } from 'vitest'
+import { isMailServersFailure } from './confirmation.ts'
 import { createShop, type Shop } from './test-shop.ts'
 import { expireSome } from './transitions.ts'
 
@@ -120,6 +121,30 @@ test('a mail that is not taken leaves the order paid, for another try with the s
   await shop.run('order.mail', { orderId: id })
   expect(await shop.statusOf(id)).toBe('confirmed')
   expect(await mailsOf(id)).toMatchObject([{ count: 1 }])
+})
+
+test('while mails are held back the order is worked on: the sweep adds no second job for it', async () => {
+  const { id } = await order()
+  await shop.run('order.charge', { orderId: id })
+  await shop.age(id, 'touched_at')
+  await shop.postgres.query('DELETE FROM outbox')
+  shop.breaker.open = true
+  expect(await shop.run('order.mail', { orderId: id })).toMatchObject({ code: 'E_PEER_UNAVAILABLE' })
+  await shop.run('orders.sweep')
+  const again = await shop.postgres.query('SELECT FROM outbox WHERE aggregate = $1', [id])
+  expect(again.rowCount).toBe(0)
+  shop.breaker.open = false
+  await shop.run('order.mail', { orderId: id })
+  expect(await shop.statusOf(id)).toBe('confirmed')
+})
+
+test('a mail server that refuses one address is not in trouble; one that refuses for now is', () => {
+  const refusal = (code: string, responseCode?: number) => Object.assign(new Error('no'), { code, responseCode })
+  expect(isMailServersFailure(refusal('EENVELOPE', 550))).toBe(false)
+  expect(isMailServersFailure(refusal('EMESSAGE', 554))).toBe(false)
+  expect(isMailServersFailure(refusal('EMESSAGE', 451))).toBe(true)
+  expect(isMailServersFailure(refusal('EAUTH', 535))).toBe(true)
+  expect(isMailServersFailure(refusal('ECONNECTION'))).toBe(true)
 })
 
 test('a paid order that is cancelled gives its tickets back at once and its money through the worker', async () => {

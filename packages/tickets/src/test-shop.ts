@@ -70,7 +70,7 @@ export async function createShop(adminUrl: string) {
     outbox,
     events,
     payments: createPayments({ url: payments.url, timeoutMs: 300, breaker }),
-    mailer: createConfirmationMailer({ smtpUrl: mail.smtpUrl, from: 'Shop <shop@example.com>' }),
+    mailer: createConfirmationMailer({ smtpUrl: mail.smtpUrl, from: 'Shop <shop@example.com>', breaker }),
     stuckMs: 1000,
   })
   const servers = await Promise.all(
@@ -100,7 +100,7 @@ export async function createShop(adminUrl: string) {
     /** Of a replica. */
     url: (path: string, replica = 0) => `http://127.0.0.1:${servers[replica]?.port}${path}`,
     payments: paymentsControl(payments.url),
-    /** Before the provider: `open` holds calls back. */
+    /** Before the provider and the mail server: `open` holds calls back. */
     breaker,
     mail: mailControl(mail.url),
     /** A new user's id. */

@@ -1,7 +1,7 @@
 import { integer, url } from '@escala/kit/config/config.ts'
 import { workerModule } from '@escala/kit/http/module.ts'
 import { z } from 'zod'
-import { createConfirmationMailer } from './confirmation.ts'
+import { createConfirmationMailer, isMailServersFailure } from './confirmation.ts'
 import { orderJobs } from './jobs.ts'
 import { createPayments, isProvidersFailure } from './payments.ts'
 
@@ -25,7 +25,11 @@ export const ticketsWorker = workerModule({
         timeoutMs: settings.PAYMENTS_TIMEOUT_MS,
         breaker: breakers.of('payments', isProvidersFailure),
       }),
-      mailer: createConfirmationMailer({ smtpUrl: settings.SMTP_URL, from: settings.MAIL_FROM }),
+      mailer: createConfirmationMailer({
+        smtpUrl: settings.SMTP_URL,
+        from: settings.MAIL_FROM,
+        breaker: breakers.of('mail', isMailServersFailure),
+      }),
       stuckMs: settings.ORDER_STUCK_MS,
     }),
   schedules: [
