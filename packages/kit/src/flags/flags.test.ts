@@ -1,5 +1,7 @@
 import { randomUUID } from 'node:crypto'
+import { setTimeout as wait } from 'node:timers/promises'
 import { afterAll, afterEach, beforeAll, expect, inject, test, vi } from 'vitest'
+import { startFaultProxy } from '../../../../labs/cluster/fault-proxy.ts'
 import { createTestDatabase, type TestDatabase } from '../../../../labs/cluster/test-database.ts'
 import { createLog } from '../log/log.ts'
 import { kitMigrations, migrate } from '../postgres/migrations.ts'
@@ -99,4 +101,22 @@ test('while Postgres is away, what was known last goes on', async () => {
 test('two flags of one name are a mistake', () => {
   const again = Object.values(defineFlags({ banner: { default: 1, description: '' } }))
   expect(() => createMemoryFlags({ declared: [...declared, ...again] })).toThrow('declared twice')
+})
+
+test('a start in the middle of an outage of Postgres waits for it, and serves no defaults meanwhile', async () => {
+  const proxy = await startFaultProxy({ target: database.url })
+  const options = { log, applicationName: 'test', maxConnections: 1, timeoutMs: 500 }
+  const away = createPostgres({ ...options, url: proxy.url })
+  const [changed, stopped] = [1, 2].map(() => createPostgresFlags({ declared, postgres: away, log, pollMs: 20 }))
+  await createPostgresFlags({ declared, postgres, log }).set(testFlags.salesOpen.name, false)
+  await proxy.refuse()
+  const starting = [changed?.start(), stopped?.start()]
+  const outcome = Promise.allSettled(starting)
+  await expect(Promise.race([...starting, wait(100, 'waiting')])).resolves.toBe('waiting')
+  await stopped?.stop()
+  await proxy.heal()
+  expect((await outcome).map(({ status }) => status)).toEqual(['fulfilled', 'rejected'])
+  expect(changed?.get(testFlags.salesOpen)).toBe(false)
+  await changed?.stop()
+  await Promise.all([away.stop(), proxy.stop()])
 })

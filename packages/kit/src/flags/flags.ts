@@ -28,7 +28,7 @@ export interface Flags {
   all(): { flag: Flag; value: FlagValue }[]
   /** Throws `E_UNKNOWN_FLAG`, `E_VALIDATION` for a value of another type, or `E_POSTGRES_UNAVAILABLE`: then nothing changed. */
   set(name: string, value: FlagValue): Promise<void>
-  /** Resolves when the values are known. */
+  /** Resolves when the values are known, however long that takes; rejects when `stop` comes first. */
   start(): Promise<void>
   stop(): Promise<void>
 }

@@ -1,3 +1,4 @@
+import { setTimeout as wait } from 'node:timers/promises'
 import type { Redis } from 'ioredis'
 import type { Logger } from '../log/log.ts'
 import type { Sql, Statement } from '../postgres/postgres.ts'
@@ -83,7 +84,14 @@ export function createPostgresFlags(options: PostgresFlagsOptions): Flags {
       ])
     },
     async start() {
-      await refresh()
+      // Nobody may serve with the defaults while an operator has said something else: an outage at this moment is waited for.
+      for (let told = false; !stopped; told = true) {
+        const err = await refresh().catch((error: unknown) => error)
+        if (err === undefined) break
+        if (!told) log.warn({ err }, 'flags could not be read: waiting for them')
+        await wait(pollMs)
+      }
+      if (stopped) throw new Error('stopped before the flags could be read')
       poll()
       if (broadcast) {
         stopListening = listenTo({ ...broadcast, channel, onMessage: hear, onListening: hear })
