@@ -110,15 +110,18 @@ async function rollOut(
       left: old.workers.reduce((sum, worker) => sum + (worker.logs().match(/"E_JOB_TOO_NEW"/g)?.length ?? 0), 0),
     }
 
-    for (const replica of old.replicas) await cluster.remove(replica)
-    await Promise.all(old.workers.map((worker) => worker.terminate()))
+    await Promise.all([
+      ...old.replicas.map((replica) => cluster.remove(replica)),
+      ...old.workers.map((worker) => worker.terminate()),
+    ])
     progress(3, 4)
     const different = next === fixed ? await countDifferent(cluster) : 0
     if (next === fixed) await contract(cluster)
     await wait(1000)
     const seen = await traffic.stop()
     const { buyer } = traffic
-    const end = await untilQuiet({ cluster, buyer, orders: seen.orders.accepted, progress: () => undefined })
+    const orders = seen.orders.accepted
+    const end = await untilQuiet({ cluster, buyer, orders, quietMs: 2000, progress: () => undefined })
     progress(4, 4)
     return { seen, during, different, end: { ...end, deadLetters: await countDeadLetters(cluster) } }
   } finally {
