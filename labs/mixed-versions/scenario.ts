@@ -116,7 +116,7 @@ async function rollOut(
     ])
     progress(3, 4)
     const different = next === fixed ? await countDifferent(cluster) : 0
-    if (next === fixed) await contract(cluster)
+    if (next === fixed && different === 0) await contract(cluster)
     await wait(1000)
     const seen = await traffic.stop()
     const { buyer } = traffic
