@@ -127,9 +127,12 @@ describe('what NGINX passes on', () => {
   it('an id, an address and a protocol of its own making', async () => {
     await freshNginx()
     const forged = { 'x-request-id': 'mine', 'x-forwarded-for': '9.9.9.9', 'x-forwarded-proto': 'https' }
-    await send('GET', '/', { headers: { ...forged, forwarded: 'for=9.9.9.9' } })
+    const traceparent = `00-${'a'.repeat(32)}-${'b'.repeat(16)}-01`
+    await send('GET', '/', { headers: { ...forged, traceparent, forwarded: 'for=9.9.9.9' } })
     const headers = seen[0]?.headers
     expect(headers?.['x-request-id']).toMatch(/^[0-9a-f]{32}$/)
+    const id = String(headers?.['x-request-id'])
+    expect(headers?.traceparent).toBe(`00-${id}-${id.slice(0, 16)}-01`)
     expect(headers).toMatchObject({ 'x-forwarded-for': '127.0.0.1', 'x-forwarded-proto': 'http' })
     expect(headers).not.toHaveProperty('forwarded')
     expect(headers?.host).toBe(new URL(nginx.url).host)

@@ -43,6 +43,6 @@ async function work({ postgres, log }: Deps, messages: OutboxMessage[]): Promise
   const { signal } = new AbortController()
   // What a handler tells of is appended, and done next.
   for (const { type, payload, requestId } of messages) {
-    await handlers[type]?.({ id: type, type, payload, requestId, attempt: 1, signal, log })
+    await handlers[type]?.({ id: type, type, payload, requestId, traceparent: undefined, attempt: 1, signal, log })
   }
 }

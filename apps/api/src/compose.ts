@@ -38,6 +38,7 @@ import type { Scope } from '@escala/kit/scope.ts'
 import { createSessionMiddleware, sessionKey } from '@escala/kit/sessions/middleware.ts'
 import { createRedisSessions } from '@escala/kit/sessions/redis.ts'
 import type { SessionStore } from '@escala/kit/sessions/sessions.ts'
+import { startTracing } from '@escala/kit/tracing/start.ts'
 import { createPostgresUploads } from '@escala/kit/uploads/postgres.ts'
 import { createS3Uploads } from '@escala/kit/uploads/s3.ts'
 import type { Uploads } from '@escala/kit/uploads/uploads.ts'
@@ -125,6 +126,13 @@ export async function compose(config: Config<typeof apiConfigSettings>, replaced
     version: config.VERSION,
     level: config.LOG_LEVEL,
   })
+  const tracing = await startTracing({
+    endpoint: config.OTEL_EXPORTER_OTLP_ENDPOINT,
+    ratio: config.OTEL_TRACES_SAMPLER_ARG,
+    service: 'api',
+    replicaId: config.REPLICA_ID,
+    version: config.VERSION,
+  })
   const lifecycle = createLifecycle()
   const postgres = createPostgres({
     url: config.DATABASE_URL,
@@ -133,6 +141,7 @@ export async function compose(config: Config<typeof apiConfigSettings>, replaced
     maxConnections: 1, // until the registry admits this process
     timeoutMs: config.DATABASE_TIMEOUT_MS,
     namedStatements: config.PG_NAMED_STATEMENTS,
+    tracing,
   })
   const timeoutMs = config.REDIS_TIMEOUT_MS
   const redis = createRedis({ url: config.REDIS_URL, role: 'request', log, timeoutMs })
@@ -212,6 +221,7 @@ export async function compose(config: Config<typeof apiConfigSettings>, replaced
   const app = createApp({
     log,
     onRequest: metrics.request,
+    tracing,
     shed: overload.middleware,
     replicaId: config.REPLICA_ID,
     exposeReplica: config.EXPOSE_REPLICA,
@@ -277,6 +287,7 @@ export async function compose(config: Config<typeof apiConfigSettings>, replaced
       ])
       await bounded(replicas.leave(), 2000)
       overload.stop()
+      await bounded(tracing.stop(), 2000)
       lifecycle.stopped()
       await internal.stop({ refuseMs: 0, deadlineMs: 0 })
     },

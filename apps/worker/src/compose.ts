@@ -26,6 +26,8 @@ import { createReplicas } from '@escala/kit/replicas/postgres.ts'
 import { createBullmqSchedules } from '@escala/kit/schedules/bullmq.ts'
 import type { Schedules } from '@escala/kit/schedules/schedules.ts'
 import type { Scope } from '@escala/kit/scope.ts'
+import { startTracing } from '@escala/kit/tracing/start.ts'
+import type { Tracing } from '@escala/kit/tracing/tracing.ts'
 import type { Redis } from 'ioredis'
 import { kitJobs, kitSchedules } from './clean.ts'
 import { type WorkerConfig, workerSettings } from './config.ts'
@@ -41,6 +43,7 @@ export interface Deps {
   redis: Redis
   /** The same server; waits for it. */
   blockingRedis: Redis
+  tracing: Tracing
 }
 
 export interface Queue extends JobQueue {
@@ -93,10 +96,11 @@ const clusterParts: Parts = {
     }),
   schedules: ({ redis, log, own, declared, config }) =>
     createBullmqSchedules({ redis, log, own, declared, repairMs: config.SCHEDULES_REPAIR_MS, ...jobPolicy(config) }),
-  consumer: ({ blockingRedis: redis, log, handlers, config }) =>
+  consumer: ({ blockingRedis: redis, log, tracing, handlers, config }) =>
     createBullmqConsumer({
       redis,
       log,
+      tracing,
       handlers,
       concurrency: config.JOB_CONCURRENCY,
       lockMs: config.JOB_LOCK_MS,
@@ -122,6 +126,13 @@ export async function compose(
 ): Promise<Worker> {
   const { REPLICA_ID, VERSION, DATABASE_URL, REDIS_URL } = config
   const log = createLog({ service: 'worker', replicaId: REPLICA_ID, version: VERSION, level: config.LOG_LEVEL })
+  const tracing = await startTracing({
+    endpoint: config.OTEL_EXPORTER_OTLP_ENDPOINT,
+    ratio: config.OTEL_TRACES_SAMPLER_ARG,
+    service: 'worker',
+    replicaId: REPLICA_ID,
+    version: VERSION,
+  })
   const lifecycle = createLifecycle()
   const postgres = createPostgres({
     url: DATABASE_URL,
@@ -130,10 +141,11 @@ export async function compose(
     maxConnections: 1, // until the registry admits this process
     timeoutMs: config.DATABASE_TIMEOUT_MS,
     namedStatements: config.PG_NAMED_STATEMENTS,
+    tracing,
   })
   const redis = createRedis({ url: REDIS_URL, role: 'request', log, timeoutMs: config.REDIS_TIMEOUT_MS })
   const blockingRedis = createRedis({ url: REDIS_URL, role: 'blocking', log })
-  const deps: Deps = { config, log, postgres, redis, blockingRedis }
+  const deps: Deps = { config, log, postgres, redis, blockingRedis, tracing }
 
   const parts = { ...clusterParts, ...replaced }
   const own = parts.ownSchedules()
@@ -143,6 +155,7 @@ export async function compose(
     locks: countLocks(parts.locks(deps)),
     events: parts.events(deps),
     breakers: parts.breakers(deps),
+    tracing,
   }
   const handlers = Object.assign(
     kitJobs(postgres),
@@ -220,6 +233,7 @@ export async function compose(
       blockingRedis.disconnect()
       await Promise.all([stopRedis(redis), bounded(postgres.stop(), 2000)])
       await bounded(replicas.leave(), 2000)
+      await bounded(tracing.stop(), 2000)
       lifecycle.stopped()
       await internal.stop({ refuseMs: 0, deadlineMs: 0 })
     },

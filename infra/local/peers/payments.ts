@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from 'node:http'
 import { setTimeout as wait } from 'node:timers/promises'
 import { answer, type Listening, type ListenOptions, listen, readJson } from './control.ts'
 
@@ -12,6 +12,9 @@ export interface Payment {
   status: 'succeeded' | 'declined'
   /** How often it was asked for under this key; it was done once. */
   attempts: number
+  /** What the request that made it carried. */
+  requestId?: string
+  traceparent?: string
 }
 
 /** What `GET /_seen` answers: how much money moved, and how often somebody tried. */
@@ -86,7 +89,7 @@ export function startPayments(options: ListenOptions = {}): Promise<Listening> {
       return payment ? answer(res, 200, payment) : answer(res, 404, { error: 'never seen' })
     }
     if (behaviour.brokenAmounts.includes(Number(body?.amountCents))) return answer(res, 500, { error: 'a bug of ours' })
-    const { status, payment, error } = accept(kind, req.headers['idempotency-key'], body)
+    const { status, payment, error } = accept(kind, req.headers, body)
     if (behaviour.latencyMs > 0) await wait(behaviour.latencyMs)
     if (behaviour.lostAnswers > 0) {
       behaviour = { ...behaviour, lostAnswers: behaviour.lostAnswers - 1 }
@@ -95,7 +98,8 @@ export function startPayments(options: ListenOptions = {}): Promise<Listening> {
     answer(res, status, payment ? { id: payment.id, status: payment.status } : { error })
   }
 
-  const accept = (kind: 'charges' | 'refunds', key: unknown, body: Record<string, unknown> | undefined) => {
+  const accept = (kind: 'charges' | 'refunds', headers: IncomingHttpHeaders, body?: Record<string, unknown>) => {
+    const key = headers['idempotency-key']
     const { reference, amountCents, currency } = body ?? {}
     if (typeof key !== 'string') return { status: 400, error: 'Idempotency-Key is missing' }
     if (typeof reference !== 'string' || typeof amountCents !== 'number' || typeof currency !== 'string') {
@@ -111,8 +115,10 @@ export function startPayments(options: ListenOptions = {}): Promise<Listening> {
     const declined = kind === 'charges' && (amountCents % 100 === 13 || behaviour.declines > 0)
     if (declined && behaviour.declines > 0) behaviour = { ...behaviour, declines: behaviour.declines - 1 }
     const status = declined ? 'declined' : 'succeeded'
-    const payment: Payment = { id: randomUUID(), key, reference, amountCents, currency, status, attempts: 1 }
-    payments[kind].set(key, payment)
+    const [requestId, traceparent] = [headers['x-request-id']?.toString(), headers.traceparent?.toString()]
+    const id = randomUUID()
+    const payment = { id, key, reference, amountCents, currency, status, attempts: 1, requestId, traceparent } as const
+    payments[kind].set(key, { ...payment })
     return { status: declined ? 402 : 201, payment }
   }
 

@@ -1,5 +1,6 @@
 import type { Breaker } from '@escala/kit/breaker/breaker.ts'
 import type { Sql, Statement } from '@escala/kit/postgres/postgres.ts'
+import { carriedTracing, type SpanOptions, type Tracing } from '@escala/kit/tracing/tracing.ts'
 import { createTransport } from 'nodemailer'
 
 /** What the mail says. */
@@ -10,6 +11,7 @@ export interface Confirmation {
   totalCents: number
   currency: string
   requestId: string
+  traceparent: string | undefined
   email: string
   buyer: string
   showName: string
@@ -28,6 +30,7 @@ export interface MailerOptions {
   /** Every mail goes through it. */
   breaker: Breaker
   timeoutMs?: number
+  tracing?: Tracing
 }
 
 const selectReceiver: Statement = {
@@ -46,7 +49,7 @@ export async function readReceiver(sql: Sql, orderId: string) {
 
 /** A connection for each mail: nothing is left open between them, and nothing has to be stopped. */
 export function createConfirmationMailer(options: MailerOptions): ConfirmationMailer {
-  const { smtpUrl, from, breaker, timeoutMs = 5000 } = options
+  const { smtpUrl, from, breaker, timeoutMs = 5000, tracing = carriedTracing } = options
   const transport = createTransport({
     url: smtpUrl,
     connectionTimeout: timeoutMs,
@@ -59,17 +62,18 @@ export function createConfirmationMailer(options: MailerOptions): ConfirmationMa
   const domain = /@([\w.-]+)/.exec(from)?.[1] ?? 'localhost'
   return {
     async send(confirmation) {
-      const mail = {
+      const mail = (traceparent: string | undefined) => ({
         from,
         // An object, not text: a comma or a bracket in somebody's name must not become another receiver.
         to: { name: confirmation.buyer, address: confirmation.email },
         // One for the order: SMTP knows no exactly-once, but whoever gets the mail twice can tell.
         messageId: `<${confirmation.orderId}@${domain}>`,
-        headers: { 'X-Request-Id': confirmation.requestId },
+        headers: { 'X-Request-Id': confirmation.requestId, ...(traceparent && { traceparent }) },
         subject: `Order ${confirmation.number}: ${confirmation.quantity} × ${confirmation.showName}`,
         text: textOf(confirmation),
-      }
-      await breaker.run(() => transport.sendMail(mail))
+      })
+      const span: SpanOptions = { name: 'mail', kind: 'client', traceparent: confirmation.traceparent }
+      await breaker.run(() => tracing.span(span, ({ traceparent }) => transport.sendMail(mail(traceparent))))
     },
   }
 }

@@ -49,14 +49,15 @@ export function orderJobs({
       const outcome = order && (await payments.charge(paymentOf(order, job), () => beginCharge(postgres, orderId)))
       if (outcome === undefined) return job.log.info({ orderId }, 'nothing to charge')
       if (outcome.status === 'declined') await announce(job, await markFailed(postgres, orderId))
-      else await markPaid(postgres, outbox, orderId, outcome.id)
+      else await markPaid(postgres, outbox, orderId, outcome.id, job.traceparent)
       job.log.info({ orderId, outcome: outcome.status }, 'order charged')
     },
 
     async 'order.mail'(job) {
       const order = await takeOrder(postgres, orderIdOf(job), 'paid')
       if (order === undefined) return job.log.info({ orderId: orderIdOf(job) }, 'nothing to confirm')
-      await mailer.send({ ...order, orderId: order.id, ...(await readReceiver(postgres, order.id)) })
+      const receiver = await readReceiver(postgres, order.id)
+      await mailer.send({ ...order, orderId: order.id, ...receiver, traceparent: job.traceparent })
       await settleOrder(postgres, order.id, 'paid', 'confirmed')
       job.log.info({ orderId: order.id }, 'order confirmed')
     },
@@ -89,7 +90,8 @@ export function orderJobs({
 
 function paymentOf(order: OrderAtWork, job: Job): PaymentRequest {
   const { id, number, totalCents, currency, requestId } = order
-  return { key: id, reference: String(number), amountCents: totalCents, currency, requestId, signal: job.signal }
+  const { signal, traceparent } = job
+  return { key: id, reference: String(number), amountCents: totalCents, currency, requestId, traceparent, signal }
 }
 
 /** Batch after batch until one is not full: no statement locks many rows, and no transaction is long. */

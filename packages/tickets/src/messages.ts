@@ -23,10 +23,11 @@ export function orderIdOf(job: Pick<Job, 'payload'>): string {
 export const payloadSql = (orderId: string) => `json_build_object('version', ${payloadVersion}, 'orderId', ${orderId})`
 
 function about(type: string) {
-  return (orderId: string, requestId: string): OutboxMessage => ({
+  return (orderId: string, requestId: string, traceparent?: string): OutboxMessage => ({
     type,
     aggregate: orderId,
     payload: { version: payloadVersion, orderId },
     requestId,
+    traceparent,
   })
 }

@@ -47,7 +47,7 @@ const cancelOrder = (outbox: Pick<Outbox, 'insert'>): Statement => ({
       FROM cancelled WHERE shows.id = cancelled.show_id
       RETURNING available, revision
     ), told AS (
-      ${outbox.insert(`SELECT 'order.refund', id::text, ${payloadSql('id')}, request_id
+      ${outbox.insert(`SELECT 'order.refund', id::text, ${payloadSql('id')}, request_id, $3::text
         FROM cancelled WHERE status = 'refunding'`)}
     )
     SELECT cancelled.*, given_back.available, given_back.revision FROM cancelled, given_back`,
@@ -62,6 +62,7 @@ export interface NewOrder {
   quantity: number
   holdMs: number
   requestId: string
+  traceparent: string | undefined
   /** Whether tickets are being sold at all. */
   isOpen: boolean
 }
@@ -71,7 +72,7 @@ export interface NewOrder {
  * wants, is locked for no round trip, and a replica that stops in the middle holds up nobody.
  */
 export function placeOrder(order: NewOrder, outbox: Outbox): EffectStatement {
-  const { id, userId, showId, quantity, holdMs, requestId, isOpen } = order
+  const { id, userId, showId, quantity, holdMs, requestId, isOpen, traceparent } = order
   return {
     name: 'tickets-order-place',
     changes: `show AS (
@@ -85,12 +86,12 @@ export function placeOrder(order: NewOrder, outbox: Outbox): EffectStatement {
         FROM show
         RETURNING id, number, status, quantity, total_cents
       ), told AS (
-        ${outbox.insert(`SELECT 'order.charge', id::text, ${payloadSql('id')}, $6::text FROM placed`)}
+        ${outbox.insert(`SELECT 'order.charge', id::text, ${payloadSql('id')}, $6::text, $8::text FROM placed`)}
       )`,
     answer: `SELECT 201 AS status, json_build_object('id', placed.id, 'number', number, 'status', placed.status,
         'quantity', quantity, 'totalCents', total_cents) AS body, show.available, show.revision
       FROM placed, show`,
-    values: [id, userId, showId, quantity, holdMs, requestId, isOpen],
+    values: [id, userId, showId, quantity, holdMs, requestId, isOpen, traceparent ?? null],
   }
 }
 
@@ -123,9 +124,10 @@ export async function cancel(
   outbox: Outbox,
   id: string,
   userId: string,
+  traceparent: string | undefined,
 ): Promise<{ order: Order; availability?: Availability }> {
   for (let tries = 0; tries < 3; tries++) {
-    const { rows } = await sql.query<OrderRow & Availability>(cancelOrder(outbox), [id, userId])
+    const { rows } = await sql.query<OrderRow & Availability>(cancelOrder(outbox), [id, userId, traceparent ?? null])
     const [cancelled] = rows
     if (cancelled) return { order: toOrder(cancelled), availability: cancelled }
     const order = await readOrder(sql, id, userId)

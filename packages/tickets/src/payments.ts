@@ -1,6 +1,7 @@
 import type { Breaker } from '@escala/kit/breaker/breaker.ts'
 import { AppError } from '@escala/kit/errors/app-error.ts'
 import { PermanentFailure } from '@escala/kit/jobs/jobs.ts'
+import { carriedTracing, type Tracing } from '@escala/kit/tracing/tracing.ts'
 import { z } from 'zod'
 
 const succeeded = z.object({ id: z.string().min(1).max(200), status: z.literal('succeeded') })
@@ -14,6 +15,7 @@ export interface PaymentRequest {
   amountCents: number
   currency: string
   requestId: string
+  traceparent: string | undefined
   signal: AbortSignal
 }
 
@@ -34,18 +36,28 @@ export interface PaymentsOptions {
   /** Every call goes through it. */
   breaker: Breaker
   timeoutMs?: number
+  tracing?: Tracing
   /** More than this of an answer is not read. */
   maxBodyBytes?: number
 }
 
 /** A payment provider over HTTP: `POST /charges` and `POST /refunds` with an `Idempotency-Key`; 201 is done, 402 is declined. */
 export function createPayments(options: PaymentsOptions): Payments {
-  const { url, breaker, timeoutMs = 5000, maxBodyBytes = 65_536 } = options
-  const send = async (path: string, request: PaymentRequest): Promise<PaymentOutcome> => {
-    const { key, reference, amountCents, currency, requestId, signal } = request
+  const { url, breaker, timeoutMs = 5000, tracing = carriedTracing, maxBodyBytes = 65_536 } = options
+  const send = (path: string, request: PaymentRequest): Promise<PaymentOutcome> =>
+    tracing.span({ name: `POST /${path}`, kind: 'client', traceparent: request.traceparent }, ({ traceparent }) =>
+      ask(path, { ...request, traceparent }),
+    )
+  const ask = async (path: string, request: PaymentRequest): Promise<PaymentOutcome> => {
+    const { key, reference, amountCents, currency, requestId, traceparent, signal } = request
     const response = await fetch(new URL(path, url.endsWith('/') ? url : `${url}/`), {
       method: 'POST',
-      headers: { 'Content-Type': 'application/json', 'Idempotency-Key': key, 'X-Request-Id': requestId },
+      headers: {
+        'Content-Type': 'application/json',
+        'Idempotency-Key': key,
+        'X-Request-Id': requestId,
+        ...(traceparent && { traceparent }),
+      },
       body: JSON.stringify({ reference, amountCents, currency }),
       redirect: 'error', // a redirected POST would be another request, with the same key, to somebody else
       signal: AbortSignal.any([signal, AbortSignal.timeout(timeoutMs)]),

@@ -137,7 +137,16 @@ export async function createShop(adminUrl: string) {
     },
     /** Runs one job as the queue would; answers with what it threw. */
     async run(type: string, payload: unknown = {}, signal = new AbortController().signal) {
-      const job: Job = { id: `${type}-${randomUUID()}`, type, payload, requestId: undefined, attempt: 1, signal, log }
+      const job: Job = {
+        id: `${type}-${randomUUID()}`,
+        type,
+        payload,
+        requestId: undefined,
+        traceparent: undefined,
+        attempt: 1,
+        signal,
+        log,
+      }
       return (jobs[type] as JobHandler)(job).catch((error: Error) => error)
     },
     /** Runs what the outbox holds, and what that leads to, until nothing is left. */

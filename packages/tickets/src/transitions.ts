@@ -125,10 +125,11 @@ export async function markPaid(
   outbox: Pick<Outbox, 'add'>,
   id: string,
   chargeId: string,
+  traceparent: string | undefined,
 ): Promise<void> {
   await postgres.transaction(async (tx) => {
     const { rows } = await tx.query<{ request_id: string }>(pay, [id, chargeId])
-    if (rows[0]) await outbox.add(tx, mailMessage(id, rows[0].request_id))
+    if (rows[0]) await outbox.add(tx, mailMessage(id, rows[0].request_id, traceparent))
   })
 }
 

@@ -15,7 +15,7 @@ export const ticketsWorker = workerModule({
     /** An order that nobody worked on for so long gets its job again; well above the time that a job's tries take. */
     ORDER_STUCK_MS: integer(100, 86_400_000, 60_000),
   },
-  jobs: ({ postgres, outbox, events, breakers }, settings) =>
+  jobs: ({ postgres, outbox, events, breakers, tracing }, settings) =>
     orderJobs({
       postgres,
       outbox,
@@ -24,11 +24,13 @@ export const ticketsWorker = workerModule({
         url: settings.PAYMENTS_URL,
         timeoutMs: settings.PAYMENTS_TIMEOUT_MS,
         breaker: breakers.of('payments', isProvidersFailure),
+        tracing,
       }),
       mailer: createConfirmationMailer({
         smtpUrl: settings.SMTP_URL,
         from: settings.MAIL_FROM,
         breaker: breakers.of('mail', isMailServersFailure),
+        tracing,
       }),
       stuckMs: settings.ORDER_STUCK_MS,
     }),

@@ -1,6 +1,6 @@
 import { hostname } from 'node:os'
 import { z } from 'zod'
-import { flag, integer, url } from './config.ts'
+import { flag, fraction, integer, url } from './config.ts'
 
 /** Variables that the API and the worker share. */
 export const baseSettings = {
@@ -25,4 +25,7 @@ export const baseSettings = {
   HEARTBEAT_MS: integer(100, 60_000, 5000),
   DRAIN_DEADLINE_MS: integer(0, 300_000, 15_000),
   ALLOW_PROCESS_SCOPE: flag(),
+  /** Switches tracing on; OpenTelemetry itself reads it, too, and its other variables. */
+  OTEL_EXPORTER_OTLP_ENDPOINT: url('http', 'https').optional(),
+  OTEL_TRACES_SAMPLER_ARG: fraction(1),
 }

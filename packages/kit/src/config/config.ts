@@ -38,6 +38,16 @@ export function integer(min: number, max: number, fallback?: number) {
   return (fallback === undefined ? schema : schema.default(fallback)).describe(rule)
 }
 
+export function fraction(fallback: number) {
+  const rule = 'a number from 0 to 1'
+  return z
+    .string()
+    .regex(/^(0(\.\d+)?|1(\.0+)?)$/, rule)
+    .transform(Number)
+    .default(fallback)
+    .describe(rule)
+}
+
 /** `1` or `0`. */
 export function flag(fallback = false) {
   return z

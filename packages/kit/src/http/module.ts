@@ -13,6 +13,7 @@ import type { Locks } from '../locks/locks.ts'
 import type { Logger } from '../log/log.ts'
 import type { Outbox } from '../outbox/outbox.ts'
 import type { Postgres } from '../postgres/postgres.ts'
+import type { Tracing } from '../tracing/tracing.ts'
 import type { Uploads } from '../uploads/uploads.ts'
 import type { Route } from './route.ts'
 
@@ -44,6 +45,8 @@ export interface WorkerParts {
   events: EventPublisher
   /** For calls to systems outside. */
   breakers: Breakers
+  /** The same; a job's spans are there without it. */
+  tracing: Tracing
   log: Logger
 }
 

@@ -39,6 +39,7 @@ function handle(route: Route, { isOrganiser }: MountOptions): RequestHandler {
       body: parse(route.body, req.body, ''),
       user: { id: userId ?? '' },
       requestId: req.id,
+      traceparent: req.traceparent,
       log: req.log,
       signal: req.deadline,
       req,

@@ -1,15 +1,18 @@
 import { randomUUID } from 'node:crypto'
-import type { Request, RequestHandler } from 'express'
+import type { Request, RequestHandler, Response } from 'express'
 import { kitErrors } from '../errors/errors.ts'
 import type { Logger } from '../log/log.ts'
 import { withRequestId } from '../log/request-id.ts'
 import type { RequestSeen } from '../metrics/metrics.ts'
+import { carriedTracing, isTraceparent, type Tracing } from '../tracing/tracing.ts'
 
 declare global {
   namespace Express {
     interface Request {
       /** Made by the proxy, or here where there is none. */
       id: string
+      /** W3C's, of this request: whatever it leads to carries it. */
+      traceparent: string | undefined
       log: Logger
       /** Aborted when the client goes away or the deadline passes. */
       deadline: AbortSignal
@@ -26,13 +29,15 @@ export interface RequestContextOptions {
   deadlineMs: number
   /** Hears of each request once it has ended. */
   onRequest?(seen: RequestSeen): void
+  /** Default: what the proxy sends is handed on. */
+  tracing?: Tracing
 }
 
 const wellFormed = /^[A-Za-z0-9_-]{8,64}$/
 
 /** First in line: gives each request its id, its log and its deadline, and writes one line when it ends. */
 export function requestContext(options: RequestContextOptions): RequestHandler {
-  const { log, replicaId, exposeReplica, deadlineMs, onRequest } = options
+  const { log, replicaId, exposeReplica, deadlineMs, onRequest, tracing = carriedTracing } = options
   return (req, res, next) => {
     const startedAt = performance.now()
     const given = fromProxy(req) ? req.get('x-request-id') : undefined
@@ -59,8 +64,28 @@ export function requestContext(options: RequestContextOptions): RequestHandler {
       if (res.writableFinished) req.log.info(line, 'request')
       else req.log.warn(line, 'request cut off')
     })
-    withRequestId(log, req.id, next)
+    trace(tracing, req, res, () => withRequestId(log, req.id, next))
   }
+}
+
+/** The request is one span, from here to its end. */
+function trace(tracing: Tracing, req: Request, res: Response, work: () => void): void {
+  const { method, path, id } = req
+  const given = fromProxy(req) ? req.get('traceparent') : undefined
+  const traceparent = isTraceparent(given) ? given : undefined
+  const attributes = { 'http.request.method': method, 'url.path': path, 'escala.request.id': id }
+  void tracing.span({ name: method, kind: 'server', traceparent, attributes }, async (span) => {
+    req.traceparent = span.traceparent
+    const ended = new Promise((resolve) => res.once('close', resolve))
+    work()
+    await ended
+    const [route, status] = [routeOf(req), res.statusCode]
+    span.describe({
+      name: `${method} ${route}`,
+      attributes: { 'http.route': route, 'http.response.status_code': status },
+      failed: status >= 500 || !res.writableFinished,
+    })
+  })
 }
 
 /** Whether the request came through a proxy that `TRUST_PROXY` names: only then are its headers believed. */

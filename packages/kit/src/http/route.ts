@@ -17,6 +17,8 @@ export interface Context<Params, Query, Body> {
   /** Set unless the route is `public`. */
   user: User
   requestId: string
+  /** Of the trace that this request is a part of, if any. */
+  traceparent: string | undefined
   log: Logger
   /** Aborted when the client goes away or the request's deadline passes. */
   signal: AbortSignal

@@ -3,6 +3,7 @@ import { type Job as BullJob, DelayedError, UnrecoverableError, WaitingError, Wo
 import type { Redis } from 'ioredis'
 import type { Logger } from '../log/log.ts'
 import { withRequestId } from '../log/request-id.ts'
+import { carriedTracing, type Tracing } from '../tracing/tracing.ts'
 import {
   isPermanent,
   type JobConsumer,
@@ -25,8 +26,8 @@ export function createBullmqQueue(options: QueueConnectionOptions): BullmqQueue 
   const connection = connectQueue(options)
   return {
     scope: 'cluster',
-    async add({ id, type, payload, requestId }) {
-      await connection.use((queue) => queue.add(type, { payload, requestId }, { jobId: id }))
+    async add({ id, type, payload, requestId, traceparent }) {
+      await connection.use((queue) => queue.add(type, { payload, requestId, traceparent }, { jobId: id }))
     },
     async counts() {
       const counts = await connection.use((queue) => queue.getJobCounts())
@@ -55,6 +56,8 @@ export interface BullmqConsumerOptions extends QueueName {
   maxStalled?: number
   /** How long a job that is too new for this worker is left for another one. */
   tooNewMs?: number
+  /** Default: what the job carries is handed on. */
+  tracing?: Tracing
 }
 
 // After the deadline, for handlers that heed their signal to end.
@@ -63,13 +66,14 @@ const graceMs = 1000
 /** Consumes every type of one queue. A type without a handler is left for another version's worker. */
 export function createBullmqConsumer(options: BullmqConsumerOptions): JobConsumer {
   const { redis, log, concurrency = 10, lockMs = 30_000, stalledMs = 30_000, maxStalled = 5, tooNewMs } = options
+  const { tracing = carriedTracing } = options
   const { name, prefix } = queueName(options)
   const handlers = new Map(Object.entries(options.handlers))
   const deadline = new AbortController()
   const running = new Set<Promise<void>>()
   let stopping = false
 
-  const run = async (job: BullJob<JobData, void>, jobLog: Logger): Promise<void> => {
+  const run = async (job: BullJob<JobData, void>, traceparent: string | undefined, jobLog: Logger): Promise<void> => {
     const handler = handlers.get(job.name)
     if (!handler) throw unknownType({ type: job.name })
     await handler({
@@ -77,6 +81,7 @@ export function createBullmqConsumer(options: BullmqConsumerOptions): JobConsume
       type: job.name,
       payload: job.data.payload,
       requestId: job.data.requestId,
+      traceparent,
       attempt: job.attemptsStarted,
       signal: deadline.signal,
       log: jobLog,
@@ -93,7 +98,7 @@ export function createBullmqConsumer(options: BullmqConsumerOptions): JobConsume
     name,
     async (job, token) => {
       if (stopping) return giveBack(job, token) // it was on its way when the worker stopped taking jobs
-      const { requestId } = job.data
+      const { requestId, traceparent } = job.data
       const jobLog = log.child({
         queue: name,
         jobId: job.id,
@@ -102,7 +107,16 @@ export function createBullmqConsumer(options: BullmqConsumerOptions): JobConsume
         requestId,
       })
       const startedAt = performance.now()
-      const work = withRequestId(log, requestId, () => run(job, jobLog))
+      const attributes = {
+        'escala.request.id': requestId,
+        'escala.job.id': job.id,
+        'escala.job.attempt': job.attemptsStarted,
+      }
+      const work = withRequestId(log, requestId, () =>
+        tracing.span({ name: job.name, kind: 'consumer', traceparent, attributes }, (span) =>
+          run(job, span.traceparent, jobLog),
+        ),
+      )
       const settled = work.catch(() => undefined).finally(() => running.delete(settled))
       running.add(settled)
       try {

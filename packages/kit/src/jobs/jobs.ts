@@ -10,6 +10,8 @@ export interface NewJob {
   payload: unknown
   /** The request that caused it: every log line of the job carries it. */
   requestId?: string
+  /** The trace that it goes on with. */
+  traceparent?: string
 }
 
 export interface JobQueue {
@@ -23,6 +25,8 @@ export interface Job {
   type: string
   payload: unknown
   requestId: string | undefined
+  /** For what the handler calls and tells. */
+  traceparent: string | undefined
   /** 1 for the first try. */
   attempt: number
   /** Fires when the worker stops and cannot wait for longer. */

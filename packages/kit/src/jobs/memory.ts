@@ -7,6 +7,7 @@ import {
   type JobConsumer,
   type JobHandler,
   type JobQueue,
+  type NewJob,
   postponedBy,
   unknownType,
 } from './jobs.ts'
@@ -18,7 +19,7 @@ export interface MemoryJobsOptions {
 }
 
 interface Entry {
-  job: { id: string; type: string; payload: unknown; requestId?: string }
+  job: NewJob
   state: 'waiting' | 'active' | 'done' | 'failed'
   attempts: number
   addedAt: number
@@ -74,13 +75,13 @@ export function createMemoryJobs({ log, attempts = 10, backoffMs = 1000 }: Memor
     const run = async (entry: Entry) => {
       entry.state = 'active'
       entry.attempts++
-      const { id, type, payload, requestId } = entry.job
+      const { id, type, payload, requestId, traceparent } = entry.job
       const attempt = entry.attempts
       const jobLog = log.child({ queue: 'memory', jobId: id, jobType: type, attempt, requestId })
       try {
         const handler = known.get(type)
         if (!handler) throw unknownType({ type })
-        await handler({ id, type, payload, requestId, attempt, signal: deadline.signal, log: jobLog })
+        await handler({ id, type, payload, requestId, traceparent, attempt, signal: deadline.signal, log: jobLog })
         entry.state = 'done'
       } catch (error) {
         if (deadline.signal.aborted) Object.assign(entry, { state: 'waiting', attempts: entry.attempts - 1 })

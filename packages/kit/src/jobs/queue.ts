@@ -15,6 +15,7 @@ export const queueName = ({ prefix = '{escala}', name = 'jobs' }: QueueName) => 
 export interface JobData {
   payload: unknown
   requestId?: string
+  traceparent?: string
 }
 
 export interface JobPolicy {

@@ -64,7 +64,7 @@ test('a transaction that rolls back tells nothing', async () => {
 
 test('the insert can be a part of a larger statement', async () => {
   await postgres.query(
-    `WITH sold AS (SELECT 'a' AS id), told AS (${outbox.insert(`SELECT 'order.charge', id, '{"n": 7}'::json, NULL FROM sold`)})
+    `WITH sold AS (SELECT 'a' AS id), told AS (${outbox.insert(`SELECT 'order.charge', id, '{"n": 7}'::json, NULL, NULL FROM sold`)})
      SELECT FROM sold`,
   )
   const seen: NewJob[] = []

@@ -10,14 +10,16 @@ export interface OutboxMessage {
   aggregate: string
   payload: unknown
   requestId?: string
+  /** The trace that goes on with the job. */
+  traceparent?: string
 }
 
 export interface Outbox {
   /** Writes the message in the transaction of what it tells of: both commit, or neither. Answers with the message's id. */
   add(tx: Sql, message: OutboxMessage): Promise<string>
   /**
-   * The same as part of one statement, where `select` yields type, aggregate, payload (json) and request id:
-   * `WITH placed AS (INSERT INTO orders … RETURNING id), told AS (${outbox.insert("SELECT 'order.charge', id, '{}'::json, $3 FROM placed")}) …`
+   * The same as part of one statement, where `select` yields type, aggregate, payload (json), request id and traceparent:
+   * `WITH placed AS (INSERT INTO orders … RETURNING id), told AS (${outbox.insert("SELECT 'order.charge', id, '{}'::json, $3, $4 FROM placed")}) …`
    */
   insert(select: string): string
 }

@@ -22,6 +22,7 @@ interface Row {
   type: string
   payload: unknown
   request_id: string | null
+  traceparent: string | null
 }
 
 // Only the oldest unpublished message of an aggregate can be taken: a second relay cannot overtake the first with the next one.
@@ -29,7 +30,7 @@ interface Row {
 // server ends its transaction (see `limits` of `migrate`).
 const take = {
   name: 'outbox-take',
-  text: `SELECT id, type, payload, request_id FROM outbox AS message
+  text: `SELECT id, type, payload, request_id, traceparent FROM outbox AS message
     WHERE published_at IS NULL AND NOT EXISTS (
       SELECT FROM outbox AS older
       WHERE older.aggregate = message.aggregate AND older.published_at IS NULL AND older.position < message.position)
@@ -109,9 +110,10 @@ export function createRelay(options: RelayOptions): Relay {
   }
 }
 
-const toJob = ({ id, type, payload, request_id }: Row) => ({
+const toJob = ({ id, type, payload, request_id, traceparent }: Row) => ({
   id: `${type}-${id}`,
   type,
   payload,
   requestId: request_id ?? undefined,
+  traceparent: traceparent ?? undefined,
 })

@@ -4,6 +4,7 @@ import { AppError } from '../errors/app-error.ts'
 import { kitErrors } from '../errors/errors.ts'
 import type { Logger } from '../log/log.ts'
 import { currentRequestId } from '../log/request-id.ts'
+import { carriedTracing, type Tracing } from '../tracing/tracing.ts'
 
 /** SQL with a name of its own is parsed once per connection. A name must never be used for another text: Postgres refuses that. */
 export interface Statement {
@@ -43,6 +44,7 @@ export interface PostgresOptions {
   timeoutMs: number
   /** `false` behind a pooler that knows no named statements (PgBouncer before 1.21). */
   namedStatements?: boolean
+  tracing?: Tracing
 }
 
 const maxTries = 5
@@ -50,7 +52,7 @@ const retryable = new Set(['40001', '40P01'])
 
 /** Failures of the mechanism become `E_POSTGRES_UNAVAILABLE` (503); what the server says about the statement itself is thrown as it is. */
 export function createPostgres(options: PostgresOptions): Postgres {
-  const { log, timeoutMs, namedStatements = true } = options
+  const { log, timeoutMs, namedStatements = true, tracing = carriedTracing } = options
   const pool = new pg.Pool({
     connectionString: options.url,
     application_name: options.applicationName,
@@ -69,7 +71,9 @@ export function createPostgres(options: PostgresOptions): Postgres {
     try {
       const text = typeof statement === 'string' ? statement : statement.text
       const name = typeof statement === 'string' || !namedStatements ? undefined : statement.name
-      const result = await client.query<pg.QueryResultRow>({ text, name, values })
+      const result = await tracing.span({ name: nameOf(statement), kind: 'client', attributes }, () =>
+        client.query<pg.QueryResultRow>({ text, name, values }),
+      )
       return { rows: result.rows as Row[], rowCount: result.rowCount ?? 0, command: result.command }
     } catch (error) {
       throw translate(error)
@@ -80,9 +84,8 @@ export function createPostgres(options: PostgresOptions): Postgres {
 
   /** By name, never with its values or its text: they may be somebody's. Not in the text either, which must stay one per name. */
   const logQuery = (statement: string | Statement, startedAt: number) => {
-    const name = typeof statement === 'string' ? /^\s*(\w+)/.exec(statement)?.[1] : statement.name
     const ms = Math.round((performance.now() - startedAt) * 10) / 10
-    log.debug({ requestId: currentRequestId(), statement: name, ms }, 'query')
+    log.debug({ requestId: currentRequestId(), statement: nameOf(statement), ms }, 'query')
   }
 
   /** Rather than `pool.query`, which ends a healthy connection whenever a statement fails. */
@@ -150,6 +153,13 @@ export function createPostgres(options: PostgresOptions): Postgres {
     stats: () => ({ total: pool.totalCount, idle: pool.idleCount, waiting: pool.waitingCount, max: pool.options.max }),
     stop: () => (stopping ??= pool.end()),
   }
+}
+
+const attributes = { 'db.system.name': 'postgresql' }
+
+/** For people: `SELECT` where it has none. */
+function nameOf(statement: string | Statement): string {
+  return typeof statement === 'string' ? (/^\s*(\w+)/.exec(statement)?.[1] ?? 'SQL') : statement.name
 }
 
 /** The five-character SQLSTATE, if Postgres itself answered with an error. */

@@ -30,7 +30,7 @@ export function orderRoutes({ postgres, idempotency, outbox, events, flags }: Pa
         'E_IDEMPOTENCY_IN_PROGRESS',
         'E_IDEMPOTENCY_MISMATCH',
       ],
-      async handle({ params, body, user, requestId, req, log }) {
+      async handle({ params, body, user, requestId, traceparent, req, log }) {
         const key = parseKey(req.headers['idempotency-key'])
         // Of what the client sent: what a schema makes of it may be another thing in the next version.
         const path = `/v1/shows/${params.id}/orders`
@@ -42,6 +42,7 @@ export function orderRoutes({ postgres, idempotency, outbox, events, flags }: Pa
           quantity: body.quantity,
           holdMs,
           requestId,
+          traceparent,
           isOpen: flags.get(ticketFlags.salesOpen),
         }
         const outcome = await idempotency.runStatement<Availability>(request, placeOrder(wanted, outbox))
@@ -87,8 +88,8 @@ export function orderRoutes({ postgres, idempotency, outbox, events, flags }: Pa
       params: idParams,
       answers: { 200: { description: 'The order as it is now', schema: order } },
       errors: ['E_NOT_FOUND', 'E_ORDER_BUSY'],
-      async handle({ params, user, log }) {
-        const { order, availability } = await cancel(postgres, outbox, params.id, user.id)
+      async handle({ params, user, traceparent, log }) {
+        const { order, availability } = await cancel(postgres, outbox, params.id, user.id, traceparent)
         if (availability) await announceAvailability(events, log, order.showId, availability)
         return { status: 200, body: order }
       },

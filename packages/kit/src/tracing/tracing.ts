@@ -1,0 +1,37 @@
+export interface SpanOptions {
+  /** One of few: a route, a job's type, a statement's name; never with anybody's values. */
+  name: string
+  kind: 'server' | 'consumer' | 'client'
+  /** W3C's, of what this is a part of: a `client` is a part of what calls it, first of all. With neither, it is no span; the others begin a trace. */
+  traceparent?: string
+  attributes?: SpanAttributes
+}
+
+type SpanAttributes = Record<string, string | number | undefined>
+
+export interface Span {
+  /** For the header, message or job that hands the work on. */
+  traceparent: string | undefined
+  /** What is only known later. */
+  describe(details: { name?: string; attributes?: SpanAttributes; failed?: boolean }): void
+}
+
+/** Traces lead through several processes by `traceparent`, https://www.w3.org/TR/trace-context/, which request, message and job carry. */
+export interface Tracing {
+  /** `work` is one span, and failed when it rejects. */
+  span<T>(options: SpanOptions, work: (span: Span) => Promise<T>): Promise<T>
+  /** Sends what it still holds. */
+  stop(): Promise<void>
+}
+
+/** Records nothing; whatever trace the work is a part of is handed on as it came in. */
+export const carriedTracing: Tracing = {
+  span: ({ traceparent }, work) => work({ traceparent, describe() {} }),
+  async stop() {},
+}
+
+const wellFormed = /^00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}$/
+
+export function isTraceparent(text: string | undefined): text is string {
+  return text !== undefined && wellFormed.test(text)
+}
