@@ -1,0 +1,29 @@
+import type { OutboxMessage } from '@escala/kit/outbox/outbox.ts'
+import { createPostgresOutbox } from '@escala/kit/outbox/postgres.ts'
+import type { Sql } from '@escala/kit/postgres/postgres.ts'
+import type { Parts as ApiParts } from '../../apps/api/src/compose.ts'
+import type { Parts as WorkerParts } from '../../apps/worker/src/compose.ts'
+
+/** The work of a request is handed on without the request's id. */
+function outbox() {
+  const kept = createPostgresOutbox()
+  return {
+    add: (tx: Sql, { requestId: _, traceparent: __, ...message }: OutboxMessage) => kept.add(tx, message),
+    insert: (select: string) =>
+      kept.insert(
+        `SELECT type, aggregate, payload, NULL, NULL FROM (${select}) AS told (type, aggregate, payload, id, trace)`,
+      ),
+  }
+}
+
+/** Each process numbers what it does by itself. */
+export const apiParts: Partial<ApiParts> = {
+  outbox,
+  listener: (app) => (req, res) => {
+    delete req.headers['x-request-id']
+    delete req.headers.traceparent
+    app(req, res)
+  },
+}
+
+export const workerParts: Partial<WorkerParts> = { outbox }
