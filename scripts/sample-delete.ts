@@ -1,9 +1,13 @@
-import { spawnSync } from 'node:child_process'
+import assert from 'node:assert/strict'
+import { spawn, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
 import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { ticketsApi } from '@escala/tickets/api.ts'
 import { ticketErrors } from '@escala/tickets/errors.ts'
 import { ticketsWorker } from '@escala/tickets/worker.ts'
+import { freePort } from '../infra/local/processes.ts'
+import { until } from '../infra/local/waiting.ts'
 import { copyCheckout } from './sample/copy.ts'
 import { withoutSample } from './sample/pages.ts'
 
@@ -123,7 +127,7 @@ function run(root: string, tool: string, args: string[]): boolean {
   return spawnSync(join(bin, tool), args, { cwd: root, env, stdio: 'inherit' }).status === 0
 }
 
-function check(): boolean {
+async function check(): Promise<boolean> {
   using copy = copyCheckout(here)
   deleteSample(copy.root)
   const steps: [string, string[]][] = [
@@ -131,14 +135,51 @@ function check(): boolean {
     ['tsc', ['-p', '.']],
     ['knip', []],
     ['node', ['scripts/check-docs.ts']],
-    ['vitest', ['run', '--project', 'unit']],
+    ['vitest', ['run', '--reporter', 'dot', '--project', 'unit']],
+    ['vitest', ['run', '--reporter', 'dot', '--project', 'contract', 'apps', 'infra']], // the kit's own know no sample
   ]
   const failed = steps.filter(([tool, args]) => {
     console.log(`== ${[tool, ...args].join(' ')}`)
     return !run(copy.root, tool, args)
   })
   for (const [tool] of failed) console.error(`FAILED without the sample: ${tool}`)
+  await start(copy.root)
   return failed.length === 0
+}
+
+/** Starts what is left as `npm start` does, signs up and logs in. Throws when it cannot. */
+async function start(root: string): Promise<void> {
+  console.log('== start, sign up, log in')
+  const port = await freePort()
+  const url = `http://127.0.0.1:${port}`
+  const child = spawn(process.execPath, ['infra/local/start.ts', '--port', String(port)], {
+    cwd: root,
+    env: { ...process.env, ESCALA_FOLDER: undefined },
+    stdio: ['ignore', 'pipe', 'inherit'],
+  })
+  const exited = once(child, 'exit')
+  let output = ''
+  child.stdout.on('data', (chunk) => (output += chunk))
+  const send = async (path: string, body?: unknown, cookie = '') => {
+    const headers = { 'content-type': 'application/json', cookie }
+    const answer = await fetch(`${url}${path}`, { method: body ? 'POST' : 'GET', headers, body: JSON.stringify(body) })
+    assert.ok(answer.ok, `${path} answers ${answer.status}: ${await answer.clone().text()}`)
+    return answer
+  }
+  try {
+    const ready = () => output.includes('Ctrl-C stops everything') || child.exitCode !== null
+    await until(ready, 60_000, () => `it was not ready after 60 s:\n${output}`)
+    assert.equal(child.exitCode, null, `it ended:\n${output}`)
+    const account = { email: 'ann@example.com', password: 'a password of a check' }
+    await send('/v1/users', { ...account, name: 'Ann' })
+    const loggedIn = await send('/v1/session', account)
+    const cookie = loggedIn.headers.getSetCookie()[0]?.split(';')[0]
+    const { user } = (await (await send('/v1/session', undefined, cookie)).json()) as { user: { email: string } }
+    assert.equal(user.email, account.email)
+  } finally {
+    child.kill('SIGTERM')
+    await exited
+  }
 }
 
 function isClean(root: string): boolean {
@@ -147,7 +188,7 @@ function isClean(root: string): boolean {
 }
 
 if (process.argv.includes('--check')) {
-  process.exitCode = check() ? 0 : 1
+  process.exitCode = (await check()) ? 0 : 1
 } else if (!process.argv.includes('--force') && !isClean(here)) {
   console.error('Something here is not committed. Commit it first, so that you can go back, or add: -- --force')
   process.exitCode = 1

@@ -181,7 +181,7 @@ export async function compose(
     maxProcesses: config.MAX_PROCESSES,
     heartbeatMs: config.HEARTBEAT_MS,
     timeoutMs: config.DATABASE_TIMEOUT_MS,
-    migrations: [kitMigrations],
+    migrations: [kitMigrations, ...workerModules.map(({ name, migrations }) => ({ name, url: migrations }))],
     allowProcessScope: config.ALLOW_PROCESS_SCOPE,
   })
   let waitingFor: string | undefined

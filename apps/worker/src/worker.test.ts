@@ -9,15 +9,16 @@ import { afterAll, afterEach, beforeAll, expect, inject, test, vi } from 'vitest
 import { startFaultProxy } from '../../../labs/cluster/fault-proxy.ts'
 import { createTestDatabase, type TestDatabase } from '../../../labs/cluster/test-database.ts'
 import { compose, type Worker, workerConfigSettings } from './compose.ts'
+import { workerModules } from './modules.ts'
 
 const log = createLog({ service: 'test', replicaId: 'test', version: '0', level: 'silent' })
+const folders = [kitMigrations, ...dataModules.map(({ name, migrations }) => ({ name, url: migrations }))]
 let database: TestDatabase
 let postgres: Postgres
 let redisUrl: string
 let workers: Worker[] = []
 beforeAll(async () => {
   database = await createTestDatabase(inject('postgresUrl'))
-  const folders = [kitMigrations, ...dataModules.map(({ name, migrations }) => ({ name, url: migrations }))]
   await migrate({ url: database.url, folders, log })
   postgres = createPostgres({ url: database.url, log, applicationName: 'test', maxConnections: 2, timeoutMs: 2000 })
   redisUrl = `${inject('redisUrl')}/7` // a numbered database of its own: the queue's name is a constant
@@ -75,7 +76,7 @@ test('relays the outbox, works, counts, and leaves nothing behind', async () => 
   await vi.waitFor(async () => expect((await postgres.query('SELECT FROM idempotency_keys')).rowCount).toBe(0), 3000)
   await vi.waitFor(async () => expect(await (await get('/metrics')).text()).toMatch(/^escala_outbox_waiting\{.*\} 0$/m))
   expect(await (await get('/metrics')).text()).toMatch(/^escala_jobs\{state="failed".*\} 0$/m)
-  expect(await (await get('/metrics')).text()).toMatch(/^escala_breaker_open\{peer="payments".*\} 0$/m)
+  expect(await (await get('/metrics')).text()).toMatch(/^escala_live_processes\{role="worker".*\} 1$/m)
   expect(await live()).toBe(1)
   await worker.stop()
   expect(await live()).toBe(0)
@@ -102,6 +103,20 @@ test('waits, unready, until Postgres and Redis are there', async () => {
   expect((await get('/readyz')).status).toBe(200)
   await worker.stop()
   await Promise.all([postgresProxy.stop(), redisProxy.stop()])
+})
+
+test.skipIf(workerModules.length === 0)("waits for every module's migrations, not the kit's alone", async () => {
+  const halfway = await createTestDatabase(inject('postgresUrl'))
+  await migrate({ url: halfway.url, folders: [kitMigrations], log })
+  const { worker, readiness } = await create({ DATABASE_URL: halfway.url })
+  const started = worker.start()
+  const { name } = dataModules[0] as (typeof dataModules)[0]
+  const waiting = `waiting for the migrations ${name}/`
+  await vi.waitFor(async () => expect((await readiness()).reasons.replicas).toContain(waiting), 3000)
+  await migrate({ url: halfway.url, folders, log })
+  await started
+  await worker.stop()
+  await halfway.drop()
 })
 
 test('stops in the middle of its start', async () => {

@@ -2,6 +2,7 @@ import { integer, url } from '@escala/kit/config/config.ts'
 import { workerModule } from '@escala/kit/http/module.ts'
 import { z } from 'zod'
 import { createConfirmationMailer, isMailServersFailure } from './confirmation.ts'
+import { ticketsData } from './data.ts'
 import { orderJobs } from './jobs.ts'
 import { createPayments, isProvidersFailure } from './payments.ts'
 
@@ -15,6 +16,7 @@ export const ticketsWorker = workerModule({
     /** An order that nobody worked on for so long gets its job again; well above the time that a job's tries take. */
     ORDER_STUCK_MS: integer(100, 86_400_000, 60_000),
   },
+  migrations: ticketsData.migrations,
   jobs: ({ postgres, outbox, events, breakers, tracing }, settings) =>
     orderJobs({
       postgres,

@@ -62,6 +62,8 @@ export interface ApiModule<S extends Settings = Settings> {
 export interface WorkerModule<S extends Settings = Settings> {
   name: string
   settings: S
+  /** What the database must have before its jobs may run: the folder of `DataModule`. */
+  migrations: URL
   jobs(parts: WorkerParts, settings: Config<S>): Record<string, JobHandler>
   schedules: Schedule[]
 }

@@ -21,10 +21,11 @@ beforeAll(async () => {
 
 afterEach(async () => {
   await Promise.all(open.splice(0).map((postgres) => postgres.stop()))
-  const left = await admin(
-    `SELECT query FROM pg_stat_activity WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()`,
-  )
-  expect(left).toEqual([])
+  const left = () =>
+    admin(
+      `SELECT query FROM pg_stat_activity WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()`,
+    )
+  await vi.waitFor(async () => expect(await left()).toEqual([])) // the server notices a moment later
 })
 
 afterAll(() => database.drop())
