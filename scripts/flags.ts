@@ -1,10 +1,7 @@
 import { apiModules } from '@escala/api/modules.ts'
-import { baseSettings } from '@escala/kit/config/base.ts'
-import { readConfig } from '@escala/kit/config/config.ts'
 import { AppError } from '@escala/kit/errors/app-error.ts'
 import { createPostgresFlags } from '@escala/kit/flags/postgres.ts'
-import { createLog } from '@escala/kit/log/log.ts'
-import { createPostgres } from '@escala/kit/postgres/postgres.ts'
+import { connectDatabase } from './database.ts'
 
 // npm run flags                  shows every flag
 // npm run flags -- NAME VALUE    sets one; every replica sees it within a second, by its poll
@@ -15,15 +12,7 @@ if (name !== undefined && text === undefined) {
   process.exit(2)
 }
 
-const log = createLog({ service: 'flags', replicaId: 'flags', version: '', level: 'warn' })
-let url: string
-try {
-  url = readConfig(process.env, { DATABASE_URL: baseSettings.DATABASE_URL }).DATABASE_URL
-} catch (error) {
-  console.error(error instanceof Error ? error.message : String(error))
-  process.exit(1)
-}
-const postgres = createPostgres({ url, log, applicationName: 'flags', maxConnections: 1, timeoutMs: 5000 })
+const { postgres, log } = connectDatabase('flags')
 const flags = createPostgresFlags({ declared: apiModules.flatMap((module) => module.flags ?? []), postgres, log })
 try {
   await flags.start()

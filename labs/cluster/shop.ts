@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { setTimeout as wait } from 'node:timers/promises'
+import { Redis } from 'ioredis'
 import { type Client, type ClientAnswer, createClient, expectStatus } from './client.ts'
 import type { Cluster } from './cluster.ts'
 
@@ -30,6 +31,19 @@ export async function addShow(organiser: Client, capacity: number): Promise<stri
   const startsAt = new Date(Date.now() + 30 * 24 * 3_600_000).toISOString()
   const show = { name: 'Lab Night', startsAt, priceCents: 1000, currency: 'EUR', capacity }
   return `/v1/shows/${expectStatus(await organiser.post('/v1/shows', show), 201).body.id}`
+}
+
+/** Runs `work` while nobody may subscribe to the cache Redis: every message is lost. */
+export async function withoutBroadcast<T>({ cacheRedisUrl }: Pick<Cluster, 'cacheRedisUrl'>, work: () => Promise<T>) {
+  const redis = new Redis(cacheRedisUrl)
+  try {
+    await redis.call('ACL', 'SETUSER', 'default', '-subscribe')
+    await redis.call('CLIENT', 'KILL', 'TYPE', 'pubsub')
+    return await work()
+  } finally {
+    await redis.call('ACL', 'SETUSER', 'default', '+subscribe')
+    redis.disconnect()
+  }
 }
 
 /** Somebody who is logged in. */

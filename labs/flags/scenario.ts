@@ -1,16 +1,13 @@
-import { randomUUID } from 'node:crypto'
 import { setTimeout as wait } from 'node:timers/promises'
-import { Redis } from 'ioredis'
-import { type Client, createClient, expectStatus } from '../cluster/client.ts'
+import { type Client, expectStatus } from '../cluster/client.ts'
 import type { Cluster } from '../cluster/cluster.ts'
 import { check, defineLab, type LabContext } from '../cluster/lab.ts'
+import { addShow, createOrganiser, elsewhere, order, withoutBroadcast } from '../cluster/shop.ts'
 
 interface Size {
   /** How often the sales are closed and opened again. */
   turns: number
 }
-
-const show = { name: 'Gig', startsAt: '2030-01-01T20:00:00Z', priceCents: 1000, currency: 'EUR', capacity: 1_000_000 }
 
 export const lab = defineLab<Size>({
   slug: 'flags',
@@ -42,7 +39,7 @@ export const lab = defineLab<Size>({
           progress(i + 1, 2 * size.turns)
         }
         const unheard: number[] = []
-        await withoutBroadcast(shop, async () => {
+        await withoutBroadcast(shop.cluster, async () => {
           for (let i = 0; i < size.turns; i++) {
             unheard.push(await turnAndWatch(shop, false), await turnAndWatch(shop, true))
             progress(size.turns + i + 1, 2 * size.turns)
@@ -71,12 +68,9 @@ interface Shop {
 
 async function open({ cluster: start }: LabContext<Size>, naive?: URL): Promise<Shop> {
   const cluster = await start({ naive })
-  const organiser = createClient(cluster.url)
-  await organiser.logInAsOrganiser()
-  const { id } = expectStatus(await organiser.post('/v1/shows', show), 201).body
-  const direct = cluster.replicas.map(({ url }) => createClient(url))
-  for (const client of direct) for (const [name, value] of organiser.cookies) client.cookies.set(name, value)
-  return { cluster, organiser, path: `/v1/shows/${id}/orders`, direct }
+  const organiser = await createOrganiser(cluster)
+  const path = await addShow(organiser, 1_000_000)
+  return { cluster, organiser, path, direct: cluster.replicas.map(({ url }) => elsewhere(organiser, url)) }
 }
 
 const set = ({ organiser }: Shop, name: string, value: boolean) => organiser.put(`/v1/flags/${name}`, { value })
@@ -86,7 +80,7 @@ async function turn(shop: Shop, value: boolean): Promise<void> {
 }
 
 async function sells(shop: Shop, client: Client): Promise<boolean> {
-  const { status, body } = await client.post(shop.path, { quantity: 1 }, { 'idempotency-key': randomUUID() })
+  const { status, body } = await order(client, shop.path)
   if (status === 201) return true
   if (body?.code === 'E_SALES_CLOSED') return false
   throw new Error(`an order was answered ${status} ${JSON.stringify(body)}`)
@@ -108,17 +102,4 @@ async function turnAndWatch(shop: Shop, value: boolean): Promise<number> {
   }
   await Promise.all(shop.direct.map(watch))
   return performance.now() - startedAt
-}
-
-/** Nobody may subscribe: every message is lost. */
-async function withoutBroadcast({ cluster }: Shop, run: () => Promise<void>): Promise<void> {
-  const redis = new Redis(cluster.cacheRedisUrl)
-  try {
-    await redis.call('ACL', 'SETUSER', 'default', '-subscribe')
-    await redis.call('CLIENT', 'KILL', 'TYPE', 'pubsub')
-    await run()
-  } finally {
-    await redis.call('ACL', 'SETUSER', 'default', '+subscribe')
-    redis.disconnect()
-  }
 }

@@ -3,6 +3,7 @@ import { Redis } from 'ioredis'
 import { type Client, createClient, expectStatus } from '../cluster/client.ts'
 import type { Cluster } from '../cluster/cluster.ts'
 import { check, defineLab, type LabContext } from '../cluster/lab.ts'
+import { addShow, createOrganiser, withoutBroadcast } from '../cluster/shop.ts'
 
 interface Size {
   /** Price changes, one after the other. */
@@ -10,8 +11,6 @@ interface Size {
   /** Reads through NGINX after each change. */
   reads: number
 }
-
-const show = { name: 'Gig', startsAt: '2030-01-01T20:00:00Z', priceCents: 1000, currency: 'EUR', capacity: 100 }
 
 export const lab = defineLab<Size>({
   slug: 'stale-cache',
@@ -69,16 +68,9 @@ interface Shop {
 
 async function open({ cluster: start }: LabContext<Size>, naive?: URL): Promise<Shop> {
   const cluster = await start({ naive })
-  const organiser = createClient(cluster.url)
-  await organiser.logInAsOrganiser()
-  const { id } = expectStatus(await organiser.post('/v1/shows', show), 201).body
-  return {
-    cluster,
-    organiser,
-    path: `/v1/shows/${id}`,
-    version: 1,
-    direct: cluster.replicas.map(({ url }) => createClient(url)),
-  }
+  const organiser = await createOrganiser(cluster)
+  const path = await addShow(organiser, 100)
+  return { cluster, organiser, path, version: 1, direct: cluster.replicas.map(({ url }) => createClient(url)) }
 }
 
 /** Every replica has the show in its cache before it changes. */
@@ -133,17 +125,11 @@ async function staleFor(shop: Shop, price: number): Promise<number> {
 }
 
 /** The first tier's age is all that helps. */
-async function changeUnheard(shop: Shop): Promise<number> {
-  const redis = new Redis(shop.cluster.cacheRedisUrl)
-  try {
-    await redis.call('ACL', 'SETUSER', 'default', '-subscribe')
-    await redis.call('CLIENT', 'KILL', 'TYPE', 'pubsub')
+function changeUnheard(shop: Shop): Promise<number> {
+  return withoutBroadcast(shop.cluster, async () => {
     await wait(1000) // they have connected again, and may not listen
     return await staleFor(shop, await change(shop))
-  } finally {
-    await redis.call('ACL', 'SETUSER', 'default', '+subscribe')
-    redis.disconnect()
-  }
+  })
 }
 
 async function changeWhileReconnecting(shop: Shop): Promise<number> {

@@ -1,0 +1,20 @@
+import type { Sql } from './postgres.ts'
+
+const batch = 1000
+
+/**
+ * Deletes the rows whose `column` is older than that, and answers with how many there were. In batches, so that no statement
+ * comes near its timeout. `table` and `column` go into the statement as they are.
+ */
+export async function deleteOlderThan(sql: Sql, table: string, column: string, olderThanMs: number): Promise<number> {
+  for (let deleted = 0; ; ) {
+    const { rowCount } = await sql.query(
+      `DELETE FROM ${table} WHERE ctid = ANY (ARRAY(
+         SELECT ctid FROM ${table} WHERE ${column} < now() - $1 * interval '1 millisecond' LIMIT ${batch}
+         FOR UPDATE SKIP LOCKED))`,
+      [olderThanMs],
+    )
+    deleted += rowCount
+    if (rowCount < batch) return deleted
+  }
+}

@@ -1,0 +1,16 @@
+import { baseSettings } from '@escala/kit/config/base.ts'
+import { readConfig } from '@escala/kit/config/config.ts'
+import { createLog, type Logger } from '@escala/kit/log/log.ts'
+import { createPostgres, type Postgres } from '@escala/kit/postgres/postgres.ts'
+
+/** For a script: one connection to `DATABASE_URL`. Ends the process when that is missing or wrong. */
+export function connectDatabase(name: string): { postgres: Postgres; log: Logger } {
+  const log = createLog({ service: name, replicaId: name, version: '', level: 'warn' })
+  try {
+    const { DATABASE_URL: url } = readConfig(process.env, { DATABASE_URL: baseSettings.DATABASE_URL })
+    return { log, postgres: createPostgres({ url, log, applicationName: name, maxConnections: 1, timeoutMs: 5000 }) }
+  } catch (error) {
+    console.error(error instanceof Error ? error.message : String(error))
+    process.exit(1)
+  }
+}
