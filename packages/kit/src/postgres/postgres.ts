@@ -40,7 +40,7 @@ export interface PostgresOptions {
   /** Shown in `pg_stat_activity`: the replica's id. */
   applicationName: string
   maxConnections: number
-  /** Longest wait for a connection, and longest run of one statement as seen from here. */
+  /** Longest wait for a connection, and longest run of one statement as seen from here; of a single one, both together. */
   timeoutMs: number
   /** `false` behind a pooler that knows no named statements (PgBouncer before 1.21). */
   namedStatements?: boolean
@@ -48,6 +48,8 @@ export interface PostgresOptions {
 }
 
 const maxTries = 5
+// Of its time a statement has at least so much, however long it has waited: one that is given up costs a connection.
+const leastShare = 0.1
 const retryable = new Set(['40001', '40P01'])
 
 /** Failures of the mechanism become `E_POSTGRES_UNAVAILABLE` (503); what the server says about the statement itself is thrown as it is. */
@@ -64,15 +66,22 @@ export function createPostgres(options: PostgresOptions): Postgres {
   })
   // Without a listener, one idle connection that the server ends would end the process.
   pool.on('error', (err) => log.warn({ err }, 'idle database connection lost'))
+  // Nor may it when it comes while the connection changes hands: in one packet with the answer before it, say.
+  pool.on('connect', (client) => client.on('error', () => undefined))
   let stopping: Promise<void> | undefined
 
-  const run = async <Row>(client: pg.PoolClient, statement: string | Statement, values?: unknown[]) => {
+  const run = async <Row>(
+    client: pg.PoolClient,
+    statement: string | Statement,
+    values?: unknown[],
+    query_timeout = timeoutMs,
+  ) => {
     const startedAt = performance.now()
     try {
       const text = typeof statement === 'string' ? statement : statement.text
       const name = typeof statement === 'string' || !namedStatements ? undefined : statement.name
       const result = await tracing.span({ name: nameOf(statement), kind: 'client', attributes }, () =>
-        client.query<pg.QueryResultRow>({ text, name, values }),
+        client.query<pg.QueryResultRow>({ text, name, values, query_timeout } as pg.QueryConfig),
       )
       return { rows: result.rows as Row[], rowCount: result.rowCount ?? 0, command: result.command }
     } catch (error) {
@@ -136,7 +145,13 @@ export function createPostgres(options: PostgresOptions): Postgres {
     })
 
   return {
-    query: (statement, values) => withClient((client) => run(client, statement, values)),
+    query(statement, values) {
+      const askedAt = performance.now()
+      return withClient((client) => {
+        const left = timeoutMs - (performance.now() - askedAt)
+        return run(client, statement, values, Math.max(left, timeoutMs * leastShare))
+      })
+    },
     async transaction(work) {
       for (let tries = 1; ; tries++) {
         try {
@@ -172,8 +187,9 @@ export function violates(error: unknown, constraint: string): boolean {
   return error instanceof pg.DatabaseError && error.constraint === constraint
 }
 
-// 08: connection; 53: too few resources; 57: ended or cancelled by somebody; 25P03: idle in a transaction for too long
-const unavailable = /^(08|53|57|25P03|25006)/
+// 08: connection; 53: too few resources; 57: ended or cancelled by somebody; 25P03: idle in a transaction for too long;
+// 25006: read-only, as after a failover; 55P03: somebody else kept a row locked for too long
+const unavailable = /^(08|53|57|25P03|25006|55P03)/
 
 /** Whether the connection can be used no more: the server ended it, or we gave up waiting for an answer. */
 function isBroken(error: unknown): boolean {
