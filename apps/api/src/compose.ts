@@ -197,6 +197,7 @@ export async function compose(config: Config<typeof apiConfigSettings>, replaced
     log,
     onStoreError: 'local-share',
     share: replicas.liveApis,
+    patienceMs: timeoutMs / 2, // a request can be answered without it, and may have to wait for Redis once more
   })
   const routes = [
     ...accountRoutes({ postgres, rateLimits, log }),

@@ -144,14 +144,18 @@ export function createRedisEvents(options: RedisEventsOptions): Events {
   const loop = async () => {
     let failing = false
     while (!stopped) {
+      if (reader.status !== 'ready') {
+        await wait(50)
+        continue
+      }
       try {
         if (mayHaveMissed) {
           mayHaveMissed = false
           await checkForGaps()
         }
-        await readOnce()
         if (failing) log.info('event reader is back')
         failing = false
+        await readOnce()
       } catch (err) {
         if (stopped) return
         if (!failing) log.warn({ err }, 'event reader failed') // once per outage, not once per try

@@ -62,6 +62,8 @@ export interface BullmqConsumerOptions extends QueueName {
 
 // After the deadline, for handlers that heed their signal to end.
 const graceMs = 1000
+// After a lost connection. BullMQ's own default leaves the queue alone for 15 seconds after Redis is back.
+const retryMs = 500
 
 /** Consumes every type of one queue. A type without a handler is left for another version's worker. */
 export function createBullmqConsumer(options: BullmqConsumerOptions): JobConsumer {
@@ -144,6 +146,7 @@ export function createBullmqConsumer(options: BullmqConsumerOptions): JobConsume
       lockDuration: lockMs,
       stalledInterval: stalledMs,
       maxStalledCount: maxStalled,
+      runRetryDelay: retryMs,
     },
   )
   worker.on('error', (err) => {

@@ -215,6 +215,25 @@ describe('what does not answer in time is unavailable', () => {
     await limited.drop()
   })
 
+  test('a row that somebody else keeps locked', async () => {
+    await admin('INSERT INTO accounts VALUES (77, 1)')
+    const [holder, postgres] = [create(), create({ maxConnections: 1 })]
+    await holder.transaction(async (tx) => {
+      await tx.query('UPDATE accounts SET balance = 2 WHERE id = 77')
+      await postgres.query(`SET lock_timeout = '50ms'`)
+      await expect(postgres.query('UPDATE accounts SET balance = 3 WHERE id = 77')).rejects.toMatchObject(unavailable)
+    })
+  })
+
+  test('a statement and its wait for a connection have one time together', async () => {
+    const postgres = create({ maxConnections: 1, timeoutMs: 1000 })
+    const first = postgres.query('SELECT pg_sleep(0.7)')
+    const startedAt = performance.now()
+    await expect(postgres.query('SELECT pg_sleep(0.9)')).rejects.toMatchObject(unavailable)
+    expect(performance.now() - startedAt).toBeLessThan(1500)
+    await first
+  })
+
   test('a server that nobody reaches', async () => {
     await expect(create({ url: 'postgres://postgres@127.0.0.1:1/x' }).query('SELECT 1')).rejects.toMatchObject(
       unavailable,
@@ -251,6 +270,30 @@ test('idle connections that the server ends cost nothing', async () => {
   await endAll()
   await vi.waitFor(() => expect(postgres.stats().total).toBe(0))
   expect((await postgres.query('SELECT 1 AS n')).rows).toEqual([{ n: 1 }])
+})
+
+test('a connection that the server ends in one packet with its last answer', async () => {
+  const target = new URL(database.url)
+  const [port, host] = [Number(target.port), target.hostname]
+  const fields = 'SFATAL\0C57P01\0Mterminating connection\0\0'
+  const fatal = Buffer.from(`E\0\0\0${String.fromCharCode(fields.length + 4)}${fields}`, 'latin1')
+  let answers = 0
+  await using proxy = await listen((socket) => {
+    const upstream = connect(port, host)
+    socket.on('data', (data: Buffer) => upstream.write(data))
+    upstream.on('data', (data: Buffer) => {
+      const isReady = data.subarray(-6, -1).toString('latin1') === 'Z\0\0\0\x05'
+      socket.write(isReady && answers++ === 0 ? Buffer.concat([data, fatal]) : data)
+    })
+    socket.on('close', () => upstream.destroy()).on('error', () => {})
+    upstream.on('close', () => socket.destroy()).on('error', () => {})
+  })
+  target.port = String(proxy.port)
+  const postgres = create({ url: target.href })
+  // Nobody has the connection at that moment: were nobody listening, this process would end, and fail the run.
+  await expect(postgres.query('SELECT 1')).rejects.toMatchObject(unavailable)
+  expect((await postgres.query('SELECT 2 AS n')).rows).toEqual([{ n: 2 }])
+  expect(answers).toBeGreaterThan(0)
 })
 
 test('a connection that hangs in the middle is given up, and not used again', async () => {

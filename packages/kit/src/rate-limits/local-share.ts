@@ -8,6 +8,8 @@ export interface LocalShareOptions {
   share: () => number
   onDegraded: (error: unknown) => void
   onRecovered: () => void
+  /** How long a request waits for the store; by default as long as the store does. */
+  patienceMs?: number
   /** While the store fails, how often one request tries it again. */
   retryMs?: number
 }
@@ -23,7 +25,7 @@ export interface LocalShare {
  * Only one request in `retryMs` waits for the store then; the others are counted at once.
  */
 export function withLocalShare(store: Store, options: LocalShareOptions): LocalShare {
-  const { policy, share, onDegraded, onRecovered, retryMs = 250 } = options
+  const { policy, share, onDegraded, onRecovered, patienceMs, retryMs = 250 } = options
   // Not express-rate-limit's own MemoryStore: it answers with one object per client, which requests that fail in the
   // same moment count up before any of them has read it.
   const local = new LRUCache<string, { hits: number; resetTime: Date }>({ max: 50_000, ttl: policy.windowMs })
@@ -48,7 +50,7 @@ export function withLocalShare(store: Store, options: LocalShareOptions): LocalS
         if (failing && performance.now() < retryAt) return count(key)
         retryAt = performance.now() + retryMs
         try {
-          const result = await store.increment(key)
+          const result = await (patienceMs ? within(patienceMs, store.increment(key)) : store.increment(key))
           if (failing) {
             failing = false
             local.clear()
@@ -66,4 +68,15 @@ export function withLocalShare(store: Store, options: LocalShareOptions): LocalS
       resetKey: (key) => store.resetKey(key),
     },
   }
+}
+
+/** Not late is what has come while this process itself was late: the answer is read before that is decided. */
+function within<T>(ms: number, answer: Promise<T> | T): Promise<T> {
+  return new Promise<T>((resolve, reject) => {
+    const late = () => setImmediate(() => reject(new Error(`the store of rate limits did not answer in ${ms} ms`)))
+    const timer = setTimeout(late, ms)
+    Promise.resolve(answer)
+      .finally(() => clearTimeout(timer))
+      .then(resolve, reject)
+  })
 }

@@ -16,11 +16,12 @@ interface CommonOptions {
 }
 
 /**
- * When the store cannot be asked: `local-share` lets this process allow its share of the limit (`share` live replicas);
+ * When the store cannot be asked: `local-share` lets this process allow its share of the limit (`share` live replicas), and
+ * waits for the store no longer than `patienceMs`;
  * `refuse` answers 503 `E_REDIS_UNAVAILABLE`, for limits that guard passwords.
  */
 export type RateLimitOptions = CommonOptions &
-  ({ onStoreError: 'local-share'; share: () => number } | { onStoreError: 'refuse' })
+  ({ onStoreError: 'local-share'; share: () => number; patienceMs?: number } | { onStoreError: 'refuse' })
 
 export interface RateLimit {
   /** Hands 429 `E_RATE_LIMITED` to `next`. Answers carry `RateLimit` and `RateLimit-Policy`, as in the IETF's draft 8. */
@@ -76,6 +77,7 @@ function createStore(options: RateLimitOptions): { store: Store; degraded(): boo
     return withLocalShare(store, {
       policy,
       share: options.share,
+      patienceMs: options.patienceMs,
       onDegraded: (err) => log.warn({ err, policy: policy.name }, 'rate limit counts in this process alone'),
       onRecovered: () => log.info({ policy: policy.name }, 'rate limit is shared again'),
     })

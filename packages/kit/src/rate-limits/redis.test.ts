@@ -43,6 +43,23 @@ describe('redis', () => {
     expect((await hit(store, 'a')).totalHits).toBe(2)
   })
 
+  test('goes on after an outage that began while it was loading them again', async () => {
+    const redis = connect()
+    await new Promise((resolve) => redis.once('ready', resolve))
+    const store = begin(createRedisRateLimits({ redis, prefix: prefix() }), policy())
+    await hit(store, 'a')
+    await redis.script('FLUSH')
+    const { call } = redis
+    redis.call = ((command: string, ...args: string[]) => {
+      if (command === 'EVALSHA') return call.call(redis, command, ...args)
+      redis.call = call
+      return Promise.reject(new Error('connection lost'))
+    }) as typeof redis.call
+    await expect(store.increment('a')).rejects.toThrow('connection lost')
+    expect((await hit(store, 'a')).totalHits).toBe(2)
+    await stopRedis(redis)
+  })
+
   test('giving back after the window leaves no counter that never ends', async () => {
     const keys = prefix()
     const store = begin(createRedisRateLimits({ redis: clients[0], prefix: keys }), policy({ windowMs: 20 }))

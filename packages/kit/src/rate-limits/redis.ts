@@ -43,7 +43,12 @@ function createStore(redis: Redis, prefix: string): Store {
     },
     async increment(key) {
       if (!loading) await load()
-      return inner.increment(key)
+      try {
+        return await inner.increment(key)
+      } catch (error) {
+        loading = undefined // perhaps it was loading them again, for a Redis that had lost them
+        throw error
+      }
     },
     get: (key) => inner.get(key),
     // Of a window that is over there is nothing to give back; a plain DECR would make a counter that never expires.

@@ -4,7 +4,8 @@ import type { Logger } from '../log/log.ts'
 /**
  * - `request`: within an HTTP request; fails in `timeoutMs` whatever happens, and never sends a command twice.
  * - `blocking`: commands that wait at the server (BullMQ's workers); waits for Redis to come back.
- * - `reader`: the same, but a command whose connection is lost is not sent again, and never settles: listen to `close`.
+ * - `reader`: waits at the server, too, but fails without a connection. A command whose connection is lost is not sent again,
+ *   and never settles: listen to `close`.
  * - `subscriber`: only listens. Whoever uses it subscribes on each `ready` (`listenTo`): what was said meanwhile is lost.
  */
 export type RedisRole = 'request' | 'blocking' | 'reader' | 'subscriber'
@@ -36,6 +37,7 @@ export function createRedis({ url, role, log, timeoutMs = 300 }: RedisOptions): 
           maxRetriesPerRequest: null,
           enableReadyCheck: role !== 'subscriber',
           autoResendUnfulfilledCommands: role !== 'reader',
+          enableOfflineQueue: role !== 'reader', // each try of an outage would wait there, and then at the server
           autoResubscribe: false, // its failure would be nobody's
         }),
   })

@@ -26,7 +26,7 @@ const onceOnly = { attempts: 1, removeOnFail: true }
  * So a queue that is busy for longer than a period skips ticks, and the first tick of a period comes at once.
  */
 export function createBullmqSchedules(options: BullmqSchedulesOptions): Schedules {
-  const { log, own, declared, repairMs = 30_000 } = options
+  const { redis, log, own, declared, repairMs = 30_000 } = options
   const connection = connectQueue(options)
   const stopping = new AbortController()
   let repairing: Promise<void> | undefined
@@ -66,8 +66,13 @@ export function createBullmqSchedules(options: BullmqSchedulesOptions): Schedule
 
   const repairForEver = async () => {
     while (!stopping.signal.aborted) {
+      const connected = new AbortController()
+      const connect = () => connected.abort()
+      redis.once('ready', connect) // to a server that may have lost everything
+      const signal = AbortSignal.any([stopping.signal, connected.signal])
       // Jitter, so that workers that started together do not do this together.
-      await wait(repairMs * (0.75 + Math.random() / 2), undefined, { signal: stopping.signal }).catch(() => undefined)
+      await wait(repairMs * (0.75 + Math.random() / 2), undefined, { signal }).catch(() => undefined)
+      redis.off('ready', connect)
       if (!stopping.signal.aborted) await repair()
     }
   }

@@ -144,6 +144,17 @@ test('stands again after Redis lost its data, and is not removed while nobody ca
   await workers.stop()
 })
 
+test('stands again as soon as there is a connection to a Redis that lost its data', async () => {
+  const workers = createWorkers()
+  const schedules = workers.worker([schedule('nightly')], 'one', 60_000)
+  await schedules.start()
+  await workers.lose()
+  shared().disconnect(true)
+  await vi.waitFor(async () => expect(await workers.present()).toEqual(['nightly']), 5000)
+  await schedules.stop()
+  await workers.stop()
+})
+
 test('a cron pattern is read in UTC', async () => {
   const workers = createWorkers()
   const schedules = workers.worker([{ id: 'nightly', type: 'report', every: { cron: '15 0 * * *' } }])
