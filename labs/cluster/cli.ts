@@ -38,14 +38,19 @@ async function run(slug: string, replicas: number): Promise<boolean> {
     console.log(`\n${name}: ${titleOf(lab.halves[name], replicas)}`)
     const startedAt = Date.now()
     const progress = createProgress()
+    let text = ''
     seen[name] = await runHalf(lab, name, {
       size: 'full',
       replicas,
       progress,
+      print: (more) => {
+        text += `\n${more}\n`
+      },
       signal: lifetime.ended,
       onFailure: (logs) => lifetime.ended.aborted || console.log(logs),
     })
     progress.end(`done in ${((Date.now() - startedAt) / 1000).toFixed(1)} s`)
+    if (text) console.log(text.trimEnd())
   }
   console.log(`\n${table(seen)}`)
   const ok = halfNames.every((name) => seen[name].every((check) => check.ok))

@@ -25,6 +25,8 @@ export interface LabContext<Size> {
   /** Starts a cluster, of `replicas` replicas unless it says otherwise; it is stopped after the half. */
   cluster(options?: ClusterOptions): Promise<Cluster>
   progress(done: number, total: number): void
+  /** Something to be read beside the checks: `npm run lab` shows it. */
+  print(text: string): void
 }
 
 /** Something that a client saw, and what it was expected to be. */
@@ -71,6 +73,7 @@ export interface RunOptions {
   size: keyof Lab['sizes']
   replicas: number
   progress?(done: number, total: number): void
+  print?(text: string): void
   /** Once aborted, no further cluster is started. */
   signal?: AbortSignal
   /** The end of every process's log, when a check fails or the half throws. */
@@ -79,7 +82,7 @@ export interface RunOptions {
 
 /** Runs one half and stops whatever it started. Rejects when it cannot be run to its end. */
 export async function runHalf<Size>(lab: Lab<Size>, name: HalfName, options: RunOptions): Promise<Check[]> {
-  const { replicas, progress = () => undefined, onFailure } = options
+  const { replicas, progress = () => undefined, print = () => undefined, onFailure } = options
   const clusters: Cluster[] = []
   const logs = () => clusters.map((cluster) => cluster.logs()).join('\n')
   try {
@@ -93,6 +96,7 @@ export async function runHalf<Size>(lab: Lab<Size>, name: HalfName, options: Run
         return cluster
       },
       progress,
+      print,
     })
     if (checks.some(({ ok }) => !ok)) onFailure(logs())
     return checks

@@ -1,0 +1,20 @@
+import { createPostgresIdempotency } from '@escala/kit/idempotency/postgres.ts'
+import pg from 'pg'
+import type { Parts } from '../../apps/api/src/compose.ts'
+
+/** Orders over a pool as `pg` makes it when it is told nothing but the address. */
+export const apiParts: Partial<Parts> = {
+  idempotency: ({ config, postgres }) => {
+    const pool = new pg.Pool({ connectionString: config.DATABASE_URL })
+    return createPostgresIdempotency({
+      postgres: {
+        ...postgres,
+        async query<Row>(statement: string | { text: string }, values?: unknown[]) {
+          const text = typeof statement === 'string' ? statement : statement.text
+          const { rows, rowCount } = await pool.query(text, values)
+          return { rows: rows as Row[], rowCount: rowCount ?? 0 }
+        },
+      },
+    })
+  },
+}

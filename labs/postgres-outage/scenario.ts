@@ -1,0 +1,237 @@
+import { setTimeout as wait } from 'node:timers/promises'
+import { type Client, type ClientAnswer, createClient } from '../cluster/client.ts'
+import type { Cluster } from '../cluster/cluster.ts'
+import { postgresSettings } from '../cluster/environment.ts'
+import { type Check, check, defineLab } from '../cluster/lab.ts'
+import { isWell, until } from '../cluster/recovery.ts'
+import { addShow, createBuyer, createOrganiser, createShow, elsewhere, order, untilQuiet } from '../cluster/shop.ts'
+import { withClient } from '../cluster/test-database.ts'
+import { createSeen, keepOrdering } from './buyers.ts'
+import { createFaults, type Fault, type FaultName, lock, terminateAll } from './faults.ts'
+
+interface Size {
+  faults: FaultName[]
+  /** Clients that order one ticket after the other, all the time. */
+  buyers: number
+  /** How long each outage lasts. */
+  outageMs: number
+  /** How long a client of the naive half waits. */
+  patienceMs: number
+  /** For a request; in tests twice of what is promised, since other tests run beside this one. */
+  maxMs: number
+}
+
+const capacity = 100_000
+const naivePool = 10
+const env = { DB_CONNECTIONS: '40' }
+const workerEnv = { ...env, ORDER_STUCK_MS: '2000', JOB_BACKOFF_MS: '200' }
+// With `synchronous_commit = off`, a server that crashes forgets what it has said was committed.
+const settings = { ...postgresSettings, max_connections: '60', synchronous_commit: 'on' }
+
+export const lab = defineLab<Size>({
+  slug: 'postgres-outage',
+  problem: 'A failover of the database ends every replica, and a database that hangs holds every request for ever.',
+  sizes: {
+    full: {
+      faults: ['terminated', 'restarted', 'refused', 'hung', 'used up', 'locked'],
+      buyers: 10,
+      outageMs: 6000,
+      patienceMs: 20_000,
+      maxMs: 2500,
+    },
+    test: {
+      faults: ['terminated', 'restarted', 'hung', 'used up'],
+      buyers: 3,
+      outageMs: 1000,
+      patienceMs: 2000,
+      maxMs: 5000,
+    },
+  },
+  halves: {
+    problem: {
+      title: (replicas) =>
+        `with a pool as it comes, a failover ends ${replicas} replicas, and one that is full is waited for`,
+      async run({ cluster: start, size, replicas, progress }) {
+        // Neither Express nor a proxy that is told nothing has a deadline of ten seconds.
+        const cluster = await start({
+          faults: true,
+          naive: new URL('./naive.ts', import.meta.url),
+          env: { REQUEST_TIMEOUT_MS: '120000' },
+        })
+        await removeLimits(cluster)
+        const organiser = await createOrganiser(cluster)
+        const [show, other] = [await addShow(organiser, capacity), await addShow(organiser, capacity)]
+        organiser.close()
+        const buyer = await createBuyer(cluster)
+        const direct = cluster.replicas.map(({ url }) => elsewhere(buyer, url))
+        const orderEverywhere = (wanted: string) => direct.map((client) => order(client, wanted))
+        const before = await Promise.all(orderEverywhere(show))
+        progress(1, 4)
+
+        const holder = await lock(cluster.databaseUrl, show)
+        const blocked = direct.flatMap((client) => Array.from({ length: naivePool }, () => order(client, show)))
+        await wait(200) // so that they are there before those who want something else
+        const full = await unanswered(orderEverywhere(other), size.patienceMs)
+        await holder.end()
+        await Promise.all(blocked)
+        progress(2, 4)
+
+        cluster.postgresProxy.hang()
+        const hung = await unanswered(orderEverywhere(show), size.patienceMs)
+        await cluster.postgresProxy.heal()
+        progress(3, 4)
+
+        await until(
+          'pools have an idle connection',
+          async () => count(await Promise.all(orderEverywhere(show)), 201) === replicas,
+        )
+        await terminateAll(cluster.databaseUrl)
+        await Promise.race([until('replicas end', () => running(cluster) === 0), wait(5000)])
+        progress(4, 4)
+        return [
+          check('orders accepted before', count(before, 201), { equals: replicas }),
+          check(`pool full: orders not answered after ${size.patienceMs} ms`, full, { equals: replicas }),
+          check(`hung: orders not answered after ${size.patienceMs} ms`, hung, { equals: replicas }),
+          check('connections terminated: replicas that ended', replicas - running(cluster), { equals: replicas }),
+        ]
+      },
+    },
+    fix: {
+      title: (replicas) => `with ${replicas} replicas, an outage of the database is a 503 in time, and over by itself`,
+      async run({ cluster: start, size, progress }) {
+        const cluster = await start({ faults: true, workers: 1, database: { settings }, env, workerEnv })
+        const pids = pidsOf(cluster)
+        const show = await createShow(cluster, capacity)
+        const buyer = await createBuyer(cluster)
+        const orders = keepOrdering(elsewhere(buyer, cluster.url), show, size.buyers)
+        const checks: Check[] = []
+        const faults = createFaults()
+        let accepted = 0
+        for (const [index, name] of size.faults.entries()) {
+          const { recoveryChecks, placed } = await outage({ cluster, buyer, show, size }, name, faults[name])
+          checks.push(...recoveryChecks)
+          accepted += placed
+          progress(index + 1, size.faults.length + 1)
+        }
+        await orders.stop()
+        accepted += orders.accepted()
+        const quiet = { cluster, buyer, orders: accepted, quietMs: 12_000, progress: () => undefined }
+        const after = await untilQuiet(quiet)
+        const { available } = (await buyer.get(show)).body
+        return [
+          ...checks,
+          check('orders all the while: answers other than 201 and 503', orders.seen.wrong(), { equals: 'none' }),
+          check('the slowest of them, ms', orders.seen.slowestMs(), { atMost: size.maxMs }),
+          check('answered with 503', orders.seen.refused(), { atLeast: 1 }),
+          check('orders accepted', accepted, { atLeast: size.buyers * size.faults.length }),
+          check('of them confirmed', after.confirmed, { equals: accepted }),
+          check('charges', after.charges, { equals: accepted }),
+          check('tickets sold', capacity - available, { equals: accepted }),
+          check('processes that ended', pidsOf(cluster).filter((pid, at) => pid !== pids[at]).length, { equals: 0 }),
+        ]
+      },
+    },
+  },
+})
+
+interface Shop {
+  cluster: Cluster
+  buyer: Client
+  show: string
+  size: Size
+}
+
+/** What somebody who looks at every replica sees while it lasts, and how long it takes until all is well. */
+async function outage({ cluster, buyer, show, size }: Shop, name: FaultName, { begin, end }: Fault) {
+  const seen = createSeen()
+  let lasts = true
+  const look = async (client: Client, path: string) => {
+    while (lasts) {
+      await seen.see(client.get(path), '200')
+      await wait(20)
+    }
+  }
+  const replicas = cluster.replicas.map(({ url }) => createClient(url))
+  const internal = [...cluster.replicas, ...cluster.workers].map(({ internalUrl }) => createClient(internalUrl))
+  await begin(cluster, show)
+  const lookers = [
+    ...replicas.map((client) => look(client, '/v1/shows')),
+    ...internal.flatMap((client) => [look(client, '/livez'), look(client, '/readyz')]),
+  ]
+  await wait(size.outageMs) // what happens meanwhile is what is measured
+  await end(cluster)
+  const recovering = recovered(cluster, buyer, show)
+  lasts = false
+  await Promise.all(lookers)
+  const { recoveryMs, placed } = await recovering
+  for (const client of [...replicas, ...internal]) client.close()
+  const recoveryChecks = [
+    check(`${name}: reads and readiness other than 200 and 503`, seen.wrong(), { equals: 'none' }),
+    check(`${name}: the slowest, ms`, seen.slowestMs(), { atMost: size.maxMs }),
+    check(`${name}: ms until all is well again`, recoveryMs, { atMost: 5000 }),
+  ]
+  return { recoveryChecks, placed }
+}
+
+/**
+ * Milliseconds until every replica takes orders, every process is ready and has told the registry so, the outbox's relay listens
+ * again, and what was ordered since is confirmed.
+ */
+async function recovered(cluster: Cluster, buyer: Client, show: string) {
+  const startedAt = performance.now()
+  const everybody = [...cluster.replicas, ...cluster.workers]
+  const placed: string[] = []
+  await Promise.all([
+    ...cluster.replicas.map(async ({ id, url }) => {
+      const direct = elsewhere(buyer, url)
+      await until(`${id} takes orders`, async () => {
+        const { status, body } = await order(direct, show)
+        if (status === 201) placed.push(body.id)
+        return status === 201
+      })
+      direct.close()
+    }),
+    ...everybody.map(({ id, internalUrl }) => until(`${id} is well`, () => isWell(internalUrl))),
+    withClient(cluster.databaseUrl, async (client) => {
+      const { rows } = await client.query('SELECT now()')
+      await until('every heart beats', async () => {
+        const beating = await client.query('SELECT FROM replicas WHERE heartbeat_at > $1', [rows[0].now])
+        return beating.rowCount === everybody.length
+      })
+      await until('the relay listens', async () => {
+        const listening = await client.query(
+          `SELECT FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'LISTEN %'`,
+        )
+        return listening.rowCount === cluster.workers.length
+      })
+    }),
+  ])
+  await Promise.all(
+    placed.map((id) =>
+      until('the order is confirmed', async () => (await buyer.get(`/v1/orders/${id}`)).body.status === 'confirmed'),
+    ),
+  )
+  return { recoveryMs: performance.now() - startedAt, placed: placed.length }
+}
+
+/** The migrate step has told the database to end what takes too long. Here nobody has. */
+async function removeLimits({ databaseUrl }: Cluster): Promise<void> {
+  await withClient(databaseUrl, async (client) => {
+    const { rows } = await client.query('SELECT current_database() AS name')
+    await client.query(`ALTER ROLE CURRENT_USER IN DATABASE ${client.escapeIdentifier(rows[0].name)} RESET ALL`)
+  })
+}
+
+/** How many of them are not there when the time is up. */
+async function unanswered(answers: Promise<ClientAnswer>[], ms: number): Promise<number> {
+  const late = wait(ms, undefined)
+  const first = await Promise.all(answers.map((answer) => Promise.race([answer, late])))
+  return first.filter((answer) => answer === undefined).length
+}
+
+const count = (answers: ClientAnswer[], status: number) => answers.filter((answer) => answer.status === status).length
+
+const running = ({ replicas }: Cluster) => replicas.filter((replica) => replica.running()).length
+
+const pidsOf = ({ replicas, workers }: Cluster) =>
+  [...replicas, ...workers].map((replica) => (replica.running() ? replica.pid : 0))

@@ -1,0 +1,66 @@
+import { Redis } from 'ioredis'
+import { createClient } from '../cluster/client.ts'
+import type { Cluster } from '../cluster/cluster.ts'
+import { until } from '../cluster/recovery.ts'
+import type { State } from './matrix.ts'
+
+export interface Fault {
+  /** What becomes of Redis, as far as its clients can tell. */
+  state: State
+  begin(cluster: Cluster): unknown
+  /** Default: the proxy heals. */
+  end?(cluster: Cluster): unknown
+  /** Over before anything is asked: what it leaves is what is to be seen. */
+  isShort?: boolean
+}
+
+export const faults: Record<string, Fault> = {
+  'refused at boot': { state: 'away', begin: bootWithout },
+  refused: { state: 'away', begin: ({ redisProxy }) => redisProxy.refuse() },
+  hung: { state: 'away', begin: ({ redisProxy }) => redisProxy.hang() },
+  reset: { state: 'away', begin: ({ redisProxy }) => redisProxy.reset() },
+  '300 ms away': { state: 'slow', begin: ({ redisProxy }) => redisProxy.delay(150) }, // in each direction
+  'restarted empty': { state: 'empty', begin: restartEmpty, isShort: true },
+  'read-only': { state: 'read-only', begin: demote, end: promote },
+}
+
+/** Everybody restarts while there is no Redis. The API must be ready; a worker waits, and is alive. */
+async function bootWithout({ url, redisProxy, replicas, workers }: Cluster): Promise<void> {
+  await redisProxy.refuse()
+  for (const worker of workers) void worker.restart().catch(() => undefined) // ready when Redis is back
+  await Promise.all(replicas.map((replica) => replica.restart()))
+  await Promise.all(workers.map(({ id, internalUrl }) => until(`${id} lives`, () => answers(`${internalUrl}/livez`))))
+  await until('NGINX has found out that all are back', async () => {
+    const all = await Promise.all(Array.from({ length: 3 * replicas.length }, () => answers(`${url}/v1/openapi.json`)))
+    return !all.includes(false)
+  })
+}
+
+/** What the crash of a Redis without a file leaves: no connection, no data, no scripts. */
+async function restartEmpty({ redisProxy, redisUrl }: Cluster): Promise<void> {
+  await redisProxy.refuse()
+  await administer(redisUrl, async (redis) => {
+    await redis.flushall()
+    await redis.script('FLUSH')
+  })
+  await redisProxy.heal()
+}
+
+/** As a failover does to the old primary: it lives on as a replica, and who is still connected may read and not write. */
+async function demote({ redisUrl }: Cluster): Promise<void> {
+  await administer(redisUrl, (redis) => redis.replicaof('127.0.0.1', 1))
+}
+
+async function promote({ redisUrl }: Cluster): Promise<void> {
+  await administer(redisUrl, (redis) => redis.replicaof('NO', 'ONE'))
+}
+
+async function answers(url: string): Promise<boolean> {
+  return (await createClient(url, { keepAlive: false }).get('')).status === 200
+}
+
+async function administer(url: string, work: (redis: Redis) => Promise<unknown>): Promise<void> {
+  const redis = new Redis(url)
+  await work(redis)
+  redis.disconnect()
+}

@@ -1,0 +1,202 @@
+import { setTimeout as wait } from 'node:timers/promises'
+import { type ClientAnswer, createClient, expectStatus } from '../cluster/client.ts'
+import type { Cluster } from '../cluster/cluster.ts'
+import { type Check, check, defineLab } from '../cluster/lab.ts'
+import { isWell, until } from '../cluster/recovery.ts'
+import { elsewhere, order, untilQuiet } from '../cluster/shop.ts'
+import { listen } from '../live-updates/listener.ts'
+import { faults } from './faults.ts'
+import { matrix } from './matrix.ts'
+import { recovered } from './recovery.ts'
+import { type Asked, requests } from './requests.ts'
+import { createSeen, matrixTable, type Seen } from './seen.ts'
+import { cancelled, openShop, type Shop } from './shop.ts'
+
+interface Size {
+  faults: string[]
+  /** Times that every route is asked, in each of them. */
+  rounds: number
+  everyMs: number
+  /** Orders whose jobs wait in Redis when an outage begins. */
+  orders: number
+  /** How long a client of the naive half waits. */
+  patienceMs: number
+  naive: string
+  /** How long a naive client that boots without Redis tries. */
+  triesMs: number
+  /** For a request during an outage; in tests twice of what is promised, since other tests run beside this one. */
+  maxMs: number
+}
+
+// An order whose job was lost gets it again a second later, not a minute.
+const workerEnv = { ORDER_STUCK_MS: '1000', JOB_BACKOFF_MS: '200' }
+
+export const lab = defineLab<Size>({
+  slug: 'redis-outage',
+  problem: 'Redis is away for a moment, and everything hangs, also what does not need it.',
+  sizes: {
+    full: {
+      faults: Object.keys(faults),
+      rounds: 100,
+      everyMs: 300,
+      orders: 20,
+      patienceMs: 8000,
+      naive: './naive.ts',
+      triesMs: 60_000,
+      maxMs: 1000,
+    },
+    test: {
+      faults: ['refused', 'hung', 'restarted empty', 'read-only'],
+      rounds: 3,
+      everyMs: 150,
+      orders: 4,
+      patienceMs: 2000,
+      naive: './naive-impatient.ts',
+      triesMs: 100,
+      maxMs: 2000,
+    },
+  },
+  halves: {
+    problem: {
+      title: (replicas) =>
+        `with clients that are told nothing but the address, ${replicas} replicas hang, and answer 500 afterwards`,
+      async run({ cluster: start, size, progress }) {
+        // Neither Express nor a proxy that is told nothing has a deadline of ten seconds.
+        const cluster = await start({
+          faults: true,
+          naive: new URL(size.naive, import.meta.url),
+          env: { REQUEST_TIMEOUT_MS: '120000' },
+        })
+        const shop = await openShop(cluster, 1)
+        const routes = Object.keys(requests).filter((route) => / \/(v1|docs)\//.test(route))
+        const answered = async () => {
+          const all = routes.map((route) => Promise.race([requests[route]?.(shop), wait(size.patienceMs)]))
+          return (await Promise.all(all)).filter((answer) => answer !== undefined && answer.status > 0).length
+        }
+        const before = await answered()
+        progress(1, 3)
+
+        cluster.redisProxy.hang()
+        const meanwhile = await answered()
+        await cluster.redisProxy.heal()
+        progress(2, 3)
+
+        await cluster.redisProxy.refuse()
+        await Promise.all(cluster.replicas.map((replica) => replica.restart()))
+        const bootedAt = performance.now()
+        const clients = cluster.replicas.map(({ url }) => createClient(url, { timeoutMs: 120_000 }))
+        const first = await Promise.all(clients.map((client) => client.get('/v1/shows')))
+        const firstMs = performance.now() - bootedAt
+        await cluster.redisProxy.heal()
+        await Promise.all(
+          cluster.replicas.map(({ id, internalUrl }) => until(`${id} is well`, () => isWell(internalUrl))),
+        )
+        const afterwards = await Promise.all(clients.map((client) => client.get('/v1/shows')))
+        for (const client of clients) client.close()
+        progress(3, 3)
+        const replicas = cluster.replicas.length
+        return [
+          check('routes asked', routes.length, { atLeast: 20 }),
+          check('of them answered while Redis is there', before, { equals: routes.length }),
+          check(`hung: of them answered within ${size.patienceMs} ms`, meanwhile, { equals: 0 }),
+          check('refused at boot: ms until a public read is answered', firstMs, { atLeast: size.triesMs }),
+          check('with 500, by so many replicas', withStatus(first, 500), { equals: replicas }),
+          check('Redis is back: public reads answered with 500', withStatus(afterwards, 500), { equals: replicas }),
+        ]
+      },
+    },
+    fix: {
+      title: (replicas) =>
+        `with ${replicas} replicas, each route has its answer whatever Redis does, and recovers alone`,
+      async run({ cluster: start, size, progress, print }) {
+        const cluster = await start({ faults: true, workers: 1, workerEnv })
+        const shop = await openShop(cluster, Math.ceil(size.rounds / 4))
+        await cancelled(shop)
+        await cluster.payments.behave({ latencyMs: 300 }) // so that jobs are waiting when Redis goes
+        const checks: Check[] = []
+        const tables: Record<string, ReturnType<typeof createSeen>> = {}
+        for (const [index, name] of size.faults.entries()) {
+          const seen = createSeen()
+          tables[name] = seen
+          checks.push(...(await outage(cluster, name, shop, size, seen)))
+          progress(index + 1, size.faults.length + 1)
+        }
+        print(matrixTable(tables))
+        await shop.logIn()
+        const orders = shop.acceptedOrders()
+        const quiet = { cluster, buyer: shop.buyer, orders, quietMs: 12_000, progress: () => undefined }
+        const after = await untilQuiet(quiet)
+        return [
+          check('routes that the table does not have', await unknownRoutes(cluster), { equals: 'none' }),
+          ...checks,
+          check('orders accepted before, during and after', orders, { atLeast: size.faults.length * size.orders }),
+          check('of them confirmed', after.confirmed, { equals: orders }),
+          check('charges, with that of one cancelled before', after.charges, { equals: orders + 1 }),
+        ]
+      },
+    },
+  },
+})
+
+/** One kind of outage: what every route answers meanwhile, and how long until all is well again. */
+async function outage(cluster: Cluster, name: string, shop: Shop, size: Size, seen: Seen): Promise<Check[]> {
+  const fault = faults[name]
+  if (fault === undefined) throw new Error(`there is no fault ${name}`)
+  await shop.logIn()
+  const placed = await Promise.all(Array.from({ length: size.orders }, () => order(shop.buyer, shop.show)))
+  for (const answer of placed) shop.accepted(expectStatus(answer, 201))
+  // As they were before, whatever happens to those of the shop.
+  const asked: Asked = {
+    ...shop,
+    buyer: elsewhere(shop.buyer, cluster.url),
+    organiser: elsewhere(shop.organiser, cluster.url),
+    leaver: elsewhere(shop.leaver, cluster.url),
+  }
+  const live = listen(`${cluster.url}${shop.show}/live`)
+  await until('somebody watches', async () => live.seen.length > 0)
+
+  await fault.begin(cluster)
+  const pids = pidsOf(cluster)
+  const recover = () => recovered(cluster, { ...shop, live })
+  const emptyMs = fault.isShort ? await recover() : 0
+  await Promise.all(
+    Array.from({ length: size.rounds }, (_, round) => wait(round * size.everyMs).then(() => askAll(asked, seen))),
+  )
+  await (fault.end ?? heal)(cluster)
+  const recoveryMs = emptyMs || (await recover())
+
+  live.stop()
+  for (const client of [asked.buyer, asked.organiser, asked.leaver]) client.close()
+  return [
+    check(`${name}: answers other than in the table`, seen.unexpected(fault.state), { equals: 'none' }),
+    check(`${name}: p99 of the slowest route, ms`, seen.p99Ms(), { atMost: size.maxMs }),
+    check(`${name}: ms until all is well again`, recoveryMs, { atMost: 5000 }),
+    check(`${name}: processes that ended`, pidsOf(cluster).filter((pid, at) => pid !== pids[at]).length, { equals: 0 }),
+  ]
+}
+
+async function askAll(asked: Asked, seen: Seen): Promise<void> {
+  await Promise.all(
+    Object.entries(requests).map(async ([route, ask]) => {
+      const askedAt = performance.now()
+      seen.add(route, await ask(asked), performance.now() - askedAt)
+    }),
+  )
+}
+
+/** Those of the API's own description, and what lies beside it. */
+async function unknownRoutes({ url }: Cluster): Promise<string> {
+  const { body } = expectStatus(await createClient(url, { keepAlive: false }).get('/v1/openapi.json'), 200)
+  const described = Object.entries<object>(body.paths).flatMap(([path, methods]) =>
+    Object.keys(methods).map((method) => `${method.toUpperCase()} ${path}`),
+  )
+  const missing = [...described, ...Object.keys(requests)].filter((route) => matrix[route] === undefined)
+  return missing.join(', ') || 'none'
+}
+
+const withStatus = (answers: ClientAnswer[], wanted: number) => answers.filter(({ status }) => status === wanted).length
+
+const heal = ({ redisProxy }: Cluster) => redisProxy.heal()
+
+const pidsOf = ({ replicas, workers }: Cluster) =>
+  [...replicas, ...workers].map((replica) => (replica.running() ? replica.pid : 0))
