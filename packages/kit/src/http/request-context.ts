@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import type { Request, RequestHandler, Response } from 'express'
 import { kitErrors } from '../errors/errors.ts'
-import type { Logger } from '../log/log.ts'
+import { type Logger, withoutRedaction } from '../log/log.ts'
 import { withRequestId } from '../log/request-id.ts'
 import type { RequestSeen } from '../metrics/metrics.ts'
 import { carriedTracing, isTraceparent, type Tracing } from '../tracing/tracing.ts'
@@ -38,6 +38,7 @@ const wellFormed = /^[A-Za-z0-9_-]{8,64}$/
 /** First in line: gives each request its id, its log and its deadline, and writes one line when it ends. */
 export function requestContext(options: RequestContextOptions): RequestHandler {
   const { log, replicaId, exposeReplica, deadlineMs, onRequest, tracing = carriedTracing } = options
+  const lines = withoutRedaction(log)
   return (req, res, next) => {
     const startedAt = performance.now()
     const given = fromProxy(req) ? req.get('x-request-id') : undefined
@@ -60,9 +61,10 @@ export function requestContext(options: RequestContextOptions): RequestHandler {
       if (!res.writableFinished) abort.abort(new Error('the client went away'))
       const ms = Math.round((performance.now() - startedAt) * 10) / 10
       onRequest?.({ method: req.method, route: routeOf(req), status: res.statusCode, ms })
-      const line = { method: req.method, path: req.path, status: res.statusCode, ms, userId: req.session?.userId }
-      if (res.writableFinished) req.log.info(line, 'request')
-      else req.log.warn(line, 'request cut off')
+      const { id: requestId, method, path } = req
+      const line = { requestId, method, path, status: res.statusCode, ms, userId: req.session?.userId }
+      if (res.writableFinished) lines.info(line, 'request')
+      else lines.warn(line, 'request cut off')
     })
     trace(tracing, req, res, () => withRequestId(log, req.id, next))
   }
