@@ -51,7 +51,11 @@ function handle(route: Route, { isOrganiser }: MountOptions): RequestHandler {
     res.status(answer.status)
     if (answer.body === undefined) return void res.end()
     const schema = answer.stored ? undefined : route.answers[answer.status]?.schema
-    res.type('json').send(JSON.stringify(schema ? schema.parse(answer.body) : answer.body))
+    const text = JSON.stringify(schema ? schema.parse(answer.body) : answer.body)
+    // Not `res.send`, which finds out for each answer what is known here.
+    res.setHeader('Content-Type', 'application/json; charset=utf-8')
+    res.setHeader('Content-Length', Buffer.byteLength(text))
+    res.end(text)
   }
 }
 
