@@ -45,7 +45,7 @@ export function faultGroups({ jobLockMs }: FaultOptions): FaultGroup[] {
           seconds: [0.5, 4],
           begin: (c, roll) => pause(some(c.replicas, 2, roll)),
         },
-        { name: 'the API is rolled', seconds: [0, 0], begin: (c) => c.rollingRestart().then(() => undefined) },
+        { name: 'the API is rolled', seconds: [0, 0], begin: rollAll },
         { name: 'NGINX is paused', seconds: [0.2, 3], begin: pauseServer('nginx') },
         { name: 'NGINX crashes', seconds: [0, 0], begin: crash('nginx') },
         { name: 'NGINX reloads', seconds: [0, 0], begin: (c) => c.scale(c.replicas.length).then(() => undefined) },
@@ -177,8 +177,21 @@ async function pause(victims: Replica[]): Promise<Undo> {
 }
 
 async function terminate(victims: Replica[]): Promise<Undo> {
-  await Promise.all(victims.map((victim) => victim.terminate()))
-  return () => Promise.all(victims.map((victim) => victim.restart()))
+  const codes = await Promise.all(victims.map((victim) => victim.terminate()))
+  return async () => {
+    await Promise.all(victims.map((victim) => victim.restart()))
+    endedWell(codes)
+  }
+}
+
+async function rollAll(cluster: Cluster): Promise<Undo> {
+  endedWell(await cluster.rollingRestart())
+  return undefined
+}
+
+/** Whoever is told to stop does so in time and without an error, whatever is away. */
+function endedWell(codes: number[]): void {
+  if (codes.some((code) => code !== 0)) throw new Error(`told to stop, they ended with ${codes.join(', ')}`)
 }
 
 async function endConnections({ databaseUrl }: Cluster): Promise<Undo> {

@@ -40,7 +40,9 @@ function planFaults({ seed, forMs, pace, ...options }: NemesisOptions): PlannedF
       // Each once, then each once more: a short run shall not meet the same one five times.
       if (left.length === 0) left = random.shuffled(faults)
       const fault = left.pop() as Fault
-      const faultMs = 1000 * random.between(...fault.seconds)
+      // Now and then for much longer, where there is time for that: beyond what retries, leases and backoff bridge.
+      const stretch = random.next() < 0.1 && forMs >= 120_000 ? 6 : 1
+      const faultMs = 1000 * stretch * random.between(...fault.seconds)
       if (atMs + faultMs > forMs) return plan
       plan.push({ fault, atMs, forMs: faultMs, seed: random.whole(0, 2 ** 31) })
       atMs += faultMs + 1000 * pace * random.between(...pause)
