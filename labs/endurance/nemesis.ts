@@ -4,6 +4,7 @@ import { emptyRedis, type Fault, type FaultOptions, faultGroups } from './faults
 import { createRandom } from './random.ts'
 
 interface PlannedFault {
+  group: string
   fault: Fault
   /** From the beginning. */
   atMs: number
@@ -13,6 +14,7 @@ interface PlannedFault {
 
 /** What happened, by the clock of the run. */
 export interface FaultEvent {
+  group: string
   name: string
   beganMs: number
   /** Everything is as it was before; `undefined` while it is not. */
@@ -32,7 +34,7 @@ export interface NemesisOptions extends FaultOptions {
 /** The same seed makes the same plan; what it meets differs from run to run. */
 function planFaults({ seed, forMs, pace, ...options }: NemesisOptions): PlannedFault[][] {
   const groups = faultGroups(options)
-  const plans = groups.map(({ pause, faults }, index) => {
+  const plans = groups.map(({ name: group, pause, faults }, index) => {
     const random = createRandom(seed * 1000 + index)
     const plan: PlannedFault[] = []
     let left: Fault[] = []
@@ -44,7 +46,7 @@ function planFaults({ seed, forMs, pace, ...options }: NemesisOptions): PlannedF
       const stretch = random.next() < 0.1 && forMs >= 120_000 ? 6 : 1
       const faultMs = 1000 * stretch * random.between(...fault.seconds)
       if (atMs + faultMs > forMs) return plan
-      plan.push({ fault, atMs, forMs: faultMs, seed: random.whole(0, 2 ** 31) })
+      plan.push({ group, fault, atMs, forMs: faultMs, seed: random.whole(0, 2 ** 31) })
       atMs += faultMs + 1000 * pace * random.between(...pause)
     }
   })
@@ -68,8 +70,8 @@ export function startNemesis(cluster: Cluster, options: NemesisOptions): Nemesis
   const now = () => Math.round(performance.now() - startedAt)
   const events: FaultEvent[] = []
 
-  const inflict = async ({ fault, forMs, seed }: PlannedFault) => {
-    const event: FaultEvent = { name: fault.name, beganMs: now() }
+  const inflict = async ({ group, fault, forMs, seed }: PlannedFault) => {
+    const event: FaultEvent = { group, name: fault.name, beganMs: now() }
     events.push(event)
     try {
       const undo = await fault.begin(cluster, createRandom(seed))

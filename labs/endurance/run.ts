@@ -182,14 +182,14 @@ async function startCanary(cluster: Cluster): Promise<Canary> {
   }
 }
 
-/** From the end of a fault, with no other one going on, until a read that was sent since is answered: the longest. */
+/** From the end of a fault that reads can feel, with no other one going on, until a read that was sent since is answered: the longest. */
 function recovery(good: { sentMs: number; answeredMs: number }[], events: FaultEvent[]): number {
-  const waits = events.flatMap(({ endedMs = 0 }) => {
-    const next = Math.min(...events.map(({ beganMs }) => (beganMs > endedMs ? beganMs : Number.POSITIVE_INFINITY)))
-    const others = events.some((e) => e.beganMs <= endedMs && (e.endedMs ?? Number.POSITIVE_INFINITY) > endedMs)
+  const felt = events.filter(({ group }) => ['api', 'redis', 'postgres'].includes(group))
+  const waits = felt.flatMap(({ endedMs = 0 }) => {
+    const next = Math.min(...felt.map(({ beganMs }) => (beganMs > endedMs ? beganMs : Number.POSITIVE_INFINITY)))
+    const others = felt.some((e) => e.beganMs <= endedMs && (e.endedMs ?? Number.POSITIVE_INFINITY) > endedMs)
     const first = Math.min(...good.filter(({ sentMs }) => sentMs >= endedMs).map(({ answeredMs }) => answeredMs))
-    // Cut short by the next fault: then that one's end is what counts.
-    return others || first > next + 1000 ? [] : [first - endedMs]
+    return others || first > next ? [] : [first - endedMs] // cut short by the next one: then that one's end is what counts
   })
   return Math.max(0, ...waits)
 }
