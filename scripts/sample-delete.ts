@@ -37,6 +37,7 @@ function deleteSample(root: string): void {
   for (const path of [
     'packages/tickets',
     'labs/cluster/shop.ts',
+    'labs/cluster/recovery.ts',
     'node_modules/@escala/tickets',
     'scripts/sample',
     'scripts/sample-delete.ts',
