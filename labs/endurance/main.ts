@@ -39,7 +39,7 @@ async function main(): Promise<number> {
     `endurance: ${minutes} minute(s), ${rate} requests a second, seed ${seed}${loseRedis ? ', and Redis loses what it had' : ''}`,
   )
   console.log(`servers: ${(await environment()).driver.versions}`)
-  console.log('           3 API replicas and 2 workers, with the settings that they have by default\n')
+  console.log('           3 API replicas, 2 workers\n')
   const report = await runEndurance({
     seed,
     forMs: minutes * 60_000,
