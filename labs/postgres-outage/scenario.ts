@@ -1,13 +1,14 @@
 import { setTimeout as wait } from 'node:timers/promises'
-import { type Client, type ClientAnswer, createClient } from '../cluster/client.ts'
+import type { ClientAnswer } from '../cluster/client.ts'
 import type { Cluster } from '../cluster/cluster.ts'
 import { postgresSettings } from '../cluster/environment.ts'
 import { type Check, check, defineLab } from '../cluster/lab.ts'
-import { isWell, until } from '../cluster/recovery.ts'
+import { until } from '../cluster/recovery.ts'
 import { addShow, createBuyer, createOrganiser, createShow, elsewhere, order, untilQuiet } from '../cluster/shop.ts'
 import { withClient } from '../cluster/test-database.ts'
-import { createSeen, keepOrdering } from './buyers.ts'
-import { createFaults, type Fault, type FaultName, lock, terminateAll } from './faults.ts'
+import { keepOrdering } from './buyers.ts'
+import { createFaults, type FaultName, lock, terminateAll } from './faults.ts'
+import { outage } from './outage.ts'
 
 interface Size {
   faults: FaultName[]
@@ -42,7 +43,7 @@ export const lab = defineLab<Size>({
     test: {
       faults: ['terminated', 'restarted', 'hung', 'used up'],
       buyers: 3,
-      outageMs: 1000,
+      outageMs: 800,
       patienceMs: 2000,
       maxMs: 5000,
     },
@@ -108,7 +109,7 @@ export const lab = defineLab<Size>({
         const faults = createFaults()
         let accepted = 0
         for (const [index, name] of size.faults.entries()) {
-          const { recoveryChecks, placed } = await outage({ cluster, buyer, show, size }, name, faults[name])
+          const { recoveryChecks, placed } = await outage({ cluster, buyer, show }, { name, ...faults[name] }, size)
           checks.push(...recoveryChecks)
           accepted += placed
           progress(index + 1, size.faults.length + 1)
@@ -133,86 +134,6 @@ export const lab = defineLab<Size>({
     },
   },
 })
-
-interface Shop {
-  cluster: Cluster
-  buyer: Client
-  show: string
-  size: Size
-}
-
-/** What somebody who looks at every replica sees while it lasts, and how long it takes until all is well. */
-async function outage({ cluster, buyer, show, size }: Shop, name: FaultName, { begin, end }: Fault) {
-  const seen = createSeen()
-  let lasts = true
-  const look = async (client: Client, path: string) => {
-    while (lasts) {
-      await seen.see(client.get(path), '200')
-      await wait(20)
-    }
-  }
-  const replicas = cluster.replicas.map(({ url }) => createClient(url))
-  const internal = [...cluster.replicas, ...cluster.workers].map(({ internalUrl }) => createClient(internalUrl))
-  await begin(cluster, show)
-  const lookers = [
-    ...replicas.map((client) => look(client, '/v1/shows')),
-    ...internal.flatMap((client) => [look(client, '/livez'), look(client, '/readyz')]),
-  ]
-  await wait(size.outageMs) // what happens meanwhile is what is measured
-  await end(cluster)
-  const recovering = recovered(cluster, buyer, show)
-  lasts = false
-  await Promise.all(lookers)
-  const { recoveryMs, placed } = await recovering
-  for (const client of [...replicas, ...internal]) client.close()
-  const recoveryChecks = [
-    check(`${name}: reads and readiness other than 200 and 503`, seen.wrong(), { equals: 'none' }),
-    check(`${name}: the slowest, ms`, seen.slowestMs(), { atMost: size.maxMs }),
-    check(`${name}: ms until all is well again`, recoveryMs, { atMost: 5000 }),
-  ]
-  return { recoveryChecks, placed }
-}
-
-/**
- * Milliseconds until every replica takes orders, every process is ready and has told the registry so, the outbox's relay listens
- * again, and what was ordered since is confirmed.
- */
-async function recovered(cluster: Cluster, buyer: Client, show: string) {
-  const startedAt = performance.now()
-  const everybody = [...cluster.replicas, ...cluster.workers]
-  const placed: string[] = []
-  await Promise.all([
-    ...cluster.replicas.map(async ({ id, url }) => {
-      const direct = elsewhere(buyer, url)
-      await until(`${id} takes orders`, async () => {
-        const { status, body } = await order(direct, show)
-        if (status === 201) placed.push(body.id)
-        return status === 201
-      })
-      direct.close()
-    }),
-    ...everybody.map(({ id, internalUrl }) => until(`${id} is well`, () => isWell(internalUrl))),
-    withClient(cluster.databaseUrl, async (client) => {
-      const { rows } = await client.query('SELECT now()')
-      await until('every heart beats', async () => {
-        const beating = await client.query('SELECT FROM replicas WHERE heartbeat_at > $1', [rows[0].now])
-        return beating.rowCount === everybody.length
-      })
-      await until('the relay listens', async () => {
-        const listening = await client.query(
-          `SELECT FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'LISTEN %'`,
-        )
-        return listening.rowCount === cluster.workers.length
-      })
-    }),
-  ])
-  await Promise.all(
-    placed.map((id) =>
-      until('the order is confirmed', async () => (await buyer.get(`/v1/orders/${id}`)).body.status === 'confirmed'),
-    ),
-  )
-  return { recoveryMs: performance.now() - startedAt, placed: placed.length }
-}
 
 /** The migrate step has told the database to end what takes too long. Here nobody has. */
 async function removeLimits({ databaseUrl }: Cluster): Promise<void> {

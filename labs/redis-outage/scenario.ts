@@ -3,14 +3,13 @@ import { type ClientAnswer, createClient, expectStatus } from '../cluster/client
 import type { Cluster } from '../cluster/cluster.ts'
 import { type Check, check, defineLab } from '../cluster/lab.ts'
 import { isWell, until } from '../cluster/recovery.ts'
-import { elsewhere, order, untilQuiet } from '../cluster/shop.ts'
-import { listen } from '../live-updates/listener.ts'
+import { untilQuiet } from '../cluster/shop.ts'
 import { faults } from './faults.ts'
 import { matrix } from './matrix.ts'
-import { recovered } from './recovery.ts'
-import { type Asked, requests } from './requests.ts'
-import { createSeen, matrixTable, type Seen } from './seen.ts'
-import { cancelled, openShop, type Shop } from './shop.ts'
+import { outage } from './outage.ts'
+import { requests } from './requests.ts'
+import { createSeen, matrixTable } from './seen.ts'
+import { cancelled, openShop } from './shop.ts'
 
 interface Size {
   faults: string[]
@@ -112,7 +111,6 @@ export const lab = defineLab<Size>({
         const cluster = await start({ faults: true, workers: 1, workerEnv })
         const shop = await openShop(cluster, Math.ceil(size.rounds / 4))
         await cancelled(shop)
-        await cluster.payments.behave({ latencyMs: 300 }) // so that jobs are waiting when Redis goes
         const checks: Check[] = []
         const tables: Record<string, ReturnType<typeof createSeen>> = {}
         for (const [index, name] of size.faults.entries()) {
@@ -138,52 +136,6 @@ export const lab = defineLab<Size>({
   },
 })
 
-/** One kind of outage: what every route answers meanwhile, and how long until all is well again. */
-async function outage(cluster: Cluster, name: string, shop: Shop, size: Size, seen: Seen): Promise<Check[]> {
-  const fault = faults[name]
-  if (fault === undefined) throw new Error(`there is no fault ${name}`)
-  await shop.logIn()
-  const placed = await Promise.all(Array.from({ length: size.orders }, () => order(shop.buyer, shop.show)))
-  for (const answer of placed) shop.accepted(expectStatus(answer, 201))
-  // As they were before, whatever happens to those of the shop.
-  const asked: Asked = {
-    ...shop,
-    buyer: elsewhere(shop.buyer, cluster.url),
-    organiser: elsewhere(shop.organiser, cluster.url),
-    leaver: elsewhere(shop.leaver, cluster.url),
-  }
-  const live = listen(`${cluster.url}${shop.show}/live`)
-  await until('somebody watches', async () => live.seen.length > 0)
-
-  await fault.begin(cluster)
-  const pids = pidsOf(cluster)
-  const recover = () => recovered(cluster, { ...shop, live })
-  const emptyMs = fault.isShort ? await recover() : 0
-  await Promise.all(
-    Array.from({ length: size.rounds }, (_, round) => wait(round * size.everyMs).then(() => askAll(asked, seen))),
-  )
-  await (fault.end ?? heal)(cluster)
-  const recoveryMs = emptyMs || (await recover())
-
-  live.stop()
-  for (const client of [asked.buyer, asked.organiser, asked.leaver]) client.close()
-  return [
-    check(`${name}: answers other than in the table`, seen.unexpected(fault.state), { equals: 'none' }),
-    check(`${name}: p99 of the slowest route, ms`, seen.p99Ms(), { atMost: size.maxMs }),
-    check(`${name}: ms until all is well again`, recoveryMs, { atMost: 5000 }),
-    check(`${name}: processes that ended`, pidsOf(cluster).filter((pid, at) => pid !== pids[at]).length, { equals: 0 }),
-  ]
-}
-
-async function askAll(asked: Asked, seen: Seen): Promise<void> {
-  await Promise.all(
-    Object.entries(requests).map(async ([route, ask]) => {
-      const askedAt = performance.now()
-      seen.add(route, await ask(asked), performance.now() - askedAt)
-    }),
-  )
-}
-
 /** Those of the API's own description, and what lies beside it. */
 async function unknownRoutes({ url }: Cluster): Promise<string> {
   const { body } = expectStatus(await createClient(url, { keepAlive: false }).get('/v1/openapi.json'), 200)
@@ -195,8 +147,3 @@ async function unknownRoutes({ url }: Cluster): Promise<string> {
 }
 
 const withStatus = (answers: ClientAnswer[], wanted: number) => answers.filter(({ status }) => status === wanted).length
-
-const heal = ({ redisProxy }: Cluster) => redisProxy.heal()
-
-const pidsOf = ({ replicas, workers }: Cluster) =>
-  [...replicas, ...workers].map((replica) => (replica.running() ? replica.pid : 0))

@@ -10,7 +10,7 @@ export interface LocalShareOptions {
   onRecovered: () => void
   /** How long a request waits for the store; by default as long as the store does. */
   patienceMs?: number
-  /** While the store fails, how often one request tries it again. */
+  /** While the store fails, how often it is tried again. */
   retryMs?: number
 }
 
@@ -22,7 +22,7 @@ export interface LocalShare {
 /**
  * While `store` fails, this process counts by itself and allows `limit / share()`, so that all replicas together allow
  * about the limit: over one window at most twice of it, what was used before and what each allows since.
- * Only one request in `retryMs` waits for the store then; the others are counted at once.
+ * No request waits for the store then: one in `retryMs` is sent there as well, to find out.
  */
 export function withLocalShare(store: Store, options: LocalShareOptions): LocalShare {
   const { policy, share, onDegraded, onRecovered, patienceMs, retryMs = 250 } = options
@@ -41,28 +41,34 @@ export function withLocalShare(store: Store, options: LocalShareOptions): LocalS
     return { totalHits: policy.limit - allowed + window.hits, resetTime: window.resetTime }
   }
 
+  async function ask(key: string) {
+    retryAt = performance.now() + retryMs
+    try {
+      const asked = store.increment(key)
+      const result = await (patienceMs ? within(patienceMs, asked) : asked)
+      if (failing) {
+        failing = false
+        local.clear()
+        onRecovered()
+      }
+      return result
+    } catch (error) {
+      retryAt = performance.now() + retryMs
+      if (!failing) onDegraded(error)
+      failing = true
+      throw error
+    }
+  }
+
   return {
     degraded: () => failing,
     store: {
       prefix: store.prefix,
       init: (given) => store.init?.(given),
       async increment(key) {
-        if (failing && performance.now() < retryAt) return count(key)
-        retryAt = performance.now() + retryMs
-        try {
-          const result = await (patienceMs ? within(patienceMs, store.increment(key)) : store.increment(key))
-          if (failing) {
-            failing = false
-            local.clear()
-            onRecovered()
-          }
-          return result
-        } catch (error) {
-          retryAt = performance.now() + retryMs
-          if (!failing) onDegraded(error)
-          failing = true
-          return count(key)
-        }
+        if (!failing) return await ask(key).catch(() => count(key))
+        if (performance.now() >= retryAt) void ask(key).catch(() => undefined)
+        return count(key)
       },
       decrement: (key) => store.decrement(key),
       resetKey: (key) => store.resetKey(key),

@@ -1,0 +1,99 @@
+import { randomUUID } from 'node:crypto'
+import { setTimeout as wait } from 'node:timers/promises'
+import { type Client, createClient } from '../cluster/client.ts'
+import type { Cluster } from '../cluster/cluster.ts'
+import { check } from '../cluster/lab.ts'
+import { isWell, until } from '../cluster/recovery.ts'
+import { elsewhere, order } from '../cluster/shop.ts'
+import { withClient } from '../cluster/test-database.ts'
+import { createSeen } from './buyers.ts'
+import type { Fault } from './faults.ts'
+
+interface Shop {
+  cluster: Cluster
+  buyer: Client
+  show: string
+}
+
+interface Size {
+  outageMs: number
+  maxMs: number
+}
+
+/** What somebody who looks at every replica sees while it lasts, and how long it takes until all is well. */
+export async function outage(
+  { cluster, buyer, show }: Shop,
+  { name, begin, end }: Fault & { name: string },
+  size: Size,
+) {
+  const seen = createSeen()
+  let lasts = true
+  const look = async (client: Client, path: string) => {
+    while (lasts) {
+      await seen.see(client.get(path), '200')
+      await wait(20)
+    }
+  }
+  const replicas = cluster.replicas.map(({ url }) => createClient(url))
+  const internal = [...cluster.replicas, ...cluster.workers].map(({ internalUrl }) => createClient(internalUrl))
+  await begin(cluster, show)
+  const lookers = [
+    ...replicas.map((client) => look(client, '/v1/shows')),
+    ...internal.flatMap((client) => [look(client, '/livez'), look(client, '/readyz')]),
+  ]
+  await wait(size.outageMs) // what happens meanwhile is what is measured
+  await end(cluster)
+  const recovering = recovered(cluster, buyer, show)
+  lasts = false
+  await Promise.all(lookers)
+  const { recoveryMs, placed } = await recovering
+  for (const client of [...replicas, ...internal]) client.close()
+  const recoveryChecks = [
+    check(`${name}: reads and readiness other than 200 and 503`, seen.wrong(), { equals: 'none' }),
+    check(`${name}: the slowest, ms`, seen.slowestMs(), { atMost: size.maxMs }),
+    check(`${name}: ms until all is well again`, recoveryMs, { atMost: 5000 }),
+  ]
+  return { recoveryChecks, placed }
+}
+
+/**
+ * Milliseconds until every replica takes orders, every process is ready and has told the registry so, the outbox's relay listens
+ * again, and what was ordered since is confirmed.
+ */
+async function recovered(cluster: Cluster, buyer: Client, show: string) {
+  const startedAt = performance.now()
+  const everybody = [...cluster.replicas, ...cluster.workers]
+  const placed: string[] = []
+  await Promise.all([
+    ...cluster.replicas.map(async ({ id, url }) => {
+      const direct = elsewhere(buyer, url)
+      const key = randomUUID() // one that was answered with 503 may have been placed
+      await until(`${id} takes orders`, async () => {
+        const { status, body } = await order(direct, show, key)
+        if (status === 201) placed.push(body.id)
+        return status === 201
+      })
+      direct.close()
+    }),
+    ...everybody.map(({ id, internalUrl }) => until(`${id} is well`, () => isWell(internalUrl))),
+    withClient(cluster.databaseUrl, async (client) => {
+      const { rows } = await client.query('SELECT now()')
+      await until('every heart beats', async () => {
+        const beating = await client.query('SELECT FROM replicas WHERE heartbeat_at > $1', [rows[0].now])
+        return beating.rowCount === everybody.length
+      })
+      await until('the relay listens', async () => {
+        const listening = await client.query(
+          `SELECT FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'LISTEN %'`,
+        )
+        return listening.rowCount === cluster.workers.length
+      })
+    }),
+  ])
+  await Promise.all(
+    placed.map((id) =>
+      until('the order is confirmed', async () => (await buyer.get(`/v1/orders/${id}`)).body.status === 'confirmed'),
+    ),
+  )
+  return { recoveryMs: performance.now() - startedAt, placed: placed.length }
+}
