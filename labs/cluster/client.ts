@@ -42,11 +42,16 @@ export interface ClientOptions {
   headers?: Headers
   /** Default true. */
   keepAlive?: boolean
+  /**
+   * A kept connection that the server closed at this very moment (as NGINX does at a reload) is no failure for a browser: it
+   * sends again. Reads are sent again in any case. Writes are by default not: a lab that counts losses must see this one.
+   */
+  resendWrites?: boolean
 }
 
 /** One HTTP client with cookies of its own, as a browser has. What goes wrong on the network is an answer with status 0. */
 export function createClient(baseUrl: string, options: ClientOptions = {}): Client {
-  const { localAddress, timeoutMs = 30_000, headers: always, keepAlive = true } = options
+  const { localAddress, timeoutMs = 30_000, headers: always, keepAlive = true, resendWrites = false } = options
   const agent = new Agent({ keepAlive, localAddress })
   const cookies = new Map<string, string>()
 
@@ -69,9 +74,9 @@ export function createClient(baseUrl: string, options: ClientOptions = {}): Clie
         },
       })
       req.on('error', (error: NodeJS.ErrnoException) => {
-        // As browsers do: a kept connection that the server closed at this very moment (as NGINX does at a reload) is no
-        // failure. It ends, since a new connection is not a reused one.
-        if (req.reusedSocket && error.code === 'ECONNRESET') resolve(send(method, path, body, headers))
+        const mayResend = method === 'GET' || resendWrites
+        // It ends, since a new connection is not a reused one.
+        if (mayResend && req.reusedSocket && error.code === 'ECONNRESET') resolve(send(method, path, body, headers))
         else failed(error)
       })
       req.on('response', (res) => {
