@@ -6,10 +6,12 @@ import { join } from 'node:path'
 import { setTimeout as wait } from 'node:timers/promises'
 import { freePort, isAlive } from '../infra/local/processes.ts'
 import { until } from '../infra/local/waiting.ts'
+import { createPm2 } from '../infra/pm2/pm2.ts'
 
 // npm run smoke:start: what a user does with `npm start`, for real, on a free port and with data of its own.
 const root = join(import.meta.dirname, '..')
 const folder = mkdtempSync(join(tmpdir(), 'escala-smoke-'))
+const pm2 = createPm2(join(folder, 'pm2'))
 const port = await freePort()
 const url = `http://127.0.0.1:${port}`
 // A busy machine may need longer than a request should: that is not what is tested here.
@@ -56,7 +58,8 @@ async function startAll(): Promise<Program> {
 async function api(method: string, where: string, body?: unknown, headers: Record<string, string> = {}) {
   const response = await fetch(`${url}${where}`, {
     method,
-    headers: { 'content-type': 'application/json', ...headers },
+    // A connection of its own: one that is kept may be closed under a request when NGINX reloads.
+    headers: { 'content-type': 'application/json', connection: 'close', ...headers },
     body: body === undefined ? undefined : JSON.stringify(body),
     signal: AbortSignal.timeout(20_000),
   })
@@ -115,6 +118,14 @@ function traffic(cookie: string): () => Promise<{ sent: number; failed: string[]
   }
 }
 
+async function underTraffic(cookie: string, what: string, work: () => Promise<void>) {
+  const stopTraffic = traffic(cookie)
+  await work()
+  const { sent, failed } = await stopTraffic()
+  assert.deepEqual(failed, [], `0 of ${sent} requests fail during ${what}`)
+  say(`${what}: 0 of ${sent} requests failed`)
+}
+
 /** Everything that was started inherited the name of the folder; on Linux that finds it again. */
 function processesLeft(): number[] {
   if (process.platform !== 'linux') return []
@@ -169,6 +180,27 @@ try {
     `every replica was replaced: ${before} → ${after}`,
   )
   say(`every replica was replaced, 0 of ${sent} requests failed`)
+
+  await underTraffic(cookie, 'pm2 scale and pm2 reload', async () => {
+    await pm2.command(['scale', 'api', '2'])
+    await until(async () => (await replicasSeen()).length === 2, 20_000, 'one of three replicas did not leave')
+    await pm2.command(['scale', 'api', '4'])
+    await until(async () => (await replicasSeen()).length === 4, 20_000, 'NGINX did not follow to four replicas')
+    await pm2.command(['scale', 'api', '2']) // the oldest leave: from here on, NGINX serves by none of its first three
+    await until(async () => (await replicasSeen()).length === 2, 20_000, 'two of four replicas did not leave')
+    const older = await replicasSeen()
+    await pm2.command(['reload', 'api'])
+    const newer = await replicasSeen()
+    assert.ok(
+      newer.length === 2 && newer.every((replica) => !older.includes(replica)),
+      `pm2 reload replaced both: ${older} → ${newer}`,
+    )
+  })
+  const exits = [
+    ...readFileSync(join(folder, 'pm2/pm2.log'), 'utf8').matchAll(/App \[api:\w+\] exited with code \[(\d+)\]/g),
+  ]
+  assert.ok(exits.length >= 8, 'the replicas that left are in the log of PM2')
+  assert.deepEqual([...new Set(exits.map(([, code]) => code))], ['0'], 'each drained and exited with 0')
 
   // As a terminal does, and as some shells do, twice at once.
   for (let times = 0; times < 2; times++) process.kill(-(first.child.pid ?? 0), 'SIGINT')

@@ -1,5 +1,6 @@
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
+import { followReplicas, replicaAddresses } from '../pm2/follow.ts'
 import { createPm2, type Pm2 } from '../pm2/pm2.ts'
 import { applicationEnvironment, type Environment, migrateAndSeed, seedPassword } from './applications.ts'
 import { readOptions } from './arguments.ts'
@@ -76,13 +77,25 @@ async function main() {
     if (!lifetime.ended.aborted) throw error
   })
   if (lifetime.ended.aborted) return
-  const addresses = await readyReplicas(pm2)
+  await untilReady(pm2)
+  const addresses = await replicaAddresses(pm2)
   progress('replicas', `${addresses.join(', ')}  (PM2, version ${env.VERSION})`)
 
   const dir = join(folder, 'nginx')
   const nginx = started.adopt(await startNginx({ binaries, dir, port, replicas: addresses }), (it) => it.stop())
   const answers = async () => (await statusOf(`${nginx.url}/v1/session`)) < 500
   await until(answers, 15_000, 'the API does not answer through NGINX')
+  const following = followReplicas({
+    pm2,
+    home: pm2Home,
+    addresses,
+    async changed(now) {
+      await nginx.reload(now)
+      progress('replicas', now.join(', '))
+    },
+    failed: (error) => console.error(error),
+  })
+  started.defer(() => following.stop())
   claim({ pid: process.pid, url: nginx.url, env })
   progress('ready', `in ${((Date.now() - began) / 1000).toFixed(1)} s`)
   console.log(welcome(nginx.url, seedPassword(secrets), services.mailsUrl))
@@ -95,6 +108,7 @@ async function main() {
     })
   }
   const reason = await lifetime.untilEnd()
+  await following.stop()
   console.log(`\n${reason}: finishing what is in flight, then stopping`)
   await stopReplicas() // before NGINX, which brings them what is in flight
   release()
@@ -108,16 +122,13 @@ async function stopPm2(pm2: Pm2): Promise<void> {
   await pm2.command(['kill'])
 }
 
-/** The addresses of the replicas, all of them ready; the worker is, too. */
-async function readyReplicas(pm2: Pm2): Promise<string[]> {
-  const list = (await pm2.list()).sort((a, b) => a.internalPort - b.internalPort)
-  for (const { name, internalPort } of list) {
+async function untilReady(pm2: Pm2): Promise<void> {
+  for (const { name, internalPort } of await pm2.list()) {
     const logs = () =>
       [`${name}-error.log`, `${name}-out.log`].map((file) => tail(join(pm2Home, 'logs', file))).join('\n')
     const ready = async () => (await statusOf(`http://127.0.0.1:${internalPort}/readyz`)) === 200
     await until(ready, 30_000, () => `${name} does not get ready; the end of its logs:\n${logs()}`)
   }
-  return list.filter(({ name }) => name === 'api').map(({ internalPort }) => `127.0.0.1:${internalPort - 1000}`)
 }
 
 /** The first of the replicas' ports: 3000, or later if somebody has those, or the internal ones 1000 above. */
