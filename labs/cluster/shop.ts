@@ -46,9 +46,9 @@ export async function withoutBroadcast<T>({ cacheRedisUrl }: Pick<Cluster, 'cach
   }
 }
 
-/** Somebody who is logged in. */
+/** Somebody who is logged in. Orders carry keys, so what went down with a kept connection is sent again, as an app would. */
 export async function createBuyer(cluster: Pick<Cluster, 'url'>): Promise<Client> {
-  const buyer = createClient(cluster.url)
+  const buyer = createClient(cluster.url, { resendWrites: true })
   const { email, password } = await buyer.signUp()
   await buyer.logIn(email, password)
   return buyer
