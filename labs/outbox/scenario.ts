@@ -70,21 +70,29 @@ async function orderUnderKills({ size, progress, cluster: start }: LabContext<Si
   return { accepted, seen, workerKills }
 }
 
-/** Each order is tried, under its key, until it is accepted. Half-way Redis is cut off for a moment. */
+/**
+ * Each order is tried, under its key, until it is accepted. After a third and two thirds Redis is cut off for a moment. Clients
+ * pause, each for another time, so that a cut or a kill meets some of them at every step and not all of them at the same.
+ */
 function placeOrders(cluster: Cluster, buyer: Client, show: string, orders: number) {
   let begun = 0
   let accepted = 0
   let running = true
+  let cut: Promise<void> = Promise.resolve()
+  const cuts = [1, 2].map((third) => Math.round((orders * third) / 3))
   const buy = async () => {
     while (begun < orders) {
-      if (++begun === Math.round(orders / 2)) void cutRedisOff(cluster)
+      const number = ++begun
+      await wait(Math.random() * 100)
+      if (cuts.includes(number)) cut = cut.then(() => cutRedisOff(cluster))
       const key = randomUUID()
       while ((await order(buyer, show, key)).status !== 201) await wait(50)
       accepted++
     }
   }
-  const done = Promise.all(Array.from({ length: 20 }, buy)).then(() => {
+  const done = Promise.all(Array.from({ length: 20 }, buy)).then(async () => {
     running = false
+    await cut
     return accepted
   })
   return { done, running: () => running }
