@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { setTimeout as wait } from 'node:timers/promises'
+import pg from 'pg'
 import type { Client } from '../cluster/client.ts'
 import type { Cluster } from '../cluster/cluster.ts'
 import { check, defineLab, type LabContext } from '../cluster/lab.ts'
@@ -72,7 +73,7 @@ async function orderUnderKills({ size, progress, cluster: start }: LabContext<Si
 
 /**
  * Each order is tried, under its key, until it is accepted. After a third and two thirds Redis is cut off for a moment. Clients
- * pause, each for another time, so that a cut or a kill meets some of them at every step and not all of them at the same.
+ * pause, each for another time, so that a kill meets some of them at every step and not all of them at the same.
  */
 function placeOrders(cluster: Cluster, buyer: Client, show: string, orders: number) {
   let begun = 0
@@ -86,7 +87,7 @@ function placeOrders(cluster: Cluster, buyer: Client, show: string, orders: numb
       await wait(Math.random() * 100)
       if (cuts.includes(number)) cut = cut.then(() => cutRedisOff(cluster))
       const key = randomUUID()
-      while ((await order(buyer, show, key)).status !== 201) await wait(50)
+      while ((await order(buyer, show, key)).status !== 201) await wait(Math.random() * 100)
       accepted++
     }
   }
@@ -98,11 +99,28 @@ function placeOrders(cluster: Cluster, buyer: Client, show: string, orders: numb
   return { done, running: () => running }
 }
 
-async function cutRedisOff({ redisProxy }: Cluster): Promise<void> {
+/** At the worst moment: an order has just been committed, and what follows its commit is still on the way to Redis. */
+async function cutRedisOff({ redisProxy, databaseUrl }: Cluster): Promise<void> {
+  redisProxy.delay(100)
+  await nextCommit(databaseUrl)
   await redisProxy.refuse()
   await wait(500)
   await redisProxy.heal()
   redisProxy.delay(15)
+}
+
+async function nextCommit(databaseUrl: string): Promise<void> {
+  const client = new pg.Client(databaseUrl)
+  await client.connect()
+  try {
+    const count = async () =>
+      (await client.query<{ orders: string }>('SELECT count(*) AS orders FROM orders')).rows[0]?.orders
+    const before = await count()
+    for (const until = performance.now() + 5000; performance.now() < until && (await count()) === before; )
+      await wait(5)
+  } finally {
+    await client.end()
+  }
 }
 
 async function killInTurns(replicas: Replica[], kills: number, wanted: () => boolean): Promise<number> {
