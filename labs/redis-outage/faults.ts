@@ -12,6 +12,8 @@ export interface Fault {
   end?(cluster: Cluster): unknown
   /** Over before anything is asked: what it leaves is what is to be seen. */
   isShort?: boolean
+  /** Redis is there, only far: what a route with three waits in a row, the log-in, takes longer than a lost Redis may cost. */
+  slowerMs?: number
 }
 
 export const faults: Record<string, Fault> = {
@@ -19,7 +21,7 @@ export const faults: Record<string, Fault> = {
   refused: { state: 'away', begin: ({ redisProxy }) => redisProxy.refuse() },
   hung: { state: 'away', begin: ({ redisProxy }) => redisProxy.hang() },
   reset: { state: 'away', begin: ({ redisProxy }) => redisProxy.reset() },
-  '300 ms away': { state: 'slow', begin: ({ redisProxy }) => redisProxy.delay(150) }, // in each direction
+  '300 ms away': { state: 'slow', begin: ({ redisProxy }) => redisProxy.delay(150), slowerMs: 500 }, // 150 in each direction
   'restarted empty': { state: 'empty', begin: restartEmpty, isShort: true },
   'read-only': { state: 'read-only', begin: demote, end: promote },
 }
