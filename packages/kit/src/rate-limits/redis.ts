@@ -21,17 +21,21 @@ return 0
 `)
 
 function createStore(redis: Redis, prefix: string): Store {
-  const send = (command: string, ...args: string[]) => redis.call(command, ...args) as Promise<number[]>
-  const inner = new RedisStore({ prefix, sendCommand: send })
   let options: Options
   let loading: Promise<void> | undefined
-
-  // rate-limit-redis loads its scripts once and keeps a failure for ever: begun without Redis, it would never work again.
+  const send = (command: string, ...args: string[]) => {
+    const answer = redis.call(command, ...args) as Promise<number[]>
+    // rate-limit-redis keeps the failure to load its scripts, at the start or again, for ever.
+    if (command === 'SCRIPT') {
+      answer.catch(() => {
+        loading = undefined
+      })
+    }
+    return answer
+  }
+  const inner = new RedisStore({ prefix, sendCommand: send })
   const load = () => {
-    loading = inner.init(options).catch((error) => {
-      loading = undefined
-      throw error
-    })
+    loading = inner.init(options)
     return loading
   }
 
@@ -43,12 +47,7 @@ function createStore(redis: Redis, prefix: string): Store {
     },
     async increment(key) {
       if (!loading) await load()
-      try {
-        return await inner.increment(key)
-      } catch (error) {
-        loading = undefined // perhaps it was loading them again, for a Redis that had lost them
-        throw error
-      }
+      return inner.increment(key)
     },
     get: (key) => inner.get(key),
     // Of a window that is over there is nothing to give back; a plain DECR would make a counter that never expires.
