@@ -27,8 +27,8 @@ return {usable and e[1], e[2], fresh, lock}`)
 
 /**
  * KEYS entry, lock · ARGV token, data, version or empty, fresh ms, stale ms, form
- * An older version never replaces a newer one, and a newer one drops what other forms have of the older. Whoever lost the lock may only bring a newer version: else an invalidation
- * that came in the middle of the load would be undone.
+ * An older version never replaces a newer one, and a newer one drops what other forms have of the older. Whoever lost the lock
+ * may only bring a newer version: else an invalidation that came in the middle of the load would be undone.
  */
 const fill = createScript(`
 local have = redis.call('HGET', KEYS[1], 'v')

@@ -9,12 +9,12 @@ import { problemOf } from './problem.ts'
 export function createClientErrorAnswer(log: Logger): (error: Error, socket: Socket) => void {
   return (error, socket) => {
     if (hasCode(error, 'ECONNRESET')) return void socket.destroy() // nobody is there to read it
-    const { code, kind } = toAppError(error)
+    const refusal = toAppError(error)
     const requestId = randomUUID()
-    log.info({ requestId, code, reason: error.message }, 'request refused')
-    const body = JSON.stringify(problemOf(toAppError(error), requestId))
+    log.info({ requestId, code: refusal.code, reason: error.message }, 'request refused')
+    const body = JSON.stringify(problemOf(refusal, requestId))
     const head = [
-      `HTTP/1.1 ${kind.status} ${code}`,
+      `HTTP/1.1 ${refusal.kind.status} ${refusal.code}`,
       'Content-Type: application/problem+json',
       `Content-Length: ${Buffer.byteLength(body)}`,
       `X-Request-Id: ${requestId}`,
