@@ -19,9 +19,12 @@ export async function createShow(cluster: Pick<Cluster, 'url'>, capacity = 100_0
   return show
 }
 
-/** For many shows: logging in has a limit of 5 a minute. */
+/**
+ * For many shows: logging in has a limit of 5 a minute. Each request has a connection of its own: a reload of NGINX closes idle
+ * ones, and a change of a show, which must not be sent twice, could meet that moment.
+ */
 export async function createOrganiser(cluster: Pick<Cluster, 'url'>): Promise<Client> {
-  const organiser = createClient(cluster.url)
+  const organiser = createClient(cluster.url, { keepAlive: false })
   await organiser.logInAsOrganiser()
   return organiser
 }
