@@ -1,5 +1,8 @@
 import { defineConfig } from 'vitest/config'
 
+// Their replicas may be containers, whose image the project `labs` builds first.
+const onWholeClusters = ['packages/testing/src/cluster.test.ts', 'infra/observability/observability.test.ts']
+
 export default defineConfig({
   test: {
     reporters: ['default'],
@@ -15,8 +18,8 @@ export default defineConfig({
         test: {
           name: 'contract',
           include: ['{apps,packages,infra}/**/*.test.ts'],
-          exclude: ['**/*.unit.test.ts', '**/node_modules/**'],
-          globalSetup: ['labs/cluster/test-servers.ts'],
+          exclude: ['**/*.unit.test.ts', ...onWholeClusters, '**/node_modules/**'],
+          globalSetup: ['packages/testing/src/test-servers.ts'],
           testTimeout: 20_000,
           hookTimeout: 60_000,
           maxWorkers: 2,
@@ -25,9 +28,9 @@ export default defineConfig({
       {
         test: {
           name: 'labs',
-          include: ['labs/**/*.test.ts'],
+          include: ['labs/**/*.test.ts', ...onWholeClusters],
           exclude: ['**/*.unit.test.ts', '**/node_modules/**'],
-          globalSetup: ['labs/cluster/test-servers.ts'],
+          globalSetup: ['packages/testing/src/test-servers.ts'],
           testTimeout: 180_000,
           hookTimeout: 120_000,
           fileParallelism: false,

@@ -36,8 +36,8 @@ function deleteSample(root: string): void {
   for (const lab of labs) for (const path of [`labs/${lab}`, `docs/problems/${lab}.md`, `docs/${lab}.md`]) remove(path)
   for (const path of [
     'packages/tickets',
-    'labs/cluster/shop.ts',
-    'labs/cluster/recovery.ts',
+    'labs/shop.ts',
+    'labs/recovery.ts',
     'node_modules/@escala/tickets',
     'scripts/sample',
     'scripts/sample-delete.ts',
@@ -73,12 +73,14 @@ function deleteSample(root: string): void {
 function labsOfSample(root: string): string[] {
   const words =
     /\/v1\/(shows|orders|cart|reports)|ticket|shop\b|sales_reports|\b(from|into|update|table) (shows|orders)\b/i
-  return readdirSync(join(root, 'labs')).filter((lab) => {
-    if (lab === 'cluster') return false
-    const files = readdirSync(join(root, 'labs', lab)).filter((name) => name.endsWith('.ts'))
-    const code = files.map((name) => readFileSync(join(root, 'labs', lab, name), 'utf8')).join('\n')
-    return words.test(code.replace(/\/\*[\s\S]*?\*\/|^\s*\/\/.*$/gm, ''))
-  })
+  return readdirSync(join(root, 'labs'), { withFileTypes: true })
+    .filter((entry) => entry.isDirectory())
+    .map(({ name }) => name)
+    .filter((lab) => {
+      const files = readdirSync(join(root, 'labs', lab)).filter((name) => name.endsWith('.ts'))
+      const code = files.map((name) => readFileSync(join(root, 'labs', lab, name), 'utf8')).join('\n')
+      return words.test(code.replace(/\/\*[\s\S]*?\*\/|^\s*\/\/.*$/gm, ''))
+    })
 }
 
 /** Packages that scripts, labs and infra import: what the sample's labs alone needed is not needed any more. */

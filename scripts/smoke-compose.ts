@@ -1,10 +1,10 @@
 import { randomBytes, randomUUID } from 'node:crypto'
 import { existsSync } from 'node:fs'
 import { setTimeout as wait } from 'node:timers/promises'
+import { type Client, createClient, expectStatus } from '@escala/testing/client.ts'
+import { startTraffic } from '@escala/testing/traffic.ts'
 import { createCompose } from '../infra/docker/compose.ts'
 import { freePort } from '../infra/local/processes.ts'
-import { type Client, createClient, expectStatus } from '../labs/cluster/client.ts'
-import { startTraffic } from '../labs/cluster/traffic.ts'
 
 // `npm run smoke:compose`: the containers as a user starts them, in a project of their own, scaled under traffic.
 // Ends with 0 only when every step held; removes what it started in any case.

@@ -1,4 +1,4 @@
-import { type Check, check, defineLab, type LabContext } from '../cluster/lab.ts'
+import { type Check, check, defineLab, type LabContext } from '../lab.ts'
 import { path, slots } from './handler.ts'
 import { type Load, load } from './load.ts'
 import { fitUsl } from './usl.ts'

@@ -1,8 +1,8 @@
 import { fileURLToPath } from 'node:url'
+import { createClient } from '@escala/testing/client.ts'
+import type { ClusterOptions } from '@escala/testing/cluster.ts'
 import { renderNginx } from '../../infra/nginx/render.ts'
-import { createClient } from '../cluster/client.ts'
-import type { ClusterOptions } from '../cluster/cluster.ts'
-import { check, defineLab, type LabContext } from '../cluster/lab.ts'
+import { check, defineLab, type LabContext } from '../lab.ts'
 
 interface Size {
   /** By the client that wants more than its limit. */

@@ -1,4 +1,4 @@
-import { tutorialNginx } from '../cluster/tutorial-nginx.ts'
+import { tutorialNginx } from '../tutorial-nginx.ts'
 
 /** NGINX's defaults: a minute for everything, and the replicas in turns. */
 export function naiveConf(listen: string, replicas: string[]): string {

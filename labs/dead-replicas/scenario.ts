@@ -1,8 +1,8 @@
 import { setTimeout as wait } from 'node:timers/promises'
-import { type ClientAnswer, createClient } from '../cluster/client.ts'
-import type { ClusterOptions } from '../cluster/cluster.ts'
-import { check, defineLab, type LabContext } from '../cluster/lab.ts'
-import { startTraffic } from '../cluster/traffic.ts'
+import { type ClientAnswer, createClient } from '@escala/testing/client.ts'
+import type { ClusterOptions } from '@escala/testing/cluster.ts'
+import { startTraffic } from '@escala/testing/traffic.ts'
+import { check, defineLab, type LabContext } from '../lab.ts'
 import { naiveConf } from './naive.ts'
 
 interface Size {

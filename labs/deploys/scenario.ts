@@ -1,8 +1,8 @@
 import { setTimeout as wait } from 'node:timers/promises'
-import { type Client, createClient } from '../cluster/client.ts'
-import type { Cluster } from '../cluster/cluster.ts'
-import { check, defineLab, type LabContext } from '../cluster/lab.ts'
-import { startTraffic } from '../cluster/traffic.ts'
+import { type Client, createClient } from '@escala/testing/client.ts'
+import type { Cluster } from '@escala/testing/cluster.ts'
+import { startTraffic } from '@escala/testing/traffic.ts'
+import { check, defineLab, type LabContext } from '../lab.ts'
 
 interface Size {
   perSecond: number

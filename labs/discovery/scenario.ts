@@ -1,9 +1,9 @@
 import { setTimeout as wait } from 'node:timers/promises'
-import { createClient } from '../cluster/client.ts'
-import type { Cluster } from '../cluster/cluster.ts'
-import type { NginxOptions } from '../cluster/driver.ts'
-import { check, defineLab, type LabContext } from '../cluster/lab.ts'
-import { startTraffic } from '../cluster/traffic.ts'
+import { createClient } from '@escala/testing/client.ts'
+import type { Cluster } from '@escala/testing/cluster.ts'
+import type { NginxOptions } from '@escala/testing/driver.ts'
+import { startTraffic } from '@escala/testing/traffic.ts'
+import { check, defineLab, type LabContext } from '../lab.ts'
 import { naive } from './naive.ts'
 
 interface Size {

@@ -1,9 +1,9 @@
 import { queueName } from '@escala/kit/jobs/queue.ts'
+import type { Cluster } from '@escala/testing/cluster.ts'
+import { withClient } from '@escala/testing/test-database.ts'
 import { Redis } from 'ioredis'
 import type { Client as PgClient } from 'pg'
-import type { Cluster } from '../cluster/cluster.ts'
-import { type Check, check } from '../cluster/lab.ts'
-import { withClient } from '../cluster/test-database.ts'
+import { type Check, check } from '../lab.ts'
 import type { Ledger, MeantOrder } from './ledger.ts'
 import type { Buyer } from './load.ts'
 

@@ -1,6 +1,6 @@
-import type { Cluster, Replica, ServerName } from '../cluster/cluster.ts'
-import type { FaultProxy } from '../cluster/fault-proxy.ts'
-import { withClient } from '../cluster/test-database.ts'
+import type { Cluster, Replica, ServerName } from '@escala/testing/cluster.ts'
+import type { FaultProxy } from '@escala/testing/fault-proxy.ts'
+import { withClient } from '@escala/testing/test-database.ts'
 import type { Random } from './random.ts'
 
 /** Makes things go wrong; what it answers with makes them right again. */

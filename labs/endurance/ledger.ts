@@ -1,4 +1,4 @@
-import type { ClientAnswer } from '../cluster/client.ts'
+import type { ClientAnswer } from '@escala/testing/client.ts'
 
 /** One order that a client meant, under one idempotency key, and everything that it was told of it. */
 export interface MeantOrder {

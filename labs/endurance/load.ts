@@ -1,9 +1,9 @@
 import { randomUUID } from 'node:crypto'
 import { setTimeout as wait } from 'node:timers/promises'
-import { type Client, type ClientAnswer, createClient, expectStatus } from '../cluster/client.ts'
-import type { Cluster } from '../cluster/cluster.ts'
-import { createOrganiser } from '../cluster/shop.ts'
-import { startTraffic } from '../cluster/traffic.ts'
+import { type Client, type ClientAnswer, createClient, expectStatus } from '@escala/testing/client.ts'
+import type { Cluster } from '@escala/testing/cluster.ts'
+import { startTraffic } from '@escala/testing/traffic.ts'
+import { createOrganiser } from '../shop.ts'
 import { type CartLedger, count, isOpen, type Ledger, type MeantOrder, note } from './ledger.ts'
 import type { Random } from './random.ts'
 

@@ -1,9 +1,9 @@
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
+import { stopClusters } from '@escala/testing/cluster.ts'
+import { environment, stopEnvironment } from '@escala/testing/environment.ts'
 import { createLifetime } from '../../infra/local/lifetime.ts'
-import { stopClusters } from '../cluster/cluster.ts'
-import { environment, stopEnvironment } from '../cluster/environment.ts'
 import { type EnduranceReport, type Progress, runEndurance } from './run.ts'
 
 // npm run endurance [-- --minutes 10 --seed 7 --rate 30 --lose-redis]

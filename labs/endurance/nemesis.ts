@@ -1,5 +1,5 @@
 import { setTimeout as wait } from 'node:timers/promises'
-import type { Cluster } from '../cluster/cluster.ts'
+import type { Cluster } from '@escala/testing/cluster.ts'
 import { emptyRedis, type Fault, type FaultOptions, faultGroups } from './faults.ts'
 import { createRandom } from './random.ts'
 

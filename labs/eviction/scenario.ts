@@ -1,9 +1,9 @@
 import { setTimeout as wait } from 'node:timers/promises'
+import type { ClusterOptions } from '@escala/testing/cluster.ts'
 import { Redis } from 'ioredis'
 import pg from 'pg'
-import type { ClusterOptions } from '../cluster/cluster.ts'
-import { check, defineLab, type LabContext } from '../cluster/lab.ts'
-import { createBuyer, createShow, order } from '../cluster/shop.ts'
+import { check, defineLab, type LabContext } from '../lab.ts'
+import { createBuyer, createShow, order } from '../shop.ts'
 
 interface Size {
   users: number

@@ -1,8 +1,8 @@
 import { setTimeout as wait } from 'node:timers/promises'
-import { type Client, expectStatus } from '../cluster/client.ts'
-import type { Cluster } from '../cluster/cluster.ts'
-import { check, defineLab, type LabContext } from '../cluster/lab.ts'
-import { addShow, createOrganiser, elsewhere, order, withoutBroadcast } from '../cluster/shop.ts'
+import { type Client, expectStatus } from '@escala/testing/client.ts'
+import type { Cluster } from '@escala/testing/cluster.ts'
+import { check, defineLab, type LabContext } from '../lab.ts'
+import { addShow, createOrganiser, elsewhere, order, withoutBroadcast } from '../shop.ts'
 
 interface Size {
   /** How often the sales are closed and opened again. */

@@ -1,7 +1,7 @@
 import { setTimeout as wait } from 'node:timers/promises'
+import type { Client, ClientAnswer } from '@escala/testing/client.ts'
 import pg from 'pg'
-import type { Client, ClientAnswer } from '../cluster/client.ts'
-import { order } from '../cluster/shop.ts'
+import { order } from '../shop.ts'
 
 export interface Interruption {
   cluster: { databaseUrl: string }

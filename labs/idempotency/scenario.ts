@@ -1,10 +1,10 @@
 import { randomUUID } from 'node:crypto'
 import { setTimeout as wait } from 'node:timers/promises'
-import type { Client } from '../cluster/client.ts'
-import type { Cluster } from '../cluster/cluster.ts'
-import { startFaultProxy } from '../cluster/fault-proxy.ts'
-import { check, defineLab, type LabContext } from '../cluster/lab.ts'
-import { createBuyer, createShow, elsewhere, listOrders, order } from '../cluster/shop.ts'
+import type { Client } from '@escala/testing/client.ts'
+import type { Cluster } from '@escala/testing/cluster.ts'
+import { startFaultProxy } from '@escala/testing/fault-proxy.ts'
+import { check, defineLab, type LabContext } from '../lab.ts'
+import { createBuyer, createShow, elsewhere, listOrders, order } from '../shop.ts'
 import { interruptOrder } from './interrupt.ts'
 
 interface Size {

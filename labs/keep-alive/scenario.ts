@@ -2,11 +2,11 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as wait } from 'node:timers/promises'
+import { createClient } from '@escala/testing/client.ts'
+import type { ClusterOptions } from '@escala/testing/cluster.ts'
+import { startFaultProxy } from '@escala/testing/fault-proxy.ts'
 import { findBinaries, startNginx } from '../../infra/local/servers.ts'
-import { createClient } from '../cluster/client.ts'
-import type { ClusterOptions } from '../cluster/cluster.ts'
-import { startFaultProxy } from '../cluster/fault-proxy.ts'
-import { check, defineLab, type LabContext } from '../cluster/lab.ts'
+import { check, defineLab, type LabContext } from '../lab.ts'
 
 interface Size {
   /** When the side that closes first closes an idle connection. */

@@ -1,9 +1,9 @@
 import { randomUUID } from 'node:crypto'
 import { setTimeout as wait } from 'node:timers/promises'
+import { type Client, createClient, expectStatus } from '@escala/testing/client.ts'
+import type { Cluster } from '@escala/testing/cluster.ts'
 import { Redis } from 'ioredis'
-import { type Client, createClient, expectStatus } from '../cluster/client.ts'
-import type { Cluster } from '../cluster/cluster.ts'
-import { check, defineLab, type LabContext } from '../cluster/lab.ts'
+import { check, defineLab, type LabContext } from '../lab.ts'
 import { type Listener, listen } from './listener.ts'
 
 interface Size {

@@ -1,9 +1,9 @@
 import { setTimeout as wait } from 'node:timers/promises'
+import { createClient } from '@escala/testing/client.ts'
+import type { Cluster } from '@escala/testing/cluster.ts'
+import type { Replica } from '@escala/testing/replica.ts'
 import pg from 'pg'
-import { createClient } from '../cluster/client.ts'
-import type { Cluster } from '../cluster/cluster.ts'
-import { check, defineLab, type LabContext } from '../cluster/lab.ts'
-import type { Replica } from '../cluster/replica.ts'
+import { check, defineLab, type LabContext } from '../lab.ts'
 import { type Outcome, tables } from './document.ts'
 
 interface Size {

@@ -1,6 +1,6 @@
-import { createClient } from '../cluster/client.ts'
-import type { Cluster } from '../cluster/cluster.ts'
-import { check, defineLab, type LabContext } from '../cluster/lab.ts'
+import { createClient } from '@escala/testing/client.ts'
+import type { Cluster } from '@escala/testing/cluster.ts'
+import { check, defineLab, type LabContext } from '../lab.ts'
 import { path } from './naive.ts'
 
 interface Size {

@@ -1,10 +1,10 @@
 import { randomUUID } from 'node:crypto'
 import { setTimeout as wait } from 'node:timers/promises'
 import { isDeepStrictEqual } from 'node:util'
-import { type Client, expectStatus } from '../cluster/client.ts'
-import type { Cluster } from '../cluster/cluster.ts'
-import { addShow, createBuyer, createOrganiser, order } from '../cluster/shop.ts'
-import { startTraffic } from '../cluster/traffic.ts'
+import { type Client, expectStatus } from '@escala/testing/client.ts'
+import type { Cluster } from '@escala/testing/cluster.ts'
+import { startTraffic } from '@escala/testing/traffic.ts'
+import { addShow, createBuyer, createOrganiser, order } from '../shop.ts'
 
 export interface ShopTraffic {
   buyer: Client

@@ -1,6 +1,6 @@
 import pg from 'pg'
-import { check, defineLab, type LabContext } from '../cluster/lab.ts'
-import { createBuyer, createShow, type Order, order } from '../cluster/shop.ts'
+import { check, defineLab, type LabContext } from '../lab.ts'
+import { createBuyer, createShow, type Order, order } from '../shop.ts'
 
 interface Size {
   orders: number

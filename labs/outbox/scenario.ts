@@ -1,11 +1,11 @@
 import { randomUUID } from 'node:crypto'
 import { setTimeout as wait } from 'node:timers/promises'
+import type { Client } from '@escala/testing/client.ts'
+import type { Cluster } from '@escala/testing/cluster.ts'
+import type { Replica } from '@escala/testing/replica.ts'
 import pg from 'pg'
-import type { Client } from '../cluster/client.ts'
-import type { Cluster } from '../cluster/cluster.ts'
-import { check, defineLab, type LabContext } from '../cluster/lab.ts'
-import type { Replica } from '../cluster/replica.ts'
-import { createBuyer, createShow, order, untilQuiet } from '../cluster/shop.ts'
+import { check, defineLab, type LabContext } from '../lab.ts'
+import { createBuyer, createShow, order, untilQuiet } from '../shop.ts'
 
 interface Size {
   orders: number

@@ -1,7 +1,7 @@
 import { setTimeout as wait } from 'node:timers/promises'
-import { createClient } from '../cluster/client.ts'
-import { check, defineLab, type LabContext } from '../cluster/lab.ts'
-import { startTraffic } from '../cluster/traffic.ts'
+import { createClient } from '@escala/testing/client.ts'
+import { startTraffic } from '@escala/testing/traffic.ts'
+import { check, defineLab, type LabContext } from '../lab.ts'
 import { path, slots, workMs } from './handler.ts'
 
 interface Size {

@@ -1,8 +1,8 @@
+import type { Client, ClientAnswer } from '@escala/testing/client.ts'
+import type { Cluster } from '@escala/testing/cluster.ts'
 import pg from 'pg'
-import type { Client, ClientAnswer } from '../cluster/client.ts'
-import type { Cluster } from '../cluster/cluster.ts'
-import { check, defineLab, type LabContext } from '../cluster/lab.ts'
-import { addShow, createBuyer, createOrganiser, elsewhere, order } from '../cluster/shop.ts'
+import { check, defineLab, type LabContext } from '../lab.ts'
+import { addShow, createBuyer, createOrganiser, elsewhere, order } from '../shop.ts'
 
 interface Size {
   /** Each with a show of its own. */

@@ -3,10 +3,10 @@ import { createBullmqDeadLetters } from '@escala/kit/jobs/dead-letters.ts'
 import type { DeadLetters } from '@escala/kit/jobs/jobs.ts'
 import { createLog } from '@escala/kit/log/log.ts'
 import { createRedis, stopRedis } from '@escala/kit/redis/redis.ts'
-import type { Client } from '../cluster/client.ts'
-import type { Cluster } from '../cluster/cluster.ts'
-import { check, defineLab, type LabContext } from '../cluster/lab.ts'
-import { createBuyer, createShow, listOrders, order } from '../cluster/shop.ts'
+import type { Client } from '@escala/testing/client.ts'
+import type { Cluster } from '@escala/testing/cluster.ts'
+import { check, defineLab, type LabContext } from '../lab.ts'
+import { createBuyer, createShow, listOrders, order } from '../shop.ts'
 
 interface Size {
   orders: number

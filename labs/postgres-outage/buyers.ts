@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { setTimeout as wait } from 'node:timers/promises'
-import type { Client, ClientAnswer } from '../cluster/client.ts'
-import { order } from '../cluster/shop.ts'
+import type { Client, ClientAnswer } from '@escala/testing/client.ts'
+import { order } from '../shop.ts'
 
 // The last: a copy came while the server was still busy with the one that had been given up.
 const right = ['201', '503 E_POSTGRES_UNAVAILABLE', '409 E_IDEMPOTENCY_IN_PROGRESS']

@@ -1,7 +1,7 @@
+import type { Cluster } from '@escala/testing/cluster.ts'
+import { withClient } from '@escala/testing/test-database.ts'
 import pg from 'pg'
-import type { Cluster } from '../cluster/cluster.ts'
-import { until } from '../cluster/recovery.ts'
-import { withClient } from '../cluster/test-database.ts'
+import { until } from '../recovery.ts'
 
 export interface Fault {
   begin(cluster: Cluster, show: string): Promise<unknown>

@@ -1,4 +1,4 @@
-import { tutorialNginx } from '../cluster/tutorial-nginx.ts'
+import { tutorialNginx } from '../tutorial-nginx.ts'
 
 /** With the retries that make failed requests rare. */
 export function naiveConf(listen: string, replicas: string[]): string {

@@ -1,5 +1,5 @@
-import { type Client, createClient } from '../cluster/client.ts'
-import { check, defineLab, type LabContext } from '../cluster/lab.ts'
+import { type Client, createClient } from '@escala/testing/client.ts'
+import { check, defineLab, type LabContext } from '../lab.ts'
 import { naiveConf } from './naive.ts'
 
 interface Size {

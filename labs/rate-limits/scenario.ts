@@ -1,6 +1,6 @@
 import { setTimeout as wait } from 'node:timers/promises'
-import { type ClientAnswer, createClient } from '../cluster/client.ts'
-import { check, defineLab, type LabContext } from '../cluster/lab.ts'
+import { type ClientAnswer, createClient } from '@escala/testing/client.ts'
+import { check, defineLab, type LabContext } from '../lab.ts'
 import { shortWindowMs } from './windows.ts'
 
 interface Size {

@@ -1,7 +1,7 @@
+import { createClient } from '@escala/testing/client.ts'
+import type { Cluster } from '@escala/testing/cluster.ts'
 import { Redis } from 'ioredis'
-import { createClient } from '../cluster/client.ts'
-import type { Cluster } from '../cluster/cluster.ts'
-import { until } from '../cluster/recovery.ts'
+import { until } from '../recovery.ts'
 import type { State } from './matrix.ts'
 
 export interface Fault {

@@ -1,9 +1,9 @@
+import { type Client, type ClientAnswer, expectStatus } from '@escala/testing/client.ts'
+import type { Cluster } from '@escala/testing/cluster.ts'
 import { Redis } from 'ioredis'
-import { type Client, type ClientAnswer, expectStatus } from '../cluster/client.ts'
-import type { Cluster } from '../cluster/cluster.ts'
-import { isWell, until } from '../cluster/recovery.ts'
-import { elsewhere, order } from '../cluster/shop.ts'
 import type { Listener } from '../live-updates/listener.ts'
+import { isWell, until } from '../recovery.ts'
+import { elsewhere, order } from '../shop.ts'
 
 const schedules = 'kit-clean, orders-sweep, reports-sales'
 

@@ -1,8 +1,8 @@
 import { randomUUID } from 'node:crypto'
 import { get } from 'node:http'
-import { type Client, type ClientAnswer, createClient } from '../cluster/client.ts'
-import type { Replica } from '../cluster/cluster.ts'
-import { order } from '../cluster/shop.ts'
+import { type Client, type ClientAnswer, createClient } from '@escala/testing/client.ts'
+import type { Replica } from '@escala/testing/cluster.ts'
+import { order } from '../shop.ts'
 
 export interface Asked {
   url: string

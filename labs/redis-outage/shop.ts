@@ -1,7 +1,7 @@
-import { type Client, type ClientAnswer, createClient, expectStatus } from '../cluster/client.ts'
-import type { Cluster } from '../cluster/cluster.ts'
-import { until } from '../cluster/recovery.ts'
-import { addShow, createOrganiser, listOrders, order } from '../cluster/shop.ts'
+import { type Client, type ClientAnswer, createClient, expectStatus } from '@escala/testing/client.ts'
+import type { Cluster } from '@escala/testing/cluster.ts'
+import { until } from '../recovery.ts'
+import { addShow, createOrganiser, listOrders, order } from '../shop.ts'
 import { type Asked, putPoster } from './requests.ts'
 
 export interface Shop extends Asked {

@@ -1,4 +1,4 @@
-import { labTest } from '../cluster/lab-test.ts'
+import { labTest } from '../lab-test.ts'
 import { lab } from './scenario.ts'
 
 labTest(lab)

@@ -3,12 +3,12 @@ import { once } from 'node:events'
 import { text } from 'node:stream/consumers'
 import { setTimeout as wait } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
+import type { Client, ClientAnswer } from '@escala/testing/client.ts'
+import type { Cluster } from '@escala/testing/cluster.ts'
 import pg from 'pg'
 import { parseLine, type TraceLine, traceOf } from '../../infra/local/trace.ts'
-import type { Client, ClientAnswer } from '../cluster/client.ts'
-import type { Cluster } from '../cluster/cluster.ts'
-import { check, defineLab, type LabContext } from '../cluster/lab.ts'
-import { createBuyer, createShow, order, untilQuiet } from '../cluster/shop.ts'
+import { check, defineLab, type LabContext } from '../lab.ts'
+import { createBuyer, createShow, order, untilQuiet } from '../shop.ts'
 
 interface Size {
   orders: number

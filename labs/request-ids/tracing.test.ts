@@ -1,9 +1,9 @@
 import { execFile } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
+import { startCluster } from '@escala/testing/cluster.ts'
 import { expect, inject, test, vi } from 'vitest'
-import { startCluster } from '../cluster/cluster.ts'
-import { createBuyer, createShow, order, untilQuiet } from '../cluster/shop.ts'
+import { createBuyer, createShow, order, untilQuiet } from '../shop.ts'
 import { type CollectedSpan, startCollector } from './collector.ts'
 
 test('switched on by its address, one trace leads from NGINX through API, outbox and jobs to provider and mail', async ({

@@ -1,7 +1,7 @@
 import { setTimeout as wait } from 'node:timers/promises'
-import type { Client } from '../cluster/client.ts'
-import { check, defineLab, type LabContext } from '../cluster/lab.ts'
-import { createBuyer, createShow, listOrders, order, untilQuiet } from '../cluster/shop.ts'
+import type { Client } from '@escala/testing/client.ts'
+import { check, defineLab, type LabContext } from '../lab.ts'
+import { createBuyer, createShow, listOrders, order, untilQuiet } from '../shop.ts'
 
 interface Size {
   orders: number

@@ -2,9 +2,9 @@ import { setTimeout as wait } from 'node:timers/promises'
 import { connectQueue } from '@escala/kit/jobs/queue.ts'
 import { createLog } from '@escala/kit/log/log.ts'
 import { createRedis, stopRedis } from '@escala/kit/redis/redis.ts'
-import type { Cluster } from '../cluster/cluster.ts'
-import { check, defineLab, type LabContext } from '../cluster/lab.ts'
-import type { Replica } from '../cluster/replica.ts'
+import type { Cluster } from '@escala/testing/cluster.ts'
+import type { Replica } from '@escala/testing/replica.ts'
+import { check, defineLab, type LabContext } from '../lab.ts'
 import { periodMs } from './every.ts'
 
 interface Size {

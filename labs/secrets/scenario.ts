@@ -1,7 +1,7 @@
 import { setTimeout as wait } from 'node:timers/promises'
-import { type Client, createClient } from '../cluster/client.ts'
-import type { Replica } from '../cluster/cluster.ts'
-import { check, defineLab } from '../cluster/lab.ts'
+import { type Client, createClient } from '@escala/testing/client.ts'
+import type { Replica } from '@escala/testing/cluster.ts'
+import { check, defineLab } from '../lab.ts'
 import { secretMadeAtBoot } from './naive.ts'
 
 interface Size {

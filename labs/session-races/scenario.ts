@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { setTimeout as wait } from 'node:timers/promises'
-import { type Client, createClient, expectStatus } from '../cluster/client.ts'
-import { check, defineLab, type LabContext } from '../cluster/lab.ts'
+import { type Client, createClient, expectStatus } from '@escala/testing/client.ts'
+import { check, defineLab, type LabContext } from '../lab.ts'
 
 interface Size {
   /** Visitors with a cart of 50 items each, written in parallel. */

@@ -1,9 +1,9 @@
 import { setTimeout as wait } from 'node:timers/promises'
+import { type Client, createClient, expectStatus } from '@escala/testing/client.ts'
+import type { Cluster } from '@escala/testing/cluster.ts'
 import { Redis } from 'ioredis'
-import { type Client, createClient, expectStatus } from '../cluster/client.ts'
-import type { Cluster } from '../cluster/cluster.ts'
-import { check, defineLab, type LabContext } from '../cluster/lab.ts'
-import { addShow, createOrganiser, withoutBroadcast } from '../cluster/shop.ts'
+import { check, defineLab, type LabContext } from '../lab.ts'
+import { addShow, createOrganiser, withoutBroadcast } from '../shop.ts'
 
 interface Size {
   /** Price changes, one after the other. */

@@ -1,7 +1,7 @@
 import { setTimeout as wait } from 'node:timers/promises'
-import { type Client, createClient } from '../cluster/client.ts'
-import type { Cluster } from '../cluster/cluster.ts'
-import { check, defineLab, type LabContext } from '../cluster/lab.ts'
+import { type Client, createClient } from '@escala/testing/client.ts'
+import type { Cluster } from '@escala/testing/cluster.ts'
+import { check, defineLab, type LabContext } from '../lab.ts'
 import { type Source, slowDown } from './source.ts'
 
 interface Size {

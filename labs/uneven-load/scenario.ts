@@ -1,7 +1,7 @@
-import { createClient } from '../cluster/client.ts'
-import type { ClusterOptions } from '../cluster/cluster.ts'
-import { check, defineLab, type LabContext } from '../cluster/lab.ts'
-import { startTraffic } from '../cluster/traffic.ts'
+import { createClient } from '@escala/testing/client.ts'
+import type { ClusterOptions } from '@escala/testing/cluster.ts'
+import { startTraffic } from '@escala/testing/traffic.ts'
+import { check, defineLab, type LabContext } from '../lab.ts'
 import { roundRobin, sticky } from './naive.ts'
 
 interface Size {

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto'
-import { type Client, createClient, expectStatus } from '../cluster/client.ts'
-import { check, defineLab, type LabContext } from '../cluster/lab.ts'
+import { type Client, createClient, expectStatus } from '@escala/testing/client.ts'
+import { check, defineLab, type LabContext } from '../lab.ts'
 
 interface Size {
   /** Of the poster, while the replica that took it lives, and again when it is gone. */

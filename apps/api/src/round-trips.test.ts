@@ -5,13 +5,13 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { readConfig } from '@escala/kit/config/config.ts'
 import { createPostgresFlags } from '@escala/kit/flags/postgres.ts'
+import { type Client, type ClientAnswer, createClient, expectStatus } from '@escala/testing/client.ts'
+import { createDriver } from '@escala/testing/environment.ts'
+import { seedPassword, templateDatabase } from '@escala/testing/template.ts'
+import { createTestDatabase } from '@escala/testing/test-database.ts'
+import { startWireTap, type Traffic, type WireTap } from '@escala/testing/wire-tap.ts'
 import { Redis } from 'ioredis'
 import { afterAll, beforeAll, expect, inject, test, vi } from 'vitest'
-import { type Client, type ClientAnswer, createClient, expectStatus } from '../../../labs/cluster/client.ts'
-import { createDriver } from '../../../labs/cluster/environment.ts'
-import { seedPassword, templateDatabase } from '../../../labs/cluster/template.ts'
-import { createTestDatabase } from '../../../labs/cluster/test-database.ts'
-import { startWireTap, type Traffic, type WireTap } from '../../../labs/cluster/wire-tap.ts'
 import { type Api, apiConfigSettings, compose } from './compose.ts'
 
 // Holds docs/round-trips.md to what the servers really get. When it fails, it prints the table as it should be.
@@ -211,7 +211,7 @@ async function measure(): Promise<Row[]> {
   await row('GET /v1/orders/:id', 'logged in', 200, () => ann.get(own))
   await row('GET /v1/orders/:id', "somebody else's", 404, () => bob.get(own))
   await row('GET /v1/orders/:id', 'no cookie', 401, () => nobody.get(own))
-  const { withClient } = await import('../../../labs/cluster/test-database.ts')
+  const { withClient } = await import('@escala/testing/test-database.ts')
   const setStatus = (status: string) =>
     withClient(tap.databaseUrl, (sql) => sql.query('UPDATE orders SET status = $1', [status]))
   await setStatus('charging')

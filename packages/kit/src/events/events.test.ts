@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
+import { startFaultProxy } from '@escala/testing/fault-proxy.ts'
 import { afterEach, expect, inject, test, vi } from 'vitest'
-import { startFaultProxy } from '../../../../labs/cluster/fault-proxy.ts'
 import { createLog } from '../log/log.ts'
 import { createRedis, stopRedis } from '../redis/redis.ts'
 import { describeEvents, listen, upTo } from './events.contract.ts'

@@ -1,5 +1,5 @@
+import { createTestDatabase, type TestDatabase } from '@escala/testing/test-database.ts'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { createTestDatabase, type TestDatabase } from '../../../../labs/cluster/test-database.ts'
 import { createLog } from '../log/log.ts'
 import { kitMigrations, migrate } from '../postgres/migrations.ts'
 import { createPostgres, type Postgres, type Sql } from '../postgres/postgres.ts'

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
+import { type FaultProxy, startFaultProxy } from '@escala/testing/fault-proxy.ts'
 import type { Redis } from 'ioredis'
 import { afterAll, beforeAll, expect, inject, test, vi } from 'vitest'
-import { type FaultProxy, startFaultProxy } from '../../../../labs/cluster/fault-proxy.ts'
 import { createLog } from '../log/log.ts'
 import { createRedis, stopRedis } from '../redis/redis.ts'
 import { createLocks, type LeaseStore } from './lease.ts'

@@ -1,5 +1,5 @@
+import { createTestDatabase, type TestDatabase } from '@escala/testing/test-database.ts'
 import { afterAll, afterEach, beforeAll, beforeEach, expect, inject, test, vi } from 'vitest'
-import { createTestDatabase, type TestDatabase } from '../../../../labs/cluster/test-database.ts'
 import type { NewJob } from '../jobs/jobs.ts'
 import { createLog } from '../log/log.ts'
 import { createListener } from '../postgres/listen.ts'

@@ -1,5 +1,5 @@
+import { createTestDatabase, type TestDatabase } from '@escala/testing/test-database.ts'
 import { afterAll, afterEach, beforeAll, expect, inject, test, vi } from 'vitest'
-import { createTestDatabase, type TestDatabase } from '../../../../labs/cluster/test-database.ts'
 import { createLog } from '../log/log.ts'
 import { createListener, type Listener } from './listen.ts'
 import { createPostgres, type Postgres } from './postgres.ts'

@@ -1,6 +1,6 @@
 import { join } from 'node:path'
-import { type MailControl, mailControl, startMail } from '../../infra/local/peers/mail.ts'
-import { type PaymentsControl, paymentsControl, startPayments } from '../../infra/local/peers/payments.ts'
+import { type MailControl, mailControl, startMail } from '../../../infra/local/peers/mail.ts'
+import { type PaymentsControl, paymentsControl, startPayments } from '../../../infra/local/peers/payments.ts'
 import type { CleanUps } from './clean-ups.ts'
 import type { RunningServer } from './driver.ts'
 import type { Environment } from './environment.ts'

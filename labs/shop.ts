@@ -1,8 +1,8 @@
 import { randomUUID } from 'node:crypto'
 import { setTimeout as wait } from 'node:timers/promises'
+import { type Client, type ClientAnswer, createClient, expectStatus } from '@escala/testing/client.ts'
+import type { Cluster } from '@escala/testing/cluster.ts'
 import { Redis } from 'ioredis'
-import { type Client, type ClientAnswer, createClient, expectStatus } from './client.ts'
-import type { Cluster } from './cluster.ts'
 
 /** What the labs that buy tickets have in common. */
 export interface Order {

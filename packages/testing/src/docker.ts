@@ -11,21 +11,22 @@ import {
   LABEL_TESTCONTAINERS_SESSION_ID,
   Wait,
 } from 'testcontainers'
-import { untilReloaded } from '../../infra/local/nginx-workers.ts'
-import { freePort, isFree } from '../../infra/local/processes.ts'
-import { renderNginx } from '../../infra/nginx/render.ts'
+import { untilReloaded } from '../../../infra/local/nginx-workers.ts'
+import { freePort, isFree } from '../../../infra/local/processes.ts'
+import { renderNginx } from '../../../infra/nginx/render.ts'
 import { createContainer, type Labelled, runIn } from './container.ts'
 import type { Balancer, Driver, Network, NginxOptions, ReplicaSpec } from './driver.ts'
 import { type Replica, waitUntilReady } from './replica.ts'
 
-const root = fileURLToPath(new URL('../..', import.meta.url))
+const root = fileURLToPath(new URL('../../..', import.meta.url))
 const labs = join(root, 'labs')
+const harness = join(root, 'packages/testing')
 const nginxFolder = join(root, 'infra/nginx')
 const image = 'escala-lab'
 const images = { postgres: 'postgres:18', redis: 'redis:8', nginx: 'nginx:1.30' }
 const entries = {
-  api: { own: 'apps/api/src/main.ts', naive: 'labs/cluster/api-process.ts' },
-  worker: { own: 'apps/worker/src/main.ts', naive: 'labs/cluster/worker-process.ts' },
+  api: { own: 'apps/api/src/main.ts', naive: 'packages/testing/src/api-process.ts' },
+  worker: { own: 'apps/worker/src/main.ts', naive: 'packages/testing/src/worker-process.ts' },
 }
 
 /**
@@ -90,7 +91,7 @@ async function startReplica(labelled: Labelled, spec: ReplicaSpec): Promise<Repl
   const { id, role, naive, network } = spec
   const [port, internalPort] = await Promise.all([freePort(), freePort()])
   const entry = naive ? entries[role].naive : entries[role].own
-  const inImage = (url: URL) => url.href.replace(new URL('../..', import.meta.url).href, 'file:///app/')
+  const inImage = (url: URL) => url.href.replace(new URL('../../..', import.meta.url).href, 'file:///app/')
   const container = await createContainer(labelled, {
     image,
     command: ['node', entry],
@@ -102,7 +103,7 @@ async function startReplica(labelled: Labelled, spec: ReplicaSpec): Promise<Repl
       ...spec.env,
     },
     ports: { 3000: port, 4000: internalPort },
-    mounts: { [labs]: '/app/labs' },
+    mounts: { [labs]: '/app/labs', [harness]: '/app/packages/testing' },
     network: network && { name: network.name, alias: role },
   })
   await container.start()

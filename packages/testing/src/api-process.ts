@@ -1,6 +1,6 @@
-import { apiConfigSettings, compose } from '../../apps/api/src/compose.ts'
-import { readConfig } from '../../packages/kit/src/config/config.ts'
-import { runProcess } from '../../packages/kit/src/lifecycle/process.ts'
+import { readConfig } from '@escala/kit/config/config.ts'
+import { runProcess } from '@escala/kit/lifecycle/process.ts'
+import { apiConfigSettings, compose } from '../../../apps/api/src/compose.ts'
 
 // The API's main.ts, with a lab's naive parts in the place of the kit's.
 const { LAB_PARTS = '', ...env } = process.env

@@ -1,6 +1,6 @@
-import { compose, workerConfigSettings } from '../../apps/worker/src/compose.ts'
-import { readConfig } from '../../packages/kit/src/config/config.ts'
-import { runProcess } from '../../packages/kit/src/lifecycle/process.ts'
+import { readConfig } from '@escala/kit/config/config.ts'
+import { runProcess } from '@escala/kit/lifecycle/process.ts'
+import { compose, workerConfigSettings } from '../../../apps/worker/src/compose.ts'
 
 // The worker's main.ts, with a lab's naive parts in the place of the kit's.
 const { LAB_PARTS = '', ...env } = process.env

@@ -2,13 +2,13 @@ import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { createClient } from '@escala/testing/client.ts'
+import { type Cluster, startCluster } from '@escala/testing/cluster.ts'
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
-import { findPrometheus } from '../../infra/local/binaries.ts'
-import { freePort, run, startProcess } from '../../infra/local/processes.ts'
-import { createClient } from './client.ts'
-import { type Cluster, startCluster } from './cluster.ts'
+import { findPrometheus } from '../local/binaries.ts'
+import { freePort, run, startProcess } from '../local/processes.ts'
 
-const folder = fileURLToPath(new URL('../../infra/observability', import.meta.url))
+const folder = fileURLToPath(new URL('.', import.meta.url))
 const read = (name: string) => readFile(join(folder, name), 'utf8')
 const prometheus = await findPrometheus(process.env.PROMETHEUS === 'download')
 let cluster: Cluster

@@ -1,8 +1,8 @@
 import { existsSync, readdirSync } from 'node:fs'
 import { parseArgs } from 'node:util'
-import { createLifetime } from '../../infra/local/lifetime.ts'
-import { stopClusters } from './cluster.ts'
-import { environment, stopEnvironment } from './environment.ts'
+import { stopClusters } from '@escala/testing/cluster.ts'
+import { environment, stopEnvironment } from '@escala/testing/environment.ts'
+import { createLifetime } from '../infra/local/lifetime.ts'
 import { type Check, type HalfName, halfNames, type Lab, runHalf, titleOf } from './lab.ts'
 import { nearest } from './nearest.ts'
 
@@ -11,7 +11,7 @@ import { nearest } from './nearest.ts'
 
 // Whoever stops a lab in the middle of it wants nothing of it to be left.
 const lifetime = createLifetime()
-const folder = new URL('../', import.meta.url)
+const folder = new URL('./', import.meta.url)
 const slugs = readdirSync(folder).filter((name) => existsSync(new URL(`${name}/scenario.ts`, folder)))
 
 async function load(slug: string): Promise<Lab> {

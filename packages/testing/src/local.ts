@@ -3,8 +3,8 @@ import { closeSync, existsSync, openSync, readFileSync } from 'node:fs'
 import { mkdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { childrenOf } from '../../infra/local/nginx-workers.ts'
-import { freePort, guard } from '../../infra/local/processes.ts'
+import { childrenOf } from '../../../infra/local/nginx-workers.ts'
+import { freePort, guard } from '../../../infra/local/processes.ts'
 import {
   findBinaries,
   type LocalServer,
@@ -12,14 +12,14 @@ import {
   startNginx,
   startPostgres,
   startRedis,
-} from '../../infra/local/servers.ts'
+} from '../../../infra/local/servers.ts'
 import type { Driver, ReplicaSpec, RunningServer } from './driver.ts'
 import { type Replica, waitUntilReady } from './replica.ts'
 
-const root = fileURLToPath(new URL('../..', import.meta.url))
+const root = fileURLToPath(new URL('../../..', import.meta.url))
 const entries = {
-  api: { own: 'apps/api/src/main.ts', naive: 'labs/cluster/api-process.ts' },
-  worker: { own: 'apps/worker/src/main.ts', naive: 'labs/cluster/worker-process.ts' },
+  api: { own: 'apps/api/src/main.ts', naive: 'packages/testing/src/api-process.ts' },
+  worker: { own: 'apps/worker/src/main.ts', naive: 'packages/testing/src/worker-process.ts' },
 }
 
 /** Servers and replicas as processes of this machine, all on 127.0.0.1; each ends when this process ends, however it does. */

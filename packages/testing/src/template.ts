@@ -4,7 +4,7 @@ import { withClient } from './test-database.ts'
 
 const name = 'escala_template'
 const lockKey = 1_093_847_261
-const migrateStep = fileURLToPath(new URL('../../apps/api/src/migrate.ts', import.meta.url))
+const migrateStep = fileURLToPath(new URL('../../../apps/api/src/migrate.ts', import.meta.url))
 
 /** Of every seeded account. */
 export const seedPassword = 'the seeds of a lab'
