@@ -1,7 +1,7 @@
 import { once } from 'node:events'
 import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net'
 
-/** A TCP proxy in front of one server that can misbehave like a network. Every fault holds until `heal`. */
+/** A TCP proxy in front of one server that can misbehave like a network. Every fault except `silence` lasts until `heal`. */
 export interface FaultProxy {
   url: string
   port: number
@@ -9,13 +9,18 @@ export interface FaultProxy {
   refuse(): Promise<void>
   /** Connections stay open and new ones are taken, and not a byte passes in either direction. */
   hang(): void
+  /**
+   * Kills the connections that are open now without telling either end, like a dead host or a NAT that forgot them: no byte
+   * passes on them any more and no end of a connection either, also after `heal`. New connections work.
+   */
+  silence(): void
   /** Cuts every connection with a reset, and each new one as soon as it is made. */
   reset(): void
   /** Holds what passes for so many milliseconds, in each direction. */
   delay(ms: number): void
   /** The next bytes from the server are thrown away and their connection is cut: the command ran, its answer is lost. */
   dropNextReply(): void
-  /** Back to normal. Connections that hung are cut, since bytes of them may be missing. */
+  /** Back to normal. Connections that hung are cut, since bytes of them may be missing; silenced ones stay silent. */
   heal(): Promise<void>
   stop(): Promise<void>
 }
@@ -31,10 +36,19 @@ export interface FaultProxyOptions {
 
 type Mode = 'normal' | 'refuse' | 'hang' | 'reset'
 
+interface Pair {
+  client: Socket
+  server: Socket
+  /** Bytes or an end got lost while it hung. */
+  stuck: boolean
+  /** Nothing passes ever again. */
+  silent: boolean
+}
+
 export async function startFaultProxy(options: FaultProxyOptions): Promise<FaultProxy> {
   const { target, host = '127.0.0.1', reachedAs = '127.0.0.1' } = options
   const { hostname, port: targetPort } = new URL(target)
-  const pairs = new Set<{ client: Socket; server: Socket; stuck: boolean }>()
+  const pairs = new Set<Pair>()
   let mode: Mode = 'normal'
   let delayMs = 0
   let dropReply = false
@@ -42,12 +56,13 @@ export async function startFaultProxy(options: FaultProxyOptions): Promise<Fault
   const proxy: Server = createServer((client) => {
     if (mode === 'reset') return client.resetAndDestroy()
     const server = connect(Number(targetPort), hostname)
-    const pair = { client, server, stuck: false }
+    const pair: Pair = { client, server, stuck: false, silent: false }
     pairs.add(pair)
     const forward = (from: Socket, to: Socket, isReply: boolean) => {
       from.setNoDelay(true)
       const held: Buffer[] = []
       const pass = (chunk: Buffer) => {
+        if (pair.silent) return
         if (mode === 'hang') pair.stuck = true
         else if (to.writable && !to.write(chunk)) {
           from.pause()
@@ -55,7 +70,7 @@ export async function startFaultProxy(options: FaultProxyOptions): Promise<Fault
         }
       }
       from.on('data', (chunk: Buffer) => {
-        if (isReply && dropReply && mode === 'normal') {
+        if (isReply && dropReply && mode === 'normal' && !pair.silent) {
           dropReply = false
           return destroy(pair)
         }
@@ -66,10 +81,11 @@ export async function startFaultProxy(options: FaultProxyOptions): Promise<Fault
       })
       // While it hangs not even the end of a connection gets through.
       from.on('close', () => {
+        if (pair.silent) return forget(pair)
         if (mode === 'hang') pair.stuck = true
         else if (delayMs > 0) setTimeout(() => to.destroySoon(), delayMs)
         else to.destroySoon()
-        if (from.closed && to.closed) pairs.delete(pair)
+        forget(pair)
       })
       from.on('error', () => undefined)
     }
@@ -77,13 +93,16 @@ export async function startFaultProxy(options: FaultProxyOptions): Promise<Fault
     forward(server, client, true)
   })
 
-  const destroy = (pair: { client: Socket; server: Socket }, reset = false) => {
+  const forget = (pair: Pair) => {
+    if (pair.client.closed && pair.server.closed) pairs.delete(pair)
+  }
+  const destroy = (pair: Pair, reset = false) => {
     for (const socket of [pair.client, pair.server]) {
       if (reset) socket.resetAndDestroy()
       else socket.destroy()
     }
   }
-  const cut = (which: (pair: { stuck: boolean }) => boolean, reset = false) => {
+  const cut = (which: (pair: Pair) => boolean, reset = false) => {
     for (const pair of [...pairs].filter(which)) {
       pairs.delete(pair)
       destroy(pair, reset)
@@ -117,6 +136,9 @@ export async function startFaultProxy(options: FaultProxyOptions): Promise<Fault
     hang() {
       mode = 'hang'
     },
+    silence() {
+      for (const pair of pairs) pair.silent = true
+    },
     reset() {
       mode = 'reset'
       cut(() => true, true)
@@ -131,7 +153,7 @@ export async function startFaultProxy(options: FaultProxyOptions): Promise<Fault
       mode = 'normal'
       delayMs = 0
       dropReply = false
-      cut((pair) => pair.stuck)
+      cut((pair) => pair.stuck && !pair.silent)
       if (!proxy.listening) await listen(port)
     },
     async stop() {

@@ -73,6 +73,36 @@ test('hang: connections stay open and nothing passes; healed, they are cut and n
   await vi.waitFor(() => expect(after.text).toBe('D'))
 })
 
+test('silence: what is open never hears anything again, healed or not; what is new works', async () => {
+  const before = await open()
+  before.socket.write('a')
+  await vi.waitFor(() => expect(before.text).toBe('A'))
+  proxy.silence()
+  before.socket.write('b')
+  const during = await open()
+  during.socket.write('c')
+  await vi.waitFor(() => expect(during.text).toBe('C'))
+  await proxy.heal()
+  before.socket.write('d')
+  during.socket.write('e')
+  await vi.waitFor(() => expect(during.text).toBe('CE'))
+  expect([received, before.text, before.end, during.end]).toEqual(['ace', 'A', undefined, undefined])
+})
+
+test('silence: the end of a connection does not get through either', async () => {
+  const ends: string[] = []
+  server.on('connection', (socket) => socket.on('close', () => ends.push('server')))
+  const first = await open()
+  proxy.silence()
+  first.socket.destroy()
+  const second = await open()
+  second.socket.write('x')
+  await vi.waitFor(() => expect(second.text).toBe('X'))
+  expect(ends).toEqual([])
+  await proxy.stop() // cuts the silent ones too
+  await vi.waitFor(() => expect(ends).toHaveLength(2))
+})
+
 test('reset: both old and new connections end in a reset', async () => {
   const before = await open()
   proxy.reset()
