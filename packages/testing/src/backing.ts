@@ -5,6 +5,7 @@ import type { CleanUps } from './clean-ups.ts'
 import type { RunningServer } from './driver.ts'
 import type { Environment } from './environment.ts'
 import { type FaultProxy, startFaultProxy } from './fault-proxy.ts'
+import type { PostgresPair } from './standby.ts'
 import { templateDatabase } from './template.ts'
 import { createTestDatabase } from './test-database.ts'
 
@@ -16,7 +17,11 @@ export interface BackingOptions {
   /** One Redis for state and cache, set up as a cache. */
   oneRedis?: boolean
   /** A Postgres server of its own, with these settings. */
-  database?: { settings: Record<string, string> }
+  database?: {
+    settings: Record<string, string>
+    /** With a hot standby, for `failover`. Local processes only. */
+    standby?: boolean
+  }
 }
 
 /** What the replicas of one cluster share, and nobody else. */
@@ -26,6 +31,8 @@ export interface Backing {
   redisUrl: string
   cacheRedisUrl: string
   postgresProxy?: FaultProxy
+  /** The two servers behind `postgresProxy`, and the database of this cluster on each. */
+  pair?: PostgresPair
   redisProxy?: FaultProxy
   cacheRedisProxy?: FaultProxy
   /** Their servers. Postgres: only where the cluster has one of its own. */
@@ -49,12 +56,17 @@ export async function startBacking(
 ): Promise<Backing> {
   const { listen: host, reachedAs } = driver.here
 
+  const startOwn = async ({ settings, standby }: { settings: Record<string, string>; standby?: boolean }) => {
+    if (!standby) return { own: keep(await driver.startPostgres(folder, settings)) }
+    if (!driver.startPostgresPair) throw new Error('a standby needs local processes')
+    return { pair: keep(await driver.startPostgresPair(folder, settings)) }
+  }
   const startDatabase = async () => {
-    const own = options.database && keep(await driver.startPostgres(folder, options.database.settings))
-    const adminUrl = own?.url ?? postgresUrl
+    const { own, pair } = options.database ? await startOwn(options.database) : {}
+    const adminUrl = pair?.primaryUrl() ?? own?.url ?? postgresUrl
     const { url, drop } = await createTestDatabase(adminUrl, { template: await templateDatabase(adminUrl) })
-    if (!own) keep({ stop: drop })
-    return { url, own }
+    if (!own && !pair) keep({ stop: drop })
+    return { url, own, pair }
   }
   const startRedis = async (name: string, settings: Record<string, string>) =>
     keep(await driver.startRedis(join(folder, name), settings))
@@ -70,7 +82,7 @@ export async function startBacking(
     }
   }
 
-  const [{ url: databaseUrl, own: postgres }, redis, cacheRedis, peers] = await Promise.all([
+  const [{ url: databaseUrl, own: postgres, pair }, redis, cacheRedis, peers] = await Promise.all([
     startDatabase(),
     startRedis('state', options.oneRedis ? cacheSettings : stateSettings),
     startRedis('cache', cacheSettings),
@@ -88,6 +100,7 @@ export async function startBacking(
     redisUrl,
     cacheRedisUrl,
     postgresProxy,
+    pair,
     redisProxy,
     cacheRedisProxy,
     servers: { postgres, redis, cacheRedis },

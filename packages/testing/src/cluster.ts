@@ -10,6 +10,7 @@ import type { NginxOptions, ServerFaults } from './driver.ts'
 import { type Environment, environment } from './environment.ts'
 import type { FaultProxy } from './fault-proxy.ts'
 import { type Replica, tail, waitUntilReady } from './replica.ts'
+import type { PostgresPair } from './standby.ts'
 
 export type { Replica } from './replica.ts'
 
@@ -51,6 +52,8 @@ export interface Cluster {
   postgresProxy: FaultProxy
   redisProxy: FaultProxy
   cacheRedisProxy: FaultProxy
+  /** Needs `database: { standby: true }`, and `faults: true` for an address that can lead to either of the two servers. */
+  postgresPair: PostgresPair
   /** These two need `peers: true`. */
   payments: PaymentsControl
   mail: MailControl
@@ -186,6 +189,9 @@ async function start(options: ClusterOptions, own: Own): Promise<Cluster> {
     },
     get cacheRedisProxy() {
       return required(backing.cacheRedisProxy, 'faults: true')
+    },
+    get postgresPair() {
+      return required(backing.pair, '`database: { standby: true }`')
     },
     get payments() {
       return required(backing.payments, 'peers: true')

@@ -1,4 +1,5 @@
 import type { Replica } from './replica.ts'
+import type { PostgresPair } from './standby.ts'
 
 /** How the servers and replicas of labs and tests run: as containers, or as processes of this machine. */
 export type DriverName = 'docker' | 'local'
@@ -64,6 +65,8 @@ export interface Driver {
   /** Servers inside of this process, such as fault proxies: where they listen, and where a replica finds them. */
   here: { listen: string; reachedAs: string }
   startPostgres(folder: string, settings: Record<string, string>): Promise<RunningServer>
+  /** Starts a primary and a hot standby of it. Local processes only. */
+  startPostgresPair?(folder: string, settings: Record<string, string>): Promise<PostgresPair>
   startRedis(folder: string, settings: Record<string, string>): Promise<RunningServer>
   startNginx(folder: string, replicas: Replica[], options: NginxOptions, network?: Network): Promise<Balancer>
   startNetwork(): Promise<Network | undefined>

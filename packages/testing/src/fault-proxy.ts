@@ -20,6 +20,8 @@ export interface FaultProxy {
   delay(ms: number): void
   /** The next bytes from the server are thrown away and their connection is cut: the command ran, its answer is lost. */
   dropNextReply(): void
+  /** Sends new connections to the server of this address; existing connections stay where they are, also after `heal`. */
+  lead(target: string): void
   /** Back to normal. Connections that hung are cut, since bytes of them may be missing; silenced ones stay silent. */
   heal(): Promise<void>
   stop(): Promise<void>
@@ -47,7 +49,7 @@ interface Pair {
 
 export async function startFaultProxy(options: FaultProxyOptions): Promise<FaultProxy> {
   const { target, host = '127.0.0.1', reachedAs = '127.0.0.1' } = options
-  const { hostname, port: targetPort } = new URL(target)
+  let { hostname, port: targetPort } = new URL(target)
   const pairs = new Set<Pair>()
   let mode: Mode = 'normal'
   let delayMs = 0
@@ -148,6 +150,9 @@ export async function startFaultProxy(options: FaultProxyOptions): Promise<Fault
     },
     dropNextReply() {
       dropReply = true
+    },
+    lead(other) {
+      ;({ hostname, port: targetPort } = new URL(other))
     },
     async heal() {
       mode = 'normal'

@@ -15,6 +15,7 @@ import {
 } from '../../../infra/local/servers.ts'
 import type { Driver, ReplicaSpec, RunningServer } from './driver.ts'
 import { type Replica, waitUntilReady } from './replica.ts'
+import { startPostgresPair } from './standby.ts'
 
 const root = fileURLToPath(new URL('../../..', import.meta.url))
 const entries = {
@@ -36,6 +37,7 @@ export async function localDriver(): Promise<Driver> {
       // QUIT is Postgres's own "immediate": with KILL its children would live on for a moment, and stand in the way.
       return faulty(start, { signal: 'SIGQUIT', data: [dataDir] })
     },
+    startPostgresPair: (folder, settings) => startPostgresPair({ binaries, folder, settings }),
     startRedis: (folder, settings) => {
       const data = ['appendonlydir', 'appendonly.aof', 'dump.rdb'].map((name) => join(folder, name))
       return faulty((port) => startRedis({ binaries, dir: folder, port, settings }), { signal: 'SIGKILL', data })
