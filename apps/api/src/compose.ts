@@ -165,7 +165,14 @@ export async function compose(config: Config<typeof apiConfigSettings>, replaced
     flags: parts.flags(deps),
   }
   const { cache, events, flags } = given
-  const streams = createEventStreams({ draining: lifecycle.draining })
+  const streams = createEventStreams({
+    draining: lifecycle.draining,
+    maxStreams: config.MAX_STREAMS,
+    maxStreamsPerClient: config.STREAMS_PER_ADDRESS,
+    maxAgeMs: config.MAX_STREAM_AGE_MS,
+    clientOf: addressKey,
+    onOpen: (req) => overload.exempt(req),
+  })
   const scopes = Object.fromEntries(
     Object.entries({ sessions, rateLimits, ...given }).map(([name, part]) => [name, part.scope]),
   )
@@ -215,6 +222,7 @@ export async function compose(config: Config<typeof apiConfigSettings>, replaced
     replicas,
     limit,
     overload,
+    streams,
     cache,
     locks: given.locks,
     redis: { state: redis, cache: cacheRedis },

@@ -1,6 +1,7 @@
 import { isIP } from 'node:net'
 import { baseSettings } from '@escala/kit/config/base.ts'
 import { type Config, flag, integer } from '@escala/kit/config/config.ts'
+import { streamLimits } from '@escala/kit/events/sse.ts'
 import { z } from 'zod'
 
 const secretRule = 'a list, separated by commas, of secrets of at least 32 bytes each; the first signs, all verify'
@@ -50,6 +51,9 @@ export const apiSettings = {
   DRAIN_DELAY_MS: integer(0, 60_000, 0),
   REFUSE_MS: integer(0, 60_000, 2000),
   MAX_IN_FLIGHT: integer(1, 100_000, 500),
+  MAX_STREAMS: integer(1, 100_000, streamLimits.maxStreams),
+  STREAMS_PER_ADDRESS: integer(1, 100_000, streamLimits.maxStreamsPerClient),
+  MAX_STREAM_AGE_MS: integer(1000, 86_400_000, streamLimits.maxAgeMs),
   MAX_LOOP_DELAY_MS: integer(5, 10_000, 1000),
   REQUEST_TIMEOUT_MS: integer(100, 120_000, 10_000),
   ALLOW_SECRET_SPLIT: flag(),

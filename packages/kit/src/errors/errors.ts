@@ -20,6 +20,7 @@ export const kitErrors = defineErrors({
   E_UNSUPPORTED_MEDIA_TYPE: { status: 415, title: 'The body has a type that is not taken here' },
   E_IDEMPOTENCY_MISMATCH: { status: 422, title: 'This Idempotency-Key was used with another request' },
   E_RATE_LIMITED: { status: 429, title: 'Too many requests' },
+  E_TOO_MANY_CONNECTIONS: { status: 429, title: 'This client has too many connections open' }, // also by NGINX
   E_HEADERS_TOO_LARGE: { status: 431, title: 'The headers are too large' },
   E_INTERNAL: { status: 500, title: 'Something went wrong on our side' },
   E_TIMEOUT: { status: 503, title: 'The request took too long and was given up' },

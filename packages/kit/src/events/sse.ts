@@ -4,13 +4,21 @@ import { kitErrors } from '../errors/errors.ts'
 export interface EventStreamsOptions {
   /** Fires when this replica drains: its streams end, and their clients go to another one. */
   draining: AbortSignal
-  /** Streams of this process at once; one more is `E_OVERLOADED`. */
+  /** Streams of this process at once; one more is 503 `E_OVERLOADED`. */
   maxStreams?: number
-  /** Below the read timeouts of whatever lies between: proxies cut what is silent. */
+  /** Streams of one client at once in this process; one more is 429 `E_TOO_MANY_CONNECTIONS`. */
+  maxStreamsPerClient?: number
+  /** Identifies the client that `maxStreamsPerClient` applies to. Default: its address. */
+  clientOf?(req: Request): string
+  /** Is called with each request that has become a stream, which is no longer a request in flight. */
+  onOpen?(req: Request): void
+  /** Below the read timeouts of all proxies in between: they cut connections that are silent. */
   heartbeatMs?: number
-  /** Clients are told to wait for so long before they come back; drawn for each, so that they do not all come at once. */
+  /** Longest life of a stream, shortened by up to half at random; then its client reconnects, perhaps to another replica. */
+  maxAgeMs?: number
+  /** How long clients are told to wait before they reconnect; drawn for each, so that they do not all come at once. */
   retryMs?: { min: number; max: number }
-  /** At a drain, streams end within so long, not all in one moment. */
+  /** At a drain, streams end within this time, not all in one moment. */
   spreadMs?: number
   /** A client that leaves more than this unread is cut off: it can come back, with its last id. */
   maxBufferedBytes?: number
@@ -24,15 +32,32 @@ export interface EventStream {
 }
 
 export interface EventStreams {
-  /** Answers with `text/event-stream` (HTML, 9.2). Throws `E_OVERLOADED`. */
+  /**
+   * Responds with `text/event-stream` (HTML, 9.2). A HEAD request gets the head alone, and a stream that is closed already.
+   * Throws `E_OVERLOADED` or `E_TOO_MANY_CONNECTIONS`.
+   */
   open(req: Request, res: Response): EventStream
   count(): number
 }
 
+/** A test compares the heartbeat with NGINX's read timeout. */
+export const streamLimits = {
+  maxStreams: 5000,
+  maxStreamsPerClient: 256,
+  heartbeatMs: 8000,
+  maxAgeMs: 30 * 60_000,
+  maxBufferedBytes: 256 * 1024,
+}
+
+/** How long a client may take to read the end of a stream before its connection is destroyed. */
+const endMs = 5000
+
 export function createEventStreams(options: EventStreamsOptions): EventStreams {
-  const { draining, maxStreams = 5000, heartbeatMs = 15_000, spreadMs = 1000, maxBufferedBytes = 256 * 1024 } = options
+  const { draining, clientOf = (req) => req.ip ?? '', onOpen, spreadMs = 1000 } = options
+  const { maxStreams, maxStreamsPerClient, heartbeatMs, maxAgeMs, maxBufferedBytes } = { ...streamLimits, ...options }
   const { min, max } = options.retryMs ?? { min: 500, max: 3000 }
   const open = new Set<EventStream>()
+  const clients = createCounts()
   const between = (from: number, to: number) => Math.round(from + Math.random() * (to - from))
 
   draining.addEventListener('abort', () => {
@@ -42,37 +67,73 @@ export function createEventStreams(options: EventStreamsOptions): EventStreams {
   return {
     count: () => open.size,
     open(req, res) {
-      if (open.size >= maxStreams) throw kitErrors.E_OVERLOADED({ retryAfterMs: 5000 })
-      const abort = new AbortController()
+      if (res.closed) return closedStream // the client left while the caller was preparing
+      const client = clientOf(req)
+      if (open.size >= maxStreams) throw kitErrors.E_OVERLOADED({ retryAfterMs: between(3000, 8000) })
+      if (clients.of(client) >= maxStreamsPerClient) {
+        const detail = `at most ${maxStreamsPerClient} streams at once`
+        throw kitErrors.E_TOO_MANY_CONNECTIONS({ detail, retryAfterMs: between(3000, 8000) })
+      }
       res.writeHead(200, {
         'Content-Type': 'text/event-stream; charset=utf-8',
         'Cache-Control': 'no-store, no-transform',
         'X-Accel-Buffering': 'no', // NGINX would keep events back until it has a buffer full of them
       })
+      if (req.method === 'HEAD') {
+        res.end()
+        return closedStream
+      }
+      onOpen?.(req)
+      const abort = new AbortController()
       const write = (text: string) => {
-        if (abort.signal.aborted) return
+        if (abort.signal.aborted || res.writableEnded) return
         res.write(text)
         if (res.writableLength <= maxBufferedBytes) return
         req.log.warn({ bufferedBytes: res.writableLength }, 'slow event stream cut off')
         res.destroy()
       }
-      const heartbeat = setInterval(() => write(':\n\n'), between(heartbeatMs * 0.8, heartbeatMs))
+      let ending: NodeJS.Timeout | undefined
       const stream: EventStream = {
         closed: abort.signal,
         send({ id, type, data }) {
           write(`${id === undefined ? '' : `id: ${id}\n`}event: ${type}\ndata: ${JSON.stringify(data)}\n\n`)
         },
-        end: () => void res.end(),
+        end() {
+          if (res.writableEnded) return
+          res.end()
+          ending = setTimeout(() => res.destroy(), endMs)
+        },
       }
+      const heartbeat = setInterval(() => write(':\n\n'), between(heartbeatMs * 0.8, heartbeatMs))
+      const age = setTimeout(stream.end, between(maxAgeMs / 2, maxAgeMs))
       open.add(stream)
+      clients.add(client)
       res.once('close', () => {
         clearInterval(heartbeat)
+        clearTimeout(age)
+        clearTimeout(ending)
         open.delete(stream)
+        clients.remove(client)
         abort.abort()
       })
       write(`retry: ${between(min, max)}\n\n`)
       if (draining.aborted) stream.end()
       return stream
+    },
+  }
+}
+
+const closedStream: EventStream = { send() {}, end() {}, closed: AbortSignal.abort() }
+
+function createCounts() {
+  const counts = new Map<string, number>()
+  const of = (key: string) => counts.get(key) ?? 0
+  return {
+    of,
+    add: (key: string) => void counts.set(key, of(key) + 1),
+    remove(key: string) {
+      if (of(key) > 1) counts.set(key, of(key) - 1)
+      else counts.delete(key)
     },
   }
 }

@@ -1,6 +1,7 @@
 import { once } from 'node:events'
 import { type AddressInfo, connect } from 'node:net'
 import { PassThrough } from 'node:stream'
+import { setTimeout as wait } from 'node:timers/promises'
 import express, { type ErrorRequestHandler } from 'express'
 import { afterEach, expect, test, vi } from 'vitest'
 import { createLog } from '../log/log.ts'
@@ -12,16 +13,18 @@ afterEach(() => {
   for (const stop of stops.splice(0)) stop()
 })
 
-async function serve(options: Partial<EventStreamsOptions> = {}) {
+async function serve(options: Partial<EventStreamsOptions> = {}, preparingMs = 0) {
   const drain = new AbortController()
   const streams = createEventStreams({ draining: drain.signal, spreadMs: 50, ...options })
   const opened: EventStream[] = []
   const app = express()
-  app.get('/live', (req, res) => {
+  app.get('/live', async (req, res) => {
     req.log = log
+    if (preparingMs > 0) await wait(preparingMs)
     opened.push(streams.open(req, res))
   })
-  const fail: ErrorRequestHandler = (error, _req, res, _next) => void res.status(error.kind.status).end()
+  const fail: ErrorRequestHandler = (error, _req, res, _next) =>
+    void res.status(error.kind.status).set('Retry-After', String(error.retryAfterMs)).end()
   app.use(fail)
   const server = app.listen(0, '127.0.0.1')
   await once(server, 'listening')
@@ -30,7 +33,7 @@ async function serve(options: Partial<EventStreamsOptions> = {}) {
     () => server.close(),
   )
   const { port } = server.address() as AddressInfo
-  return { streams, opened, drain, port, get: () => fetch(`http://127.0.0.1:${port}/live`) }
+  return { streams, opened, drain, port, get: (headers = {}) => fetch(`http://127.0.0.1:${port}/live`, { headers }) }
 }
 
 test('sends events in the form of the standard, with a time to come back after', async () => {
@@ -91,4 +94,37 @@ test('takes so many, and no more', async () => {
   const { get } = await serve({ maxStreams: 1 })
   await get()
   expect((await get()).status).toBe(503)
+})
+
+test('one client gets so many streams, and a place is free again when one ends', async () => {
+  const { opened, get, streams } = await serve({ maxStreamsPerClient: 1, clientOf: (req) => req.get('client') ?? '' })
+  await get()
+  const refused = await get()
+  expect([refused.status, Number(refused.headers.get('retry-after'))]).toEqual([429, expect.any(Number)])
+  expect((await get({ client: 'other' })).status).toBe(200)
+  opened[0]?.end()
+  await vi.waitFor(() => expect(streams.count()).toBe(1))
+  expect((await get()).status).toBe(200)
+})
+
+test('ends when it is old', async () => {
+  const { get, streams } = await serve({ maxAgeMs: 50 })
+  expect(await (await get()).text()).toMatch(/^retry: /)
+  await vi.waitFor(() => expect(streams.count()).toBe(0))
+})
+
+test('HEAD gets the head, and a stream that is closed already', async () => {
+  const { opened, streams, port } = await serve()
+  const answer = await fetch(`http://127.0.0.1:${port}/live`, { method: 'HEAD' })
+  expect(answer.headers.get('content-type')).toContain('text/event-stream')
+  expect(opened[0]?.closed.aborted).toBe(true)
+  expect(streams.count()).toBe(0)
+})
+
+test('a client that left before its stream was open leaves nothing behind', async () => {
+  const { opened, streams, port } = await serve({}, 50)
+  await fetch(`http://127.0.0.1:${port}/live`, { signal: AbortSignal.timeout(10) }).catch(() => undefined)
+  await vi.waitFor(() => expect(opened).toHaveLength(1))
+  expect(opened[0]?.closed.aborted).toBe(true)
+  expect(streams.count()).toBe(0)
 })

@@ -1,5 +1,5 @@
 import { monitorEventLoopDelay } from 'node:perf_hooks'
-import type { RequestHandler } from 'express'
+import type { Request, RequestHandler } from 'express'
 import { kitErrors } from '../errors/errors.ts'
 import type { Route } from '../http/route.ts'
 
@@ -15,6 +15,8 @@ export interface OverloadOptions {
 
 export interface Overload {
   middleware: RequestHandler
+  /** Stops counting a request as work, for a connection that stays open and does nothing most of the time: it needs a bound of its own. */
+  exempt(req: Request): void
   state(): { inFlight: number; delayMs: number; shedding: boolean; shed: number }
   stop(): void
 }
@@ -36,6 +38,10 @@ export function createOverload(options: OverloadOptions): Overload {
   let full = false
   let late = false
   let shed = 0
+  const counted = new WeakSet<Request>()
+  const exempt = (req: Request) => {
+    if (counted.delete(req)) inFlight--
+  }
 
   const sampler = setInterval(() => {
     // The histogram's mean is the time between two looks, of which `resolution` was planned.
@@ -53,11 +59,11 @@ export function createOverload(options: OverloadOptions): Overload {
         return next(kitErrors.E_OVERLOADED({ retryAfterMs: 1000 + Math.random() * 2000 }))
       }
       inFlight++
-      res.once('close', () => {
-        inFlight--
-      })
+      counted.add(req)
+      res.once('close', () => exempt(req))
       next()
     },
+    exempt,
     state: () => ({ inFlight, delayMs, shedding: full || late, shed }),
     stop() {
       clearInterval(sampler)
@@ -72,7 +78,7 @@ export function essentialRoutes(routes: Route[]): OverloadOptions['essential'] {
     .filter((route) => route.essential)
     .map(({ method, path }) => ({
       method: method.toUpperCase(),
-      path: new RegExp(`^${path.replace(/[.]/g, '\\.').replace(/:\w+/g, '[^/]+')}/?$`),
+      path: new RegExp(`^${path.replace(/[.]/g, '\\.').replace(/:\w+/g, '[^/]+')}$`),
     }))
   return (method, path) => patterns.some((pattern) => pattern.method === method && pattern.path.test(path))
 }

@@ -1,6 +1,6 @@
 import { once } from 'node:events'
 import type { AddressInfo } from 'node:net'
-import express from 'express'
+import express, { type Request } from 'express'
 import { afterEach, beforeEach, expect, test, vi } from 'vitest'
 import { problemHandler } from '../http/problem.ts'
 import { createOverload, essentialRoutes, type Overload } from './overload.ts'
@@ -9,6 +9,7 @@ let overload: Overload
 let base: string
 let close: () => void
 let release: (() => void)[] = []
+let requests: Request[] = []
 
 beforeEach(async () => {
   overload = createOverload({
@@ -18,7 +19,10 @@ beforeEach(async () => {
   })
   const app = express()
   app.use(overload.middleware)
-  app.get('/wait', (_req, res) => void release.push(() => res.end()))
+  app.get('/wait', (req, res) => {
+    requests.push(req)
+    release.push(() => res.end())
+  })
   app.get('/essential', (_req, res) => void res.end())
   app.use(problemHandler)
   const server = app.listen(0)
@@ -33,6 +37,7 @@ beforeEach(async () => {
 afterEach(() => {
   for (const end of release) end()
   release = []
+  requests = []
   overload.stop()
   close()
 })
@@ -52,6 +57,14 @@ test('one request more than the limit is refused at once, with a time to come ba
   expect(refused.status).toBe(503)
   expect(Number(refused.retryAfter)).toBeGreaterThanOrEqual(1)
   expect(overload.state().shed).toBe(1)
+})
+
+test('what is exempt no longer counts, and is not subtracted twice', async () => {
+  await fill(5)
+  overload.exempt(requests[0] as Request)
+  expect(overload.state().inFlight).toBe(4)
+  for (const end of release) end()
+  await vi.waitFor(() => expect(overload.state().inFlight).toBe(0))
 })
 
 test('essential requests are never refused', async () => {

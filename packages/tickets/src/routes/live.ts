@@ -18,11 +18,10 @@ export function liveRoutes({ postgres, events, streams }: Parts, shows: ShowRead
       path: '/v1/shows/:id/live',
       summary: 'What is available, at once and then with each change: server-sent events of the type `availability`',
       access: 'public',
-      essential: true, // has a bound of its own, and is no work while nothing happens
       params: idParams,
       headers: { 'Last-Event-ID': 'The last event that arrived: what was missed since comes first' },
       answers: { 200: { description: 'Events', schema: availabilityEvent, contentType: 'text/event-stream' } },
-      errors: ['E_NOT_FOUND', 'E_REDIS_UNAVAILABLE', 'E_OVERLOADED'],
+      errors: ['E_NOT_FOUND', 'E_REDIS_UNAVAILABLE', 'E_OVERLOADED', 'E_TOO_MANY_CONNECTIONS'],
       async handle({ params, req, res, log }) {
         const { id } = params
         if ((await shows.availability(id)) === undefined) throw kitErrors.E_NOT_FOUND()
@@ -64,7 +63,7 @@ export function liveRoutes({ postgres, events, streams }: Parts, shows: ShowRead
             order.stop()
             subscription.stop()
           }
-          if (stream.closed.aborted || res.closed) end()
+          if (stream.closed.aborted) end()
           else stream.closed.addEventListener('abort', end)
         } catch (error) {
           order.stop()
