@@ -1,5 +1,5 @@
 import { once } from 'node:events'
-import { createServer, type RequestListener, type ServerResponse } from 'node:http'
+import { createServer, type IncomingMessage, type RequestListener, type ServerResponse } from 'node:http'
 import { type AddressInfo, Server as NetServer, type Socket } from 'node:net'
 import { setTimeout as wait } from 'node:timers/promises'
 
@@ -32,23 +32,27 @@ export const httpLimits = {
   keepAliveMs: 75_000,
   requestMs: 30_000,
   headBytes: 48 * 1024,
+  /** How often Node looks for connections that are over their time. */
+  checkMs: 5000,
 }
 
 export function createHttpServer(listener: RequestListener, options: HttpServerOptions): HttpServer {
   const { host, requestTimeoutMs = httpLimits.requestMs } = options
   let draining = false
   let inFlight = 0
-  const answering = new WeakMap<Socket, ServerResponse>()
+  const answering = new WeakMap<Socket, { req: IncomingMessage; res: ServerResponse }>()
   const server = createServer(
     {
       keepAliveTimeout: httpLimits.keepAliveMs,
       requestTimeout: requestTimeoutMs,
       headersTimeout: requestTimeoutMs,
+      connectionsCheckingInterval: Math.min(httpLimits.checkMs, requestTimeoutMs),
       maxHeaderSize: httpLimits.headBytes,
     },
     (req, res) => {
       inFlight++
-      answering.set(req.socket, res)
+      answering.set(req.socket, { req, res })
+      res.once('finish', () => discardRest(req))
       res.once('close', () => {
         inFlight--
       })
@@ -59,8 +63,9 @@ export function createHttpServer(listener: RequestListener, options: HttpServerO
   server.maxHeadersCount = 100
   server.on('clientError', (error, socket: Socket) => {
     const begun = answering.get(socket)
-    // A second answer within the first would be taken for its end.
-    if (!socket.writable || (begun?.headersSent && !begun.writableFinished)) return void socket.destroy()
+    // A second response within the first would be taken for its end, and one after it for the response to the next request.
+    const isAnswered = begun?.res.headersSent && (!begun.res.writableFinished || !begun.req.complete)
+    if (!socket.writable || isAnswered) return void socket.destroy()
     if (options.onClientError) options.onClientError(error, socket)
     else socket.end('HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n')
     socket.setTimeout(1000, () => socket.destroy()) // for a client that does not close
@@ -92,4 +97,16 @@ export function createHttpServer(listener: RequestListener, options: HttpServerO
 
 function closeAfter(res: ServerResponse) {
   if (!res.headersSent) res.setHeader('Connection', 'close')
+}
+
+/**
+ * Reads what is left of a body whose request has been answered. Unread, it would stay on the connection, and the next
+ * request on it would wait behind it: through a proxy, that is another client's. `requestTimeoutMs` bounds this, too.
+ */
+function discardRest(req: IncomingMessage): void {
+  if (req.complete || req.destroyed) return
+  req.unpipe()
+  for (const event of ['readable', 'data']) req.removeAllListeners(event) // a `readable` listener would stop the flow
+  req.on('error', () => undefined) // the client may leave now
+  setImmediate(() => req.resume()) // only later does the stream notice that its listeners are gone
 }

@@ -1,18 +1,28 @@
 import { once } from 'node:events'
 import { connect } from 'node:net'
+import { Writable } from 'node:stream'
 import { pino } from 'pino'
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import { createClientErrorAnswer } from '../http/client-error.ts'
-import { createHttpServer } from './http-server.ts'
+import { createHttpServer, httpLimits } from './http-server.ts'
 
 const lines: { requestId?: string }[] = []
 const log = pino({ level: 'info' }, { write: (line: string) => void lines.push(JSON.parse(line)) })
 const server = createHttpServer(
   (req, res) => {
     if (req.url === '/begun') res.write('one')
-    else if (req.method !== 'POST') res.end('answered')
+    else if (req.url === '/refuse') res.writeHead(401).end('refused')
+    else if (req.url === '/paused')
+      req.on('data', () => req.pause()).once('data', () => res.writeHead(415).end('refused'))
+    else if (req.url === '/read') {
+      const chunks = req.iterator({ destroyOnReturn: false })
+      void chunks.next().then(() => res.writeHead(415).end('refused'))
+    } else if (req.url === '/piped') {
+      const sink = new Writable({ highWaterMark: 1, write: () => res.writeHead(413).end('refused') })
+      req.pipe(sink)
+    } else if (req.method !== 'POST') res.end('answered')
   },
-  { host: '127.0.0.1', port: 0, requestTimeoutMs: 300, onClientError: createClientErrorAnswer(log) },
+  { host: '127.0.0.1', port: 0, requestTimeoutMs: 1500, onClientError: createClientErrorAnswer(log) },
 )
 
 beforeAll(() => server.start())
@@ -51,4 +61,27 @@ it('an answer that has begun is broken off, not followed by another', async () =
   const answer = await send(`POST /begun HTTP/1.1\r\n${host}Transfer-Encoding: chunked\r\n\r\n`, 'no number\r\n')
   expect(answer).toContain('one')
   expect(answer.match(/HTTP\/1\.1/g)).toHaveLength(1)
+})
+
+const large = 'x'.repeat(300_000)
+it.each(['/refuse', '/paused', '/read', '/piped'])(
+  'the body that %s leaves unread does not stand before the next request',
+  async (path) => {
+    const answer = await send(
+      `PUT ${path} HTTP/1.1\r\n${host}Content-Length: ${large.length}\r\n\r\n${large}`,
+      `GET / HTTP/1.1\r\n${host}Connection: close\r\n\r\n`,
+    )
+    expect(answer).toContain('refused')
+    expect(answer).toContain('answered')
+  },
+)
+
+it('a body that stops coming after its refusal gets no second response', async () => {
+  const answer = await send(`PUT /refuse HTTP/1.1\r\n${host}Content-Length: 100\r\n\r\nx`)
+  expect(answer.match(/HTTP\/1\.1/g)).toHaveLength(1)
+}, 10_000)
+
+it('keeps idle connections for longer than NGINX does, so that it is NGINX that closes them', async () => {
+  const answer = await fetch(`http://127.0.0.1:${server.port()}/`)
+  expect(answer.headers.get('keep-alive')).toBe(`timeout=${httpLimits.keepAliveMs / 1000}`)
 })

@@ -56,9 +56,7 @@ export function typeOf(head: Buffer): string | undefined {
 }
 
 /** Leaving the loop early would destroy the request's stream, and with it the connection that the refusal must travel on. */
-async function* withoutEnding(body: AsyncIterable<Uint8Array>) {
-  const chunks = body[Symbol.asyncIterator]()
-  const stream = body as { iterator?(options: { destroyOnReturn: boolean }): AsyncIterator<Uint8Array> }
-  const source = stream.iterator?.({ destroyOnReturn: false }) ?? chunks
-  for (let next = await source.next(); !next.done; next = await source.next()) yield next.value
+function withoutEnding(body: AsyncIterable<Uint8Array>): AsyncIterable<Uint8Array> {
+  const stream = body as { iterator?(options: { destroyOnReturn: boolean }): AsyncIterable<Uint8Array> }
+  return stream.iterator?.({ destroyOnReturn: false }) ?? body
 }
