@@ -1,4 +1,4 @@
-import type { Logger } from '../log/log.ts'
+import { flushLogs, type Logger } from '../log/log.ts'
 
 /** A composed process: what `main.ts` starts and stops. */
 export interface Composition {
@@ -37,6 +37,7 @@ export async function runProcess(make: () => Promise<Composition>): Promise<void
       code = 1
     })
     log.info({ ms: Date.now() - stoppingSince }, 'stopped')
+    await flushLogs(500)
     process.exit(code)
   }
   const fail = (err: unknown) => {
@@ -44,6 +45,8 @@ export async function runProcess(make: () => Promise<Composition>): Promise<void
     void stop('failure', 1)
   }
 
+  // A reader of either stream that is gone is no reason to stop; without these it would be an uncaught exception.
+  for (const stream of [process.stdout, process.stderr]) stream.on('error', () => undefined)
   process.on('SIGTERM', () => void stop('SIGTERM', 0))
   process.on('SIGINT', () => void stop('SIGINT', 0))
   process.on('message', (message) => {

@@ -1,4 +1,6 @@
 import { type DestinationStream, type Logger as PinoLogger, pino, stdSerializers } from 'pino'
+import { createLines, type Lines } from './lines.ts'
+import { stdoutSink } from './stdout.ts'
 
 export type Logger = PinoLogger
 
@@ -13,7 +15,11 @@ export interface LogOptions {
 const secret = ['cookie', 'set-cookie', 'authorization', 'password', 'idempotency-key']
 const redact = secret.flatMap((key) => [`["${key}"]`, `*["${key}"]`, `*.*["${key}"]`])
 
-/** JSON lines on standard output. Messages are constant and lower-case; whatever varies is a field; errors go under `err`. */
+/**
+ * JSON lines on standard output, which never wait for a reader: up to 1 MB waits in memory, and lines beyond it are dropped,
+ * counted (`escala_log_lines_lost_total`) and reported once lines can be written again. Messages are constant and lower-case;
+ * whatever varies is a field; errors go under `err`.
+ */
 export function createLog({ service, replicaId, version, level = 'info', destination }: LogOptions): Logger {
   const options = {
     level,
@@ -23,8 +29,10 @@ export function createLog({ service, replicaId, version, level = 'info', destina
     serializers: { err: stdSerializers.err },
     redact: { paths: redact, censor: '[redacted]' },
   }
-  stdout ??= oncePerTurn()
-  return pino(options, destination ?? stdout)
+  if (destination) return pino(options, destination)
+  stdout ??= openStdout((lines) => log.warn({ lines }, 'log lines were lost'))
+  const log: Logger = pino(options, stdout)
+  return log
 }
 
 /** For lines whose fields are known, and none of them is a secret: looking for those costs as much as the rest of the line. */
@@ -32,23 +40,23 @@ export function withoutRedaction(log: Logger): Logger {
   return log.child({}, { redact: { paths: [] } })
 }
 
-let stdout: DestinationStream | undefined // one for the process, as the stream itself
+/** Lines of this process that could not be written, since it began. */
+export function lostLogLines(): number {
+  return stdout?.lost() ?? 0
+}
 
-/** Lines of one turn of the event loop leave in one write. Also at the exit, but for a SIGKILL within that turn. */
-function oncePerTurn(): DestinationStream {
-  const stream = pino.destination({ fd: 1, sync: true, minLength: 8192 })
-  let planned = false
-  const flush = () => {
-    planned = false
-    stream.flushSync()
-  }
-  process.on('exit', flush)
-  return {
-    write(line) {
-      stream.write(line)
-      if (planned) return
-      planned = true
-      setImmediate(flush)
-    },
-  }
+/** Waits until what was logged is written, at most `ms`. */
+export async function flushLogs(ms: number): Promise<void> {
+  await stdout?.flush(ms)
+}
+
+let stdout: Lines | undefined // one for the process, as the stream itself
+
+// How long the end of a process may wait for a reader that is slow.
+const exitMs = 500
+
+function openStdout(onLost: (lines: number) => void): Lines {
+  const lines = createLines({ sink: stdoutSink(), onLost })
+  process.on('exit', () => lines.flushSync(exitMs))
+  return lines
 }

@@ -1,4 +1,5 @@
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
+import { lostLogLines } from '../log/log.ts'
 
 export interface RequestSeen {
   method: string
@@ -34,6 +35,15 @@ export function createMetrics(labels: { service: string; replica: string; versio
   const registry = new Registry()
   registry.setDefaultLabels(labels)
   collectDefaultMetrics({ register: registry, eventLoopMonitoringPrecision: 10 })
+  new Counter({
+    name: 'escala_log_lines_lost_total',
+    help: 'Lines that nobody took from standard output.',
+    registers: [registry],
+    collect() {
+      this.reset()
+      this.inc(lostLogLines())
+    },
+  })
   const names = ['method', 'route', 'status'] as const
   const requests = new Counter({
     name: 'http_requests_total',
