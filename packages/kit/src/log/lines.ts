@@ -2,9 +2,9 @@
 export interface Sink {
   /**
    * Returns the number of bytes that were taken, `full` if the reader is too slow for now, or `failed` if these bytes are lost.
-   * Calls `failed` if bytes that were taken turn out to be lost.
+   * May call `settled` later, when it can take more: with `false` if what it took is lost after all.
    */
-  write(bytes: Buffer, failed: () => void): number | 'full' | 'failed'
+  write(bytes: Buffer, settled: (arrived: boolean) => void): number | 'full' | 'failed'
   /** Whether everything that was taken has arrived. */
   idle(): boolean
 }
@@ -35,6 +35,7 @@ export function createLines({ sink, maxBytes = 1_000_000, onLost = () => undefin
   let text = ''
   let rest: Buffer | undefined // offered, and taken in part or not at all
   let planned = false
+  let timer: NodeJS.Timeout | undefined
   let lost = 0
   let reported = 0
   let cutOff = false // the last byte written was not the end of a line
@@ -58,7 +59,10 @@ export function createLines({ sink, maxBytes = 1_000_000, onLost = () => undefin
         text = ''
       }
       const bytes = rest
-      const taken = sink.write(bytes, () => countLost(bytes))
+      const taken = sink.write(bytes, (arrived) => {
+        if (!arrived) countLost(bytes)
+        if (timer) flush()
+      })
       works = typeof taken === 'number'
       if (taken === 'full') return slowReaderMs
       if (taken === 'failed') {
@@ -71,11 +75,13 @@ export function createLines({ sink, maxBytes = 1_000_000, onLost = () => undefin
     }
   }
   const flush = () => {
+    clearTimeout(timer)
+    timer = undefined
     planned = false
     const pauseMs = attempt()
     if (pauseMs === 0 || planned) return
     planned = true
-    setTimeout(flush, pauseMs).unref()
+    timer = setTimeout(flush, pauseMs).unref()
   }
   return {
     write(line) {

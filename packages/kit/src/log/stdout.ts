@@ -46,23 +46,22 @@ const unconfirmedBytes = 256_000
 function replacedSink(): Sink {
   let open = 0
   let unconfirmed = 0
-  const close = () => {
-    open--
-  }
   return {
-    write(bytes, failed) {
+    write(bytes, settled) {
       if (open > 0) return 'full'
+      let arrived = true
+      const close = (error?: Error | null) => {
+        if (error) arrived = false
+        if (--open === 0) settled(arrived)
+      }
       open++
-      process.stdout.write(bytes.toString(), 'utf8', (error) => {
-        if (error) failed()
-        close()
-      })
       unconfirmed += bytes.length
       if (unconfirmed > unconfirmedBytes && process.connected) {
         unconfirmed = 0
         open++
-        process.send?.('log', undefined, undefined, close)
+        process.send?.('log', undefined, undefined, () => close())
       }
+      process.stdout.write(bytes.toString(), 'utf8', close)
       return bytes.length
     },
     idle: () => open === 0,
