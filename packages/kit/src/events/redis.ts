@@ -125,9 +125,7 @@ export function createRedisEvents(options: RedisEventsOptions): Events {
     const positions = [bellPosition, ...watched.map(([, { position }]) => position as string)]
     const startedAt = performance.now()
     // A server that hangs never answers: then the socket's timeout closes the connection.
-    const answer = await untilClosed(
-      reader.xread('COUNT', 1000, 'BLOCK', blockMs, 'STREAMS', ...keys, ...positions),
-    )
+    const answer = await untilClosed(reader.xread('COUNT', 1000, 'BLOCK', blockMs, 'STREAMS', ...keys, ...positions))
     // This process stood still for longer than the server can have made it wait.
     if (performance.now() - startedAt > blockMs + 1000) mayHaveMissed = true
     for (const [key, entries] of (answer ?? []) as [string, Entry[]][]) {

@@ -29,7 +29,9 @@ async function createBullmq(url = inject('redisUrl')) {
     /** Ids of the connections that wait for a job, as the server sees them. */
     async waitingConnections() {
       const clients = ((await admin.client('LIST')) as string).split('\n')
-      return clients.filter((line) => line.includes(prefix) && line.includes(' cmd=bzpopmin ')).map((line) => line.split(' ')[0])
+      return clients
+        .filter((line) => line.includes(prefix) && line.includes(' cmd=bzpopmin '))
+        .map((line) => line.split(' ')[0])
     },
     consume(handlers: Record<string, JobHandler>, concurrency?: number, tooNewMs?: number) {
       const blocking = createRedis({ url, role: 'blocking', log })
