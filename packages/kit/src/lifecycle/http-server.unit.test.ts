@@ -85,3 +85,23 @@ it('keeps idle connections for longer than NGINX does, so that it is NGINX that 
   const answer = await fetch(`http://127.0.0.1:${server.port()}/`)
   expect(answer.headers.get('keep-alive')).toBe(`timeout=${httpLimits.keepAliveMs / 1000}`)
 })
+
+// A proxy may be about to send a request on a connection that it has kept: closing it then would lose the request.
+it('goes on serving open connections for the whole of the refusing period, and takes no new ones', async () => {
+  const draining = createHttpServer((_req, res) => res.end('answered'), { host: '127.0.0.1', port: 0 })
+  await draining.start()
+  const port = draining.port()
+  const kept = connect(port, '127.0.0.1')
+  await once(kept, 'connect')
+  let ended = false
+  const stopped = draining.stop({ refuseMs: 1000, deadlineMs: 5000 }).then(() => {
+    ended = true
+  })
+  const [refused] = await once(connect(port, '127.0.0.1'), 'error')
+  expect(refused.code).toBe('ECONNREFUSED')
+  expect(ended).toBe(false)
+  kept.write(`GET / HTTP/1.1\r\n${host}\r\n`)
+  const [answer] = await once(kept, 'data')
+  expect(String(answer)).toMatch(/^HTTP\/1\.1 200 .*connection: close.*answered/is)
+  await stopped
+})
