@@ -1,5 +1,4 @@
-import { type DestinationStream, type Logger as PinoLogger, pino } from 'pino'
-import { serializeError } from './error.ts'
+import { type DestinationStream, type Logger as PinoLogger, pino, stdSerializers } from 'pino'
 import { createLines, type Lines } from './lines.ts'
 import { stdoutSink } from './stdout.ts'
 
@@ -27,7 +26,7 @@ export function createLog({ service, replicaId, version, level = 'info', destina
     base: { service, replicaId, version },
     timestamp: () => `,"time":"${new Date().toISOString()}"`,
     formatters: { level: (label: string) => ({ level: label }) },
-    serializers: { err: serializeError },
+    serializers: { err: stdSerializers.err },
     redact: { paths: redact, censor: '[redacted]' },
   }
   if (destination) return pino(options, destination)
