@@ -8,7 +8,7 @@ import { ticketErrors } from '@escala/tickets/errors.ts'
 import { ticketsWorker } from '@escala/tickets/worker.ts'
 import { freePort } from '../infra/local/processes.ts'
 import { until } from '../infra/local/waiting.ts'
-import { copyCheckout } from './copy-checkout.ts'
+import { copyCheckout } from './sample/copy.ts'
 import { withoutSample } from './sample/pages.ts'
 
 // npm run sample:delete              removes the ticket shop from this checkout
@@ -55,6 +55,7 @@ function deleteSample(root: string): void {
     withoutJson(text, ({ scripts, devDependencies }) => {
       delete scripts['sample:delete']
       delete scripts.endurance
+      delete scripts.fuzz
       for (const name of unused) delete devDependencies[name]
     }),
   )

@@ -201,7 +201,7 @@ export async function compose(
   })
   const internalApp = createInternalApp({
     lifecycle,
-    degraded: () => (redis.isAnswering() && blockingRedis.isAnswering() ? [] : ['redis']),
+    degraded: () => (redis.status === 'ready' ? [] : ['redis']),
     metrics: metrics.text,
     scale: replicas.scaleReport,
   })

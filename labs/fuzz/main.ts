@@ -1,0 +1,69 @@
+import { parseArgs } from 'node:util'
+import { stopClusters } from '@escala/testing/cluster.ts'
+import { environment, stopEnvironment } from '@escala/testing/environment.ts'
+import type { FuzzReport } from '@escala/testing/fuzz/fuzz.ts'
+import { createLifetime } from '../../infra/local/lifetime.ts'
+import { fuzzCluster } from './run.ts'
+
+// npm run fuzz [-- --requests 20000 --seed 7]
+
+const usage = `usage: npm run fuzz [-- OPTIONS]
+  --requests N   requests in all (default 20000)
+  --seed N       which ones (default: others each time)`
+
+const lifetime = createLifetime()
+
+function readOptions() {
+  const { values } = parseArgs({
+    options: {
+      requests: { type: 'string', default: '20000' },
+      seed: { type: 'string', default: String(Math.floor(Math.random() * 10_000)) },
+    },
+  })
+  const [requests, seed] = [Number(values.requests), Number(values.seed)]
+  if (!(Number.isInteger(requests) && requests > 0 && Number.isInteger(seed) && seed >= 0 && seed < 20_000))
+    throw new Error(usage)
+  return { requests, seed }
+}
+
+async function main(): Promise<number> {
+  const { requests, seed } = readOptions()
+  console.log(`fuzz: ${requests} requests, seed ${seed}`)
+  console.log(`servers: ${(await environment()).driver.versions}`)
+  const startedAt = Date.now()
+  let toldAt = startedAt
+  const report = await fuzzCluster({
+    requests,
+    seed,
+    progress(sent) {
+      if (Date.now() - toldAt < 5000) return
+      toldAt = Date.now()
+      console.log(`  ${sent} requests`)
+    },
+  })
+  console.log(describe(report))
+  console.log(
+    `${report.findings.length} findings in ${Math.round((Date.now() - startedAt) / 1000)} s; the same requests again: --seed ${seed}`,
+  )
+  return report.findings.length === 0 ? 0 : 1
+}
+
+function describe({ sent, statuses, slowestMs, findings }: FuzzReport): string {
+  const rows = Object.entries(statuses).sort(([a], [b]) => (a < b ? -1 : 1))
+  return [
+    `\n${sent} requests, the slowest in ${slowestMs} ms`,
+    ...rows.map(([status, count]) => `${String(count).padStart(8)}  ${status}`),
+    '',
+    ...findings.flatMap(({ what, count, curl = '(no single request)' }) => [`${what} (${count} times)`, `  ${curl}`]),
+  ].join('\n')
+}
+
+const stopped = new Promise<number>((resolve) => lifetime.ended.addEventListener('abort', () => resolve(130)))
+const finished = main().catch((error) => {
+  if (!lifetime.ended.aborted) console.error(error instanceof Error ? error.message : error)
+  return error instanceof Error && error.message === usage ? 2 : 1
+})
+const code = await Promise.race([finished, stopped])
+await stopClusters()
+await stopEnvironment()
+process.exit(code)
