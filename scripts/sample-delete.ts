@@ -8,7 +8,7 @@ import { ticketErrors } from '@escala/tickets/errors.ts'
 import { ticketsWorker } from '@escala/tickets/worker.ts'
 import { freePort } from '../infra/local/processes.ts'
 import { until } from '../infra/local/waiting.ts'
-import { copyCheckout } from './sample/copy.ts'
+import { copyCheckout } from './copy-checkout.ts'
 import { withoutSample } from './sample/pages.ts'
 
 // npm run sample:delete              removes the ticket shop from this checkout

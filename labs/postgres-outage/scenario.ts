@@ -57,7 +57,8 @@ export const lab = defineLab<Size>({
         const cluster = await start({
           faults: true,
           naive: new URL('./naive.ts', import.meta.url),
-          env: { REQUEST_TIMEOUT_MS: '120000' },
+          // What hung is never answered, and a replica that ends would wait for it.
+          env: { REQUEST_TIMEOUT_MS: '120000', DRAIN_DEADLINE_MS: '1000' },
         })
         await removeLimits(cluster)
         const organiser = await createOrganiser(cluster)

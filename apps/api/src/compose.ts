@@ -247,8 +247,8 @@ export async function compose(config: Config<typeof apiConfigSettings>, replaced
   const internalApp = createInternalApp({
     lifecycle,
     degraded: () => [
-      ...(redis.status === 'ready' ? [] : ['redis']),
-      ...(cacheRedis.status === 'ready' ? [] : ['cache redis']),
+      ...(redis.isAnswering() ? [] : ['redis']),
+      ...(cacheRedis.isAnswering() && subscriber.isAnswering() ? [] : ['cache redis']),
       ...[cache.degraded() ?? []].flat(),
       ...(limit.degraded() ? ['rate limits count in this process'] : []),
     ],

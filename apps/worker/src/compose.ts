@@ -201,7 +201,7 @@ export async function compose(
   })
   const internalApp = createInternalApp({
     lifecycle,
-    degraded: () => (redis.status === 'ready' ? [] : ['redis']),
+    degraded: () => (redis.isAnswering() && blockingRedis.isAnswering() ? [] : ['redis']),
     metrics: metrics.text,
     scale: replicas.scaleReport,
   })

@@ -7,7 +7,7 @@ export interface FaultProxy {
   port: number
   /** Cuts every connection and refuses new ones. */
   refuse(): Promise<void>
-  /** Connections stay open and new ones are taken, and not a byte passes in either direction. */
+  /** Connections stay open and new ones are taken, and not a byte passes in either direction. Those that lose bytes stay silent. */
   hang(): void
   /**
    * Kills the connections that are open now without telling either end, like a dead host or a NAT that forgot them: no byte
@@ -22,7 +22,7 @@ export interface FaultProxy {
   dropNextReply(): void
   /** Sends new connections to the server of this address; existing connections stay where they are, also after `heal`. */
   lead(target: string): void
-  /** Back to normal. Connections that hung are cut, since bytes of them may be missing; silenced ones stay silent. */
+  /** Back to normal for new connections. Those that lost bytes meanwhile stay silent for good, as those that were silenced. */
   heal(): Promise<void>
   stop(): Promise<void>
 }
@@ -158,7 +158,7 @@ export async function startFaultProxy(options: FaultProxyOptions): Promise<Fault
       mode = 'normal'
       delayMs = 0
       dropReply = false
-      cut((pair) => pair.stuck && !pair.silent)
+      for (const pair of pairs) pair.silent ||= pair.stuck
       if (!proxy.listening) await listen(port)
     },
     async stop() {

@@ -32,14 +32,14 @@ interface Servers {
  * Sits between a replica of this process and its servers, and reads along. While it counts, Redis's answers are held back
  * until all are there and nothing else is under way; then they go out together. So a wait is a link of the chain of
  * commands that need each other's answers, however fast or slow the machine is.
- * Connections that listen (XREAD, SUBSCRIBE) are not counted: they wait for others, for no request.
+ * Connections that listen (XREAD, SUBSCRIBE) are not counted: they wait for others, for no request. Nor are heartbeats (PING).
  */
 export async function startWireTap(servers: Servers): Promise<WireTap> {
   let traffic: Traffic | undefined
   let isDone = false
   let activity = 0
   let unanswered = 0 // commands and statements
-  const held: (() => void)[] = []
+  const held: { release(): void; isAwaited: boolean }[] = []
 
   const openRedis: Open = (toServer, toClient) => {
     let isListener = false
@@ -52,14 +52,16 @@ export async function startWireTap(servers: Servers): Promise<WireTap> {
           if (command === 'XREAD' || command.endsWith('SUBSCRIBE')) isListener = true
           if (isListener) continue
           unanswered++
-          traffic?.commands.push(command)
+          if (command !== 'PING') traffic?.commands.push(command)
         }
         toServer(chunk)
       },
       fromServer(chunk) {
         if (isListener) return toClient(chunk)
-        unanswered -= [...replies(chunk)].length
-        if (traffic) held.push(() => toClient(chunk))
+        const answers = [...replies(chunk)]
+        unanswered -= answers.length
+        const isAwaited = answers.length === 0 || answers.some((answer) => answer.toString('latin1') !== '+PONG\r\n')
+        if (traffic) held.push({ release: () => toClient(chunk), isAwaited })
         else toClient(chunk)
       },
     }
@@ -125,9 +127,9 @@ export async function startWireTap(servers: Servers): Promise<WireTap> {
       })
       for (;;) {
         await untilStill()
-        if (held.length > 0 && !isDone) counted.waits++
+        if (held.some(({ isAwaited }) => isAwaited) && !isDone) counted.waits++
         if (held.length === 0 && isDone) break
-        for (const release of held.splice(0)) release()
+        for (const { release } of held.splice(0)) release()
       }
       traffic = undefined
       return { ...counted, result: await result }

@@ -98,6 +98,19 @@ test('an interruption is caught up with', async () => {
   expect(client.gaps()).toBe(0)
 })
 
+test('a connection that goes silent is noticed, and what came meanwhile is caught up with', async () => {
+  const proxy = await startFaultProxy({ target: inject('redisUrl') })
+  stops.push(() => proxy.stop())
+  const [near, far] = [await replica(), await replica({}, proxy.url)]
+  const channel = randomUUID()
+  await near.events.publish(channel, { type: 'n', data: 0 })
+  const client = await listen(far.events, channel)
+  proxy.silence()
+  for (const n of upTo(5)) await near.events.publish(channel, { type: 'n', data: n })
+  await vi.waitFor(() => expect(client.numbers()).toEqual(upTo(5)), 5000)
+  expect(client.gaps()).toBe(0)
+})
+
 test('an interruption longer than the history, or that lost it, is told', async () => {
   const proxy = await startFaultProxy({ target: inject('redisUrl') })
   stops.push(() => proxy.stop())

@@ -3,6 +3,7 @@ import { setTimeout as wait } from 'node:timers/promises'
 import type { Redis } from 'ioredis'
 import { kitErrors } from '../errors/errors.ts'
 import type { Logger } from '../log/log.ts'
+import { longestBlockMs } from '../redis/redis.ts'
 import { type EventPublisher, type Events, hasGap, isAfter, type LiveEvent, type SubscribeOptions } from './events.ts'
 
 export interface RedisPublisherOptions {
@@ -19,7 +20,7 @@ export interface RedisEventsOptions extends RedisPublisherOptions {
   /** Of the role `reader`, and for this alone: it waits at the server all the time. Ended by `stop`. */
   reader: Redis
   log: Logger
-  /** Longest wait at the server. */
+  /** Longest wait at the server; at most `longestBlockMs`, its default. */
   blockMs?: number
 }
 
@@ -68,7 +69,7 @@ export function createRedisPublisher(options: RedisPublisherOptions): EventPubli
  * Publishing costs one round trip, subscribing two.
  */
 export function createRedisEvents(options: RedisEventsOptions): Events {
-  const { redis, reader, log, prefix = defaultPrefix, blockMs = 5000 } = options
+  const { redis, reader, log, prefix = defaultPrefix, blockMs = longestBlockMs } = options
   const channels = new Map<string, Channel>()
   const streamOf = (channel: string) => `${prefix}:${channel}`
   const bell = `${prefix}:bell:${randomUUID()}`
@@ -123,11 +124,8 @@ export function createRedisEvents(options: RedisEventsOptions): Events {
     const keys = [bell, ...watched.map(([name]) => streamOf(name))]
     const positions = [bellPosition, ...watched.map(([, { position }]) => position as string)]
     const startedAt = performance.now()
-    // A server that hangs answers never: connect again, and find out whether it is back.
-    const dog = setTimeout(() => reader.disconnect(true), blockMs + 2000)
-    const answer = await untilClosed(
-      reader.xread('COUNT', 1000, 'BLOCK', blockMs, 'STREAMS', ...keys, ...positions),
-    ).finally(() => clearTimeout(dog))
+    // A server that hangs never answers: then the socket's timeout closes the connection.
+    const answer = await untilClosed(reader.xread('COUNT', 1000, 'BLOCK', blockMs, 'STREAMS', ...keys, ...positions))
     // This process stood still for longer than the server can have made it wait.
     if (performance.now() - startedAt > blockMs + 1000) mayHaveMissed = true
     for (const [key, entries] of (answer ?? []) as [string, Entry[]][]) {

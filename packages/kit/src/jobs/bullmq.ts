@@ -3,6 +3,7 @@ import { type Job as BullJob, DelayedError, UnrecoverableError, WaitingError, Wo
 import type { Redis } from 'ioredis'
 import type { Logger } from '../log/log.ts'
 import { withRequestId } from '../log/request-id.ts'
+import { longestBlockMs } from '../redis/redis.ts'
 import { carriedTracing, type Tracing } from '../tracing/tracing.ts'
 import {
   isPermanent,
@@ -64,6 +65,14 @@ export interface BullmqConsumerOptions extends QueueName {
 const graceMs = 1000
 // After a lost connection. BullMQ's own default leaves the queue alone for 15 seconds after Redis is back.
 const retryMs = 500
+const blockSeconds = longestBlockMs / 1000
+
+/** BullMQ waits up to ten seconds for a delayed job: longer than a connection may be silent. */
+class ImpatientWorker extends Worker<JobData, void> {
+  override get maximumBlockTimeout(): number {
+    return blockSeconds
+  }
+}
 
 /** Consumes every type of one queue. A type without a handler is left for another version's worker. */
 export function createBullmqConsumer(options: BullmqConsumerOptions): JobConsumer {
@@ -96,7 +105,7 @@ export function createBullmqConsumer(options: BullmqConsumerOptions): JobConsume
     throw new WaitingError()
   }
 
-  const worker = new Worker<JobData, void>(
+  const worker = new ImpatientWorker(
     name,
     async (job, token) => {
       if (stopping) return giveBack(job, token) // it was on its way when the worker stopped taking jobs
@@ -147,6 +156,7 @@ export function createBullmqConsumer(options: BullmqConsumerOptions): JobConsume
       stalledInterval: stalledMs,
       maxStalledCount: maxStalled,
       runRetryDelay: retryMs,
+      drainDelay: blockSeconds,
     },
   )
   worker.on('error', (err) => {

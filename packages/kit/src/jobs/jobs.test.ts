@@ -1,6 +1,8 @@
 import { randomUUID } from 'node:crypto'
+import { setTimeout as wait } from 'node:timers/promises'
 import { startFaultProxy } from '@escala/testing/fault-proxy.ts'
 import { expect, inject, test, vi } from 'vitest'
+import { kitErrors } from '../errors/errors.ts'
 import { createLog } from '../log/log.ts'
 import { createRedis, stopRedis } from '../redis/redis.ts'
 import { createBullmqConsumer, createBullmqQueue } from './bullmq.ts'
@@ -24,6 +26,13 @@ async function createBullmq(url = inject('redisUrl')) {
     queue,
     deadLetters,
     redis,
+    /** Ids of the connections that wait for a job, as the server sees them. */
+    async waitingConnections() {
+      const clients = ((await admin.client('LIST')) as string).split('\n')
+      return clients
+        .filter((line) => line.includes(prefix) && line.includes(' cmd=bzpopmin '))
+        .map((line) => line.split(' ')[0])
+    },
     consume(handlers: Record<string, JobHandler>, concurrency?: number, tooNewMs?: number) {
       const blocking = createRedis({ url, role: 'blocking', log })
       connections.push(blocking)
@@ -65,6 +74,34 @@ test('bullmq: a job that ignores its signal is taken over when its lock has run 
   expect(run).toHaveBeenCalledWith(expect.objectContaining({ attempt: 2 }))
   await next.stop(1000)
   await jobs.stop()
+})
+
+test('bullmq: connections that go silent are noticed: jobs are added and done again within 5 s', async () => {
+  const proxy = await startFaultProxy({ target: inject('redisUrl') })
+  const jobs = await createBullmq(proxy.url)
+  const run = vi.fn(async () => {})
+  const postpone = vi.fn(async () => {
+    throw kitErrors.E_PEER_UNAVAILABLE({ retryAfterMs: 60_000 })
+  })
+  const consumer = jobs.consume({ charge: run, postpone })
+  const add = () => jobs.queue.add(newJob('charge'))
+  await vi.waitFor(add, { timeout: 5000, interval: 50 })
+  // With a delayed job, BullMQ waits at the server for longer than its usual while.
+  await jobs.queue.add(newJob('postpone'))
+  await vi.waitFor(() => expect([run, postpone].map(({ mock }) => mock.calls.length)).toEqual([1, 1]), 5000)
+  const waiting = await jobs.waitingConnections()
+  expect(waiting).toHaveLength(1)
+  await wait(3500)
+  expect(await jobs.waitingConnections()).toEqual(waiting) // and is not taken for silent meanwhile
+
+  proxy.silence()
+  const startedAt = performance.now()
+  await vi.waitFor(add, { timeout: 5000, interval: 50 })
+  await vi.waitFor(() => expect(run).toHaveBeenCalledTimes(2), 5000)
+  expect(performance.now() - startedAt).toBeLessThan(5000)
+  await consumer.stop(1000)
+  await jobs.stop()
+  await proxy.stop()
 })
 
 test('bullmq: while Redis is away adding fails in time; afterwards all goes on by itself', async () => {

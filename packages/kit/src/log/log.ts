@@ -1,4 +1,5 @@
-import { type DestinationStream, type Logger as PinoLogger, pino, stdSerializers } from 'pino'
+import { type DestinationStream, type Logger as PinoLogger, pino } from 'pino'
+import { serializeError } from './error.ts'
 import { createLines, type Lines } from './lines.ts'
 import { stdoutSink } from './stdout.ts'
 
@@ -26,7 +27,7 @@ export function createLog({ service, replicaId, version, level = 'info', destina
     base: { service, replicaId, version },
     timestamp: () => `,"time":"${new Date().toISOString()}"`,
     formatters: { level: (label: string) => ({ level: label }) },
-    serializers: { err: stdSerializers.err },
+    serializers: { err: serializeError },
     redact: { paths: redact, censor: '[redacted]' },
   }
   if (destination) return pino(options, destination)

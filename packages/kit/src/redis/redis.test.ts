@@ -1,8 +1,9 @@
 import { randomUUID } from 'node:crypto'
+import { setTimeout as wait } from 'node:timers/promises'
 import { startFaultProxy } from '@escala/testing/fault-proxy.ts'
 import { afterEach, expect, inject, test, vi } from 'vitest'
 import { createLog } from '../log/log.ts'
-import { createRedis, stopRedis } from './redis.ts'
+import { createRedis, listenTo, longestBlockMs, type RedisConnection, type RedisRole, stopRedis } from './redis.ts'
 import { createScript } from './script.ts'
 
 const log = createLog({ service: 'test', replicaId: 't', version: '0', level: 'silent' })
@@ -11,17 +12,17 @@ afterEach(async () => {
   for (const stop of stops.splice(0).reverse()) await stop()
 })
 
-async function connect(url = inject('redisUrl')) {
-  const redis = createRedis({ url, role: 'request', log, timeoutMs: 200 })
+async function connect(url = inject('redisUrl'), role: RedisRole = 'request') {
+  const redis = createRedis({ url, role, log, timeoutMs: 200 })
   stops.push(() => stopRedis(redis))
   await new Promise((resolve) => redis.once('ready', resolve))
   return redis
 }
 
-async function throughProxy() {
+async function throughProxy(role?: RedisRole) {
   const proxy = await startFaultProxy({ target: inject('redisUrl') })
   stops.push(() => proxy.stop())
-  return { proxy, redis: await connect(proxy.url) }
+  return { proxy, redis: await connect(proxy.url, role) }
 }
 
 test('commands of one turn of the event loop leave in one write', async () => {
@@ -59,6 +60,59 @@ test.each(['refuse', 'hang', 'reset'] as const)(
     await expect.poll(() => redis.ping().catch(() => 'not yet'), { timeout: 5000 }).toBe('PONG')
   },
 )
+
+// What each role does in the application; each resolves once an answer has come.
+const uses: Record<RedisRole, (redis: RedisConnection) => Promise<unknown>> = {
+  request: (redis) => vi.waitFor(() => redis.ping(), { timeout: 10_000, interval: 50 }),
+  blocking: (redis) => redis.bzpopmin(`test:${randomUUID()}`, 0.01),
+  async reader(redis) {
+    let answered = false
+    while (!answered) {
+      await wait(20)
+      if (redis.status !== 'ready') continue
+      const closed = new Promise((resolve) => redis.once('close', resolve)) // then its command never settles
+      const read = redis.xread('BLOCK', 1, 'STREAMS', 'test:none', '$').then(() => true)
+      answered = await Promise.race([read, closed.then(() => false)]).catch(() => false)
+    }
+  },
+  async subscriber(subscriber) {
+    const [near, channel] = [await connect(), `test:${randomUUID()}`]
+    const onMessage = vi.fn()
+    const stop = listenTo({ subscriber, channel, onMessage, onListening() {} })
+    await vi.waitFor(
+      async () => {
+        await near.publish(channel, 'hello')
+        expect(onMessage).toHaveBeenCalled()
+      },
+      { timeout: 10_000, interval: 50 },
+    )
+    stop()
+  },
+}
+const roles = Object.keys(uses) as RedisRole[]
+
+test('a connection that goes silent is made again within 5 s, whatever its role', async () => {
+  const one = async (role: RedisRole) => {
+    const { proxy, redis } = await throughProxy(role)
+    await uses[role](redis)
+    proxy.silence()
+    const began = performance.now()
+    const noticed = vi.waitFor(() => expect(redis.isAnswering(), role).toBe(false), { timeout: 4000, interval: 20 })
+    await Promise.all([uses[role](redis), noticed])
+    expect(performance.now() - began, role).toBeLessThan(5000)
+    await vi.waitFor(() => expect(redis.isAnswering(), role).toBe(true))
+  }
+  await Promise.all(roles.map(one))
+})
+
+test('idle connections stay, and so does one that waits at the server as long as it may', async () => {
+  const connections = await Promise.all(roles.map((role) => connect(undefined, role)))
+  const waiting = connections[roles.indexOf('blocking')] as RedisConnection
+  const closed = vi.fn()
+  for (const redis of connections) redis.on('close', closed)
+  for (let i = 0; i < 2; i++) expect(await waiting.bzpopmin('test:none', longestBlockMs / 1000)).toBeNull()
+  expect(closed).not.toHaveBeenCalled()
+})
 
 test('a command whose answer was lost is not sent again', async () => {
   const { proxy, redis } = await throughProxy()

@@ -1,5 +1,6 @@
 import { Redis } from 'ioredis'
 import type { Logger } from '../log/log.ts'
+import { startHeartbeat } from './heartbeat.ts'
 
 /**
  * - `request`: within an HTTP request; fails in `timeoutMs` whatever happens, and never sends a command twice.
@@ -18,10 +19,27 @@ export interface RedisOptions {
   timeoutMs?: number
 }
 
-/** The one place that makes Redis connections: ioredis's own defaults let a request wait for more than a minute. */
-export function createRedis({ url, role, log, timeoutMs = 300 }: RedisOptions): Redis {
+export interface RedisConnection extends Redis {
+  /** `false` without a connection, and within a second on one that has gone silent. */
+  isAnswering(): boolean
+}
+
+/** Longest time that a command may wait at the server. Longer ones would look like a connection that has gone silent. */
+export const longestBlockMs = 2000
+
+// Less than a second more than the longest block: BullMQ gives up its own wait a second later, and would cut in between.
+const silentMs = { request: 2000, subscriber: 2000, blocking: longestBlockMs + 800, reader: longestBlockMs + 800 }
+
+/**
+ * The one place that makes Redis connections: ioredis's own defaults let a request wait for more than a minute.
+ * A connection from which nothing comes although something is due (no FIN, no RST: a dead host, a NAT that forgot it) is cut and
+ * made again within four seconds, for every role; by default the operating system notices after a quarter of an hour.
+ */
+export function createRedis({ url, role, log, timeoutMs = 300 }: RedisOptions): RedisConnection {
   const redis = new Redis(url, {
     connectTimeout: 2000,
+    socketTimeout: silentMs[role],
+    disconnectTimeout: 500, // a silent connection never confirms its end
     retryStrategy: (tries) => Math.min(50 * 2 ** Math.min(tries, 6), 1000) + Math.random() * 100,
     // After a failover the old primary answers READONLY: connect again, to whoever is the primary now.
     reconnectOnError: (error) => error.message.startsWith('READONLY'),
@@ -42,6 +60,8 @@ export function createRedis({ url, role, log, timeoutMs = 300 }: RedisOptions): 
         }),
   })
   if (role === 'request') writeOncePerTurn(redis)
+  // A reader waits at the server all the time: its answers are its heartbeat.
+  const { isAnswering } = role === 'reader' ? { isAnswering: () => redis.status === 'ready' } : startHeartbeat(redis)
   let reported = false
   redis.on('error', (err) => {
     if (reported) return // once per outage, not once per try
@@ -52,7 +72,7 @@ export function createRedis({ url, role, log, timeoutMs = 300 }: RedisOptions): 
     if (reported) log.info({ role }, 'redis is back')
     reported = false
   })
-  return redis
+  return Object.assign(redis, { isAnswering })
 }
 
 export interface Listener {

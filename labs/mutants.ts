@@ -1,0 +1,80 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { createLifetime } from '../infra/local/lifetime.ts'
+import { copyCheckout } from '../scripts/copy-checkout.ts'
+import type { Mutant } from './mutant.ts'
+import { nearest } from './nearest.ts'
+
+// npm run mutants               removes each thing that a page credits, one at a time, and runs the tests that must then fail
+// npm run mutants -- SLUG …     those of some problems
+
+const root = join(import.meta.dirname, '..')
+const lifetime = createLifetime()
+const slugs = readdirSync(join(root, 'labs')).filter((slug) => existsSync(join(root, 'labs', slug, 'mutants.ts')))
+
+interface Result extends Mutant {
+  slug: string
+  verdict: 'caught' | 'not caught' | 'does not apply' | 'did not run'
+}
+
+/** Runs the tests on the mutated copy. Only failed tests count: a run that cannot even start proves nothing. */
+async function run(copy: string, slug: string, mutant: Mutant): Promise<Result> {
+  const path = join(copy, mutant.file)
+  const original = readFileSync(path, 'utf8')
+  if (original.split(mutant.from).length !== 2) return { ...mutant, slug, verdict: 'does not apply' }
+  writeFileSync(
+    path,
+    original.replace(mutant.from, () => mutant.to),
+  )
+  const report = join(copy, 'report.json')
+  try {
+    rmSync(report, { force: true })
+    const tests = mutant.tests ?? [`labs/${slug}/`]
+    const options = ['run', '--reporter', 'json', '--outputFile', report, ...tests]
+    const child = spawn(join(root, 'node_modules/.bin/vitest'), options, {
+      cwd: copy,
+      env: { ...process.env, LABS: 'local' },
+      stdio: 'ignore',
+      signal: lifetime.ended,
+    })
+    child.on('error', () => undefined) // the signal's; the exit tells
+    await once(child, 'close')
+    if (!existsSync(report)) return { ...mutant, slug, verdict: 'did not run' }
+    const { numFailedTests, numPassedTests } = JSON.parse(readFileSync(report, 'utf8'))
+    const ran = numFailedTests + numPassedTests > 0
+    return { ...mutant, slug, verdict: !ran ? 'did not run' : numFailedTests > 0 ? 'caught' : 'not caught' }
+  } finally {
+    writeFileSync(path, original)
+  }
+}
+
+async function main(wanted: string[]): Promise<number> {
+  const unknown = wanted.find((slug) => !slugs.includes(slug))
+  if (unknown !== undefined) {
+    console.error(`No problem called ${unknown} has mutants. Did you mean ${nearest(unknown, slugs)}?`)
+    return 2
+  }
+  using copy = copyCheckout(root)
+  const results: Result[] = []
+  for (const slug of wanted.length > 0 ? wanted : slugs) {
+    const { mutants } = (await import(new URL(`${slug}/mutants.ts`, import.meta.url).href)) as { mutants: Mutant[] }
+    for (const mutant of mutants) {
+      if (lifetime.ended.aborted) return 130
+      const startedAt = performance.now()
+      const result = await run(copy.root, slug, mutant)
+      results.push(result)
+      const seconds = ((performance.now() - startedAt) / 1000).toFixed(0)
+      console.log(`${result.verdict.padEnd(14)}  ${slug}: without ${mutant.removed} (${seconds} s)`)
+    }
+  }
+  const caught = results.filter(({ verdict }) => verdict === 'caught').length
+  console.log(`\n${caught} of ${results.length} were caught by a test.`)
+  for (const { verdict, slug, file } of results) {
+    if (verdict !== 'caught') console.log(`${verdict}: ${slug}, in ${file}`)
+  }
+  return caught === results.length ? 0 : 1
+}
+
+process.exitCode = await main(process.argv.slice(2))
