@@ -47,7 +47,9 @@ function deleteSample(root: string): void {
     remove(path)
   }
   for (const app of ['api', 'worker']) edit(`apps/${app}/src/modules.ts`, withoutImports)
-  edit('apps/api/src/round-trips.test.ts', (text) => text.replace(/^ *\/\/ sample\n[\s\S]*?^ *\/\/ \/sample\n/gm, ''))
+  for (const path of ['apps/api/src/round-trips.test.ts', 'apps/worker/src/redis-users.test.ts']) {
+    edit(path, (text) => text.replace(/^ *\/\/ sample\n[\s\S]*?^ *\/\/ \/sample\n/gm, ''))
+  }
   edit('biome.json', (text) => withoutJson(text, ({ overrides }) => dropFrom(overrides, /packages\/tickets/)))
   const after = packagesUsed(root)
   const unused = [...before].filter((name) => !after.has(name))

@@ -17,7 +17,7 @@ export interface Fault {
 }
 
 export const faults: Record<string, Fault> = {
-  'refused at boot': { state: 'away', begin: bootWithout },
+  'refused at boot': { state: 'boot', begin: bootWithout },
   refused: { state: 'away', begin: ({ redisProxy }) => redisProxy.refuse() },
   hung: { state: 'away', begin: ({ redisProxy }) => redisProxy.hang() },
   reset: { state: 'away', begin: ({ redisProxy }) => redisProxy.reset() },
@@ -26,13 +26,13 @@ export const faults: Record<string, Fault> = {
   'read-only': { state: 'read-only', begin: demote, end: promote },
 }
 
-/** Everybody restarts while there is no Redis. The API must be ready; a worker waits, and is alive. */
+/** A replica and the workers restart while there is no Redis. They wait for it, unready and alive; the other replicas serve. */
 async function bootWithout({ url, redisProxy, replicas, workers }: Cluster): Promise<void> {
   await redisProxy.refuse()
-  for (const worker of workers) void worker.restart().catch(() => undefined) // ready when Redis is back
-  await Promise.all(replicas.map((replica) => replica.restart()))
-  await Promise.all(workers.map(({ id, internalUrl }) => until(`${id} lives`, () => answers(`${internalUrl}/livez`))))
-  await until('NGINX has found out that all are back', async () => {
+  const restarted = [...replicas.slice(0, 1), ...workers]
+  for (const process of restarted) void process.restart().catch(() => undefined) // ready when Redis is back
+  await Promise.all(restarted.map(({ id, internalUrl }) => until(`${id} lives`, () => answers(`${internalUrl}/livez`))))
+  await until('NGINX has found out which replicas serve', async () => {
     const all = await Promise.all(Array.from({ length: 3 * replicas.length }, () => answers(`${url}/v1/openapi.json`)))
     return !all.includes(false)
   })

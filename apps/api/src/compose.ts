@@ -30,7 +30,7 @@ import { createPostgres, type Postgres } from '@escala/kit/postgres/postgres.ts'
 import { addressKey, createRateLimit } from '@escala/kit/rate-limits/middleware.ts'
 import type { RateLimitStores } from '@escala/kit/rate-limits/rate-limits.ts'
 import { createRedisRateLimits } from '@escala/kit/rate-limits/redis.ts'
-import { watchStateRedis } from '@escala/kit/redis/facts.ts'
+import { watchRedis } from '@escala/kit/redis/facts.ts'
 import { createRedis, stopRedis } from '@escala/kit/redis/redis.ts'
 import { fingerprintSecret } from '@escala/kit/replicas/fingerprints.ts'
 import { createReplicas } from '@escala/kit/replicas/postgres.ts'
@@ -148,6 +148,9 @@ export async function compose(config: Config<typeof apiConfigSettings>, replaced
   const cacheRedis = createRedis({ url: config.CACHE_REDIS_URL, role: 'request', log, timeoutMs })
   const subscriber = createRedis({ url: config.CACHE_REDIS_URL, role: 'subscriber', log })
   const reader = createRedis({ url: config.REDIS_URL, role: 'reader', log })
+  const strict = config.NODE_ENV === 'production'
+  const stateWatch = watchRedis(redis, { variable: 'REDIS_URL', log, strict, keepsState: true })
+  const cacheWatch = watchRedis(cacheRedis, { variable: 'CACHE_REDIS_URL', log, strict, keepsState: false })
   const declaredFlags = apiModules.flatMap((module) => module.flags ?? [])
   const deps: Deps = { config, log, postgres, redis, cacheRedis, subscriber, reader, declaredFlags }
 
@@ -249,6 +252,7 @@ export async function compose(config: Config<typeof apiConfigSettings>, replaced
     degraded: () => [
       ...(redis.isAnswering() ? [] : ['redis']),
       ...(cacheRedis.isAnswering() && subscriber.isAnswering() ? [] : ['cache redis']),
+      ...[cacheWatch.problem() ?? []].flat(),
       ...[cache.degraded() ?? []].flat(),
       ...(limit.degraded() ? ['rate limits count in this process'] : []),
     ],
@@ -264,9 +268,8 @@ export async function compose(config: Config<typeof apiConfigSettings>, replaced
     host: config.HOST,
     port: config.INTERNAL_PORT ?? (config.PORT === 0 ? 0 : config.PORT + 1000),
   })
-  const stateRedis = watchStateRedis(redis, { log, strict: config.NODE_ENV === 'production' })
   lifecycle.addCheck('replicas', replicas.unreadyReason)
-  lifecycle.addCheck('redis', stateRedis.problem)
+  lifecycle.addCheck('redis', stateWatch.problem)
 
   return {
     log,
@@ -274,8 +277,11 @@ export async function compose(config: Config<typeof apiConfigSettings>, replaced
     internalPort: internal.port,
     async start() {
       await internal.start() // first of all: whoever waits for this replica can see why
+      await stateWatch.check(lifecycle.draining)
+      // The cache may be away, but not be of a kind that never works.
+      await cacheWatch.check(AbortSignal.any([lifecycle.draining, AbortSignal.timeout(1000)]))
+      if (lifecycle.draining.aborted) return
       await replicas.join()
-      await stateRedis.check()
       await replicas.admitted
       await flags.start()
       await server.start()

@@ -4,8 +4,8 @@ import { createMetrics, type Metrics } from '@escala/kit/metrics/metrics.ts'
 import type { Overload } from '@escala/kit/overload/overload.ts'
 import type { Postgres } from '@escala/kit/postgres/postgres.ts'
 import type { RateLimit } from '@escala/kit/rate-limits/middleware.ts'
+import type { RedisConnection } from '@escala/kit/redis/redis.ts'
 import type { Replicas } from '@escala/kit/replicas/replicas.ts'
-import type { Redis } from 'ioredis'
 import type { ApiConfig } from './config.ts'
 
 interface Sources {
@@ -18,7 +18,7 @@ interface Sources {
   cache: { reads(): CacheReads }
   locks: { uses(): LockUses }
   /** By role: `state`, `cache`. */
-  redis: Record<string, Redis>
+  redis: Record<string, RedisConnection>
 }
 
 /** What one replica of the API tells Prometheus; requests are counted where they end. */
@@ -29,7 +29,7 @@ export function apiMetrics(sources: Sources): Metrics {
     ...postgres.stats(),
   }))
   metrics.gauges('escala_redis_ready', '1 while the connection works.', 'role', () =>
-    Object.fromEntries(Object.entries(redis).map(([role, client]) => [role, Number(client.status === 'ready')])),
+    Object.fromEntries(Object.entries(redis).map(([role, client]) => [role, Number(client.isAnswering())])),
   )
   metrics.gauge('escala_rate_limit_degraded', '1 while this process counts by itself.', () => Number(limit.degraded()))
   metrics.gauge('escala_live_replicas', 'API replicas, as this one knows them.', replicas.liveApis)

@@ -20,7 +20,7 @@ import { createRelay } from '@escala/kit/outbox/relay.ts'
 import { createListener } from '@escala/kit/postgres/listen.ts'
 import { kitMigrations } from '@escala/kit/postgres/migrations.ts'
 import { createPostgres, type Postgres } from '@escala/kit/postgres/postgres.ts'
-import { watchStateRedis } from '@escala/kit/redis/facts.ts'
+import { watchRedis } from '@escala/kit/redis/facts.ts'
 import { createRedis, stopRedis } from '@escala/kit/redis/redis.ts'
 import { createReplicas } from '@escala/kit/replicas/postgres.ts'
 import { createBullmqSchedules } from '@escala/kit/schedules/bullmq.ts'
@@ -185,9 +185,10 @@ export async function compose(
     allowProcessScope: config.ALLOW_PROCESS_SCOPE,
   })
   let waitingFor: string | undefined
-  const stateRedis = watchStateRedis(redis, { log, strict: config.NODE_ENV === 'production' })
+  const strict = config.NODE_ENV === 'production'
+  const stateWatch = watchRedis(redis, { variable: 'REDIS_URL', log, strict, keepsState: true })
   lifecycle.addCheck('replicas', replicas.unreadyReason)
-  lifecycle.addCheck('redis', stateRedis.problem)
+  lifecycle.addCheck('redis', stateWatch.problem)
   lifecycle.addCheck('start', () => waitingFor)
 
   const metrics = workerMetrics({
@@ -213,8 +214,9 @@ export async function compose(
     internalPort: internal.port,
     async start() {
       await internal.start() // first of all: whoever waits for this worker can see why
+      await stateWatch.check(lifecycle.draining)
+      if (lifecycle.draining.aborted) return
       await replicas.join()
-      await stateRedis.check()
       await replicas.admitted
       waitingFor = 'waiting for Redis'
       await schedules.start() // after joining: what a worker puts there must be declared already

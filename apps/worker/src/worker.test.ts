@@ -91,11 +91,12 @@ test('waits, unready, until Postgres and Redis are there', async () => {
   const { worker, get, readiness } = await create({ DATABASE_URL: postgresProxy.url, REDIS_URL: redisProxy.url })
   const started = worker.start()
   const reasons = async () => (await readiness()).reasons
-  await vi.waitFor(async () => expect(await reasons()).toEqual({ replicas: 'waiting for Postgres' }), 3000)
-  await postgresProxy.heal()
-  await vi.waitFor(async () => expect(await reasons()).toEqual({ start: 'waiting for Redis' }), 5000)
-  expect((await get('/readyz')).status).toBe(503)
+  const redis = 'REDIS_URL was never reached: it cannot be reached (ECONNREFUSED)'
+  await vi.waitFor(async () => expect((await reasons()).redis).toBe(redis), 3000)
   await redisProxy.heal()
+  await vi.waitFor(async () => expect(await reasons()).toEqual({ replicas: 'waiting for Postgres' }), 5000)
+  expect((await get('/readyz')).status).toBe(503)
+  await postgresProxy.heal()
   await started
   expect((await get('/readyz')).status).toBe(200)
   await redisProxy.refuse()
@@ -124,7 +125,10 @@ test('stops in the middle of its start', async () => {
   await proxy.refuse()
   const { worker, get } = await create({ REDIS_URL: proxy.url })
   const started = worker.start()
-  await vi.waitFor(async () => expect(await (await get('/readyz')).text()).toContain('waiting for Redis'), 3000)
+  await vi.waitFor(
+    async () => expect(await (await get('/readyz')).text()).toContain('REDIS_URL was never reached'),
+    3000,
+  )
   await worker.stop()
   await started
   expect(await live()).toBe(0)

@@ -2,6 +2,11 @@ import { hostname } from 'node:os'
 import { z } from 'zod'
 import { flag, fraction, integer, url } from './config.ts'
 
+// A list of Sentinels or of the nodes of a Cluster has commas or a protocol of its own.
+const oneRedis = url('redis', 'rediss').describe(
+  'redis://USER:PASSWORD@HOST:PORT or rediss://… of one server; Redis Sentinel and Redis Cluster are not supported',
+)
+
 /** Variables that the API and the worker share. */
 export const baseSettings = {
   NODE_ENV: z.enum(['development', 'test', 'production']).default('production'),
@@ -14,8 +19,8 @@ export const baseSettings = {
     .describe('1 to 40 letters, digits, dots, dashes or underscores'),
   HOST: z.string().default('0.0.0.0'),
   DATABASE_URL: url('postgres', 'postgresql'),
-  REDIS_URL: url('redis', 'rediss'),
-  CACHE_REDIS_URL: url('redis', 'rediss'),
+  REDIS_URL: oneRedis,
+  CACHE_REDIS_URL: oneRedis,
   /** Connections for all processes together; 0: what the server allows, less a reserve. */
   DB_CONNECTIONS: integer(0, 10_000, 0),
   MAX_PROCESSES: integer(1, 1000, 8),

@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest'
+import { baseSettings } from './base.ts'
 import { flag, integer, readConfig, url } from './config.ts'
 
 const shape = { PORT: integer(1, 65_535, 3000), DATABASE_URL: url('postgres'), FLAG: flag() }
@@ -25,4 +26,16 @@ test('all problems at once, by name and rule, never by value', () => {
     expect(message).toContain(part)
   }
   for (const value of ['70000', 'hunter2', 'mysql', 'yes']) expect(message).not.toContain(value)
+})
+
+test.each([
+  'redis+sentinel://a:26379/mymaster',
+  'sentinel://a:26379',
+  'redis://a:6379,b:6379',
+  'redis+cluster://a:6379',
+])('a form of Redis that is not supported is refused by name: %s', (REDIS_URL) => {
+  const { REDIS_URL: rule } = baseSettings
+  expect(() => readConfig({ REDIS_URL }, { REDIS_URL: rule })).toThrow(
+    /Redis Sentinel and Redis Cluster are not supported/,
+  )
 })

@@ -39,6 +39,8 @@ export const bootErrors = defineErrors({
   E_CONFIG: { status: 500, title: 'The configuration is not valid' },
   E_PROCESS_SCOPE: { status: 500, title: 'State that lives in one process cannot be used by more than one replica' },
   E_SECRETS_DIFFER: { status: 500, title: 'This replica shares no session secret with the others' },
+  E_REDIS_UNSUPPORTED: { status: 500, title: 'This form of Redis is not supported' },
+  E_REDIS_PERMISSION: { status: 500, title: 'The user of Redis may not run what is needed' },
   E_REDIS_EVICTS: { status: 500, title: 'The Redis that keeps state may delete it' },
   E_MIGRATION_FAILED: { status: 500, title: 'A migration failed' },
 })

@@ -1,49 +1,96 @@
+import { setTimeout as wait } from 'node:timers/promises'
 import type { Redis } from 'ioredis'
+import type { AppError } from '../errors/app-error.ts'
 import { bootErrors } from '../errors/errors.ts'
 import type { Logger } from '../log/log.ts'
+import { describeFailure } from './failure.ts'
 
 export interface RedisFacts {
   /** `noeviction` keeps everything that was written; anything else deletes what somebody still needs when memory is full. */
   evictionPolicy: string
   /** Whether a restart keeps what was written. */
   appendOnly: boolean
+  /** `standalone`, `cluster` or `sentinel`. */
+  mode: string
 }
 
 /** From `INFO`, which managed services allow where they forbid `CONFIG`. */
 export async function readRedisFacts(redis: Redis): Promise<RedisFacts> {
   const info = await redis.info()
-  const field = (name: string) => new RegExp(`^${name}:(.*?)\\r?$`, 'm').exec(info)?.[1] ?? ''
-  return { evictionPolicy: field('maxmemory_policy'), appendOnly: field('aof_enabled') === '1' }
+  const field = (name: string) => new RegExp(`^${name}:(.*?)\\r?$`, 'm').exec(info)?.[1]
+  const mode =
+    field('cluster_enabled') === '1' ? 'cluster' : (field('redis_mode') ?? field('server_mode') ?? 'standalone')
+  return { evictionPolicy: field('maxmemory_policy') ?? '', appendOnly: field('aof_enabled') === '1', mode }
 }
 
-export interface StateRedis {
-  /** Throws `E_REDIS_EVICTS` if Redis answers and may delete state; resolves when it is away, for that is no reason not to start. */
-  check(): Promise<void>
-  /** The same as words, for `/readyz`; looked up again at each connection, since a failover can lead to another server. */
+export interface RedisWatch {
+  /**
+   * Waits until the server was reached for the first time, or until the signal. Throws `E_REDIS_UNSUPPORTED`, `E_REDIS_PERMISSION`
+   * or `E_REDIS_EVICTS` if that server is not one to start with.
+   */
+  check(signal: AbortSignal): Promise<void>
+  /**
+   * The same as words, for `/readyz`, and why it was never reached; looked up again at each connection, since a failover can lead
+   * to another server. `undefined` during an outage that comes later.
+   */
   problem(): string | undefined
 }
 
-/** Watches the Redis that keeps sessions, queue and locks. `strict: false` (development) only warns. */
-export function watchStateRedis(redis: Redis, { log, strict }: { log: Logger; strict: boolean }): StateRedis {
-  let problem: string | undefined
-  const look = async () => {
-    const { evictionPolicy, appendOnly } = await readRedisFacts(redis)
+export interface RedisWatchOptions {
+  /** The variable that names the server. */
+  variable: string
+  log: Logger
+  /** Whether it keeps sessions, queue and locks, or may forget. */
+  keepsState: boolean
+  /** `false` (development) only warns of a server that may delete state. */
+  strict: boolean
+}
+
+/** Finds out what kind of server this is: one that the kit cannot work with must not look like an outage. */
+export function watchRedis(redis: Redis, { variable, log, keepsState, strict }: RedisWatchOptions): RedisWatch {
+  let failure = 'connecting'
+  let reached = false
+  let found: AppError | undefined
+
+  const look = async (): Promise<AppError | undefined> => {
+    const { evictionPolicy, appendOnly, mode } = await readRedisFacts(redis)
+    if (mode !== 'standalone') {
+      const detail = `${variable} leads to a ${mode === 'sentinel' ? 'Sentinel' : 'node of a Redis Cluster'}, which is not supported: give it the address of one primary; see docs/redis.md`
+      return bootErrors.E_REDIS_UNSUPPORTED({ detail })
+    }
+    if (!keepsState) return
     if (!appendOnly)
       log.warn('the state redis has no append-only file: a restart logs everybody out and forgets the queue')
-    const found =
-      evictionPolicy === 'noeviction'
-        ? undefined
-        : `its maxmemory-policy is ${evictionPolicy}, not noeviction: it may delete sessions and jobs; see docs/problems/eviction.md`
-    if (found) log.warn({ evictionPolicy }, 'the state redis may delete what must not be lost')
-    problem = strict ? found : undefined
+    if (evictionPolicy === 'noeviction') return
+    log.warn({ evictionPolicy }, 'the state redis may delete what must not be lost')
+    const detail = `${variable}: its maxmemory-policy is ${evictionPolicy}, not noeviction: it may delete sessions and jobs; see docs/problems/eviction.md`
+    return strict ? bootErrors.E_REDIS_EVICTS({ detail }) : undefined
   }
-  redis.on('ready', () => void look().catch((err) => log.warn({ err }, 'could not look at the state redis')))
+  const lookAgain = async () => {
+    try {
+      found = await look()
+    } catch (err) {
+      const mayNot = err instanceof Error && err.message.startsWith('NOPERM')
+      if (mayNot && keepsState)
+        found = bootErrors.E_REDIS_PERMISSION({
+          detail: `${variable}: its user may not run INFO; docs/redis.md lists the commands that are needed`,
+        })
+      else log.warn({ err, variable }, 'could not look at redis')
+    }
+    if (found) log.error({ err: found, variable }, 'redis cannot be used')
+    reached = true
+  }
+  redis.on('error', (error) => {
+    failure = describeFailure(error).reason
+  })
+  redis.on('ready', () => void lookAgain())
+  if (redis.status === 'ready') void lookAgain()
+
   return {
-    async check() {
-      if (redis.status !== 'ready') return
-      await look().catch((err) => log.warn({ err }, 'could not look at the state redis'))
-      if (problem) throw bootErrors.E_REDIS_EVICTS({ detail: `REDIS_URL: ${problem}` })
+    async check(signal) {
+      while (!reached && !signal.aborted) await wait(20, undefined, { signal }).catch(() => undefined)
+      if (found) throw found
     },
-    problem: () => problem,
+    problem: () => (reached ? found?.detail : `${variable} was never reached: ${failure}`),
   }
 }

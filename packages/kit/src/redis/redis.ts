@@ -1,5 +1,6 @@
 import { Redis } from 'ioredis'
 import type { Logger } from '../log/log.ts'
+import { describeFailure } from './failure.ts'
 import { startHeartbeat } from './heartbeat.ts'
 
 /**
@@ -62,15 +63,17 @@ export function createRedis({ url, role, log, timeoutMs = 300 }: RedisOptions): 
   if (role === 'request') writeOncePerTurn(redis)
   // A reader waits at the server all the time: its answers are its heartbeat.
   const { isAnswering } = role === 'reader' ? { isAnswering: () => redis.status === 'ready' } : startHeartbeat(redis)
-  let reported = false
+  let reported: string | undefined
   redis.on('error', (err) => {
-    if (reported) return // once per outage, not once per try
-    reported = true
-    log.warn({ err, role }, 'redis is unreachable')
+    const { reason, isRefusal } = describeFailure(err)
+    if (reported === reason) return // once per outage and reason, not once per try
+    reported = reason
+    if (isRefusal) log.error({ err, role, reason }, 'redis refuses this process')
+    else log.warn({ err, role, reason }, 'redis is unreachable')
   })
   redis.on('ready', () => {
-    if (reported) log.info({ role }, 'redis is back')
-    reported = false
+    if (reported !== undefined) log.info({ role }, 'redis is back')
+    reported = undefined
   })
   return Object.assign(redis, { isAnswering })
 }
