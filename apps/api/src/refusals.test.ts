@@ -14,7 +14,7 @@ const cookies: Record<string, string> = {}
 beforeAll(async () => {
   replica = await startTestReplica({
     postgresUrl: inject('postgresUrl'),
-    redisUrl: inject('redisUrl'),
+    redisUrl: `${inject('redisUrl')}/10`, // a numbered database of its own, since files share limits otherwise
     env: { RATE_LIMIT_PER_MINUTE: '100', MAX_IN_FLIGHT: '20' },
   })
   const url = `http://127.0.0.1:${replica.port()}`

@@ -40,8 +40,9 @@ async function startReplica(stdout: 'pipe' | number) {
       PATH: process.env.PATH,
       REPLICA_ID: `stdout-${port}`,
       DATABASE_URL: database.url,
-      REDIS_URL: inject('redisUrl'),
-      CACHE_REDIS_URL: inject('redisUrl'),
+      // a numbered database of its own: its requests use up the limits of this address
+      REDIS_URL: `${inject('redisUrl')}/8`,
+      CACHE_REDIS_URL: `${inject('redisUrl')}/8`,
       SESSION_SECRETS: 'a'.repeat(32),
       HOST: '127.0.0.1',
       PORT: String(port),

@@ -11,7 +11,7 @@ const sockets: { socket: { destroy(): void } }[] = []
 beforeAll(async () => {
   replica = await startTestReplica({
     postgresUrl: inject('postgresUrl'),
-    redisUrl: inject('redisUrl'),
+    redisUrl: `${inject('redisUrl')}/11`, // a numbered database of its own, since files share limits otherwise
     env: { MAX_IN_FLIGHT: '50', STREAMS_PER_ADDRESS: '256' },
   })
   const { body } = await createClient(`http://127.0.0.1:${replica.port()}`).get('/v1/shows')

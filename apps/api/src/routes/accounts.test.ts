@@ -28,13 +28,13 @@ beforeAll(async () => {
   const folders = [kitMigrations, ...dataModules.map(({ name, migrations }) => ({ name, url: migrations }))]
   await migrate({ url: database.url, folders, log })
   await seedAccounts(postgres, 'password of the seeds')
-  proxy = await startFaultProxy({ target: inject('redisUrl') })
+  proxy = await startFaultProxy({ target: `${inject('redisUrl')}/9` }) // a numbered database of its own, since files share limits otherwise
   for (const id of ['one', 'two']) {
     const env = {
       REPLICA_ID: id,
       DATABASE_URL: database.url,
       REDIS_URL: proxy.url,
-      CACHE_REDIS_URL: inject('redisUrl'),
+      CACHE_REDIS_URL: `${inject('redisUrl')}/9`,
       SESSION_SECRETS: 'a'.repeat(32),
       HOST: '127.0.0.1',
       PORT: '0',
