@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
+import { maxHeadBytes } from '@escala/kit/lifecycle/bounded-response.ts'
 import { httpLimits } from '@escala/kit/lifecycle/http-server.ts'
 import { describe, expect, it } from 'vitest'
 import { apiSettings } from '../../apps/api/src/config.ts'
@@ -41,6 +42,11 @@ describe('NGINX and the API agree', () => {
     const [, count, kilobytes] = /large_client_header_buffers (\d+) (\d+)k;/.exec(nginx) ?? []
     // One more for what NGINX adds.
     expect((Number(count) + 1) * Number(kilobytes) * 1024).toBeLessThanOrEqual(httpLimits.headBytes)
+  })
+
+  it('the largest head of a response fits into what NGINX reads it into', () => {
+    const [, kilobytes] = /proxy_buffer_size (\d+)k;/.exec(nginx) ?? []
+    expect(Number(kilobytes) * 1024).toBeGreaterThanOrEqual(2 * maxHeadBytes)
   })
 
   it('a replica that refuses is left alone until it has gone', () => {

@@ -5,6 +5,8 @@ import { type AddressInfo, connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { kitErrors } from '@escala/kit/errors/errors.ts'
+import { maxHeadBytes } from '@escala/kit/lifecycle/bounded-response.ts'
+import { createHttpServer } from '@escala/kit/lifecycle/http-server.ts'
 import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest'
 import { freePort } from '../local/processes.ts'
 import { findBinaries, startNginx } from '../local/servers.ts'
@@ -120,6 +122,42 @@ describe('what NGINX repeats', () => {
     const answer = await send(method, '/')
     expect([answer.status, answer.headers.get('retry-after')]).toEqual([503, '1'])
     if (method !== 'HEAD') expect(await answer.json()).toMatchObject({ status: 503, code: 'E_NO_REPLICA' })
+  })
+})
+
+describe('a request can fail itself, and never the replica that it asked', () => {
+  it('20 requests whose response has too large a head, and 0 of 60 others refused', async () => {
+    const servers = [1, 2, 3].map(() =>
+      createHttpServer(
+        (req, res) => {
+          if (req.url?.startsWith('/large')) res.setHeader('Set-Cookie', 'x'.repeat(20_000))
+          res.end('answered')
+        },
+        { host: '127.0.0.1', port: 0 },
+      ),
+    )
+    for (const server of servers) await server.start()
+    await freshNginx(servers.map((server) => `127.0.0.1:${server.port()}`))
+    const failing = Array.from({ length: 20 }, () => send('GET', '/large'))
+    const others = Array.from({ length: 60 }, () => send('GET', '/'))
+    expect(new Set((await Promise.all(failing)).map((answer) => answer.status))).toEqual(new Set([500]))
+    expect((await Promise.all(others)).map((answer) => answer.status)).toEqual(Array(60).fill(200))
+    await Promise.all(servers.map((server) => server.stop({ refuseMs: 0, deadlineMs: 0 })))
+  })
+
+  it('the largest head that the API sends gets through', async () => {
+    const server = createHttpServer(
+      (_req, res) => void res.setHeader('X-Large', 'x'.repeat(maxHeadBytes - 200)).end(),
+      {
+        host: '127.0.0.1',
+        port: 0,
+      },
+    )
+    await server.start()
+    await freshNginx([`127.0.0.1:${server.port()}`])
+    expect((await send('GET', '/')).status).toBe(200)
+    await server.stop({ refuseMs: 0, deadlineMs: 0 })
+    await freshNginx()
   })
 })
 

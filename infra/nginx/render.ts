@@ -22,7 +22,7 @@ const folder = fileURLToPath(new URL('.', import.meta.url)).replace(/\/$/, '')
 
 /** The whole configuration file, for `nginx -p FOLDER -c FILE`. Throws when a setting names no directive of it. */
 export function renderNginx({ listen, upstream, accessLog = 'access.log', settings = {} }: NginxOptions): string {
-  const { max_fails = '1', fail_timeout = '5s', ...directives } = settings
+  const { max_fails = '3', fail_timeout = '5s', ...directives } = settings
   const template = readFileSync(`${folder}/escala.conf.template`, 'utf8')
   const text = Object.entries(directives).reduce(
     (config, [name, value]) => replaceDirective(config, name, value),

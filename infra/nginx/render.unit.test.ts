@@ -10,8 +10,8 @@ const addresses = {
 describe('renderNginx', () => {
   it('lists the addresses that it is given', () => {
     const config = renderNginx({ listen: '127.0.0.1:8080', upstream: addresses })
-    expect(config).toContain('server 127.0.0.1:3000 max_fails=1 fail_timeout=5s;')
-    expect(config).toContain('server 127.0.0.1:3001 max_fails=1 fail_timeout=5s;')
+    expect(config).toContain('server 127.0.0.1:3000 max_fails=3 fail_timeout=5s;')
+    expect(config).toContain('server 127.0.0.1:3001 max_fails=3 fail_timeout=5s;')
     expect(config).toContain('listen 127.0.0.1:8080;')
     expect(config).not.toContain('resolve')
   })
@@ -19,7 +19,7 @@ describe('renderNginx', () => {
   it('asks for the addresses of a name again and again', () => {
     const config = renderNginx({ listen: '8080', upstream: { kind: 'names', name: 'api', port: 3000 } })
     expect(config).toContain('resolver 127.0.0.11 valid=1s')
-    expect(config).toContain('server api:3000 resolve max_fails=1 fail_timeout=5s;')
+    expect(config).toContain('server api:3000 resolve max_fails=3 fail_timeout=5s;')
   })
 
   it('leaves no placeholder', () => {

@@ -42,5 +42,7 @@ function mountDocs(app: Express, { routes, version }: AppOptions): void {
   const files = dirname(createRequire(import.meta.url).resolve('swagger-ui-dist/package.json'))
   const initializer = `window.ui = SwaggerUIBundle({ url: '/v1/openapi.json', dom_id: '#swagger-ui', deepLinking: true })`
   app.get('/docs/swagger-initializer.js', (_req, res) => void res.type('js').send(initializer))
-  app.use('/docs', express.static(files, { maxAge: '1h' }))
+  // Not express.static's own redirect, which repeats the query: a response must not grow with what a client sends.
+  app.use('/docs', (req, res, next) => (req.originalUrl.startsWith('/docs/') ? next() : res.redirect(308, '/docs/')))
+  app.use('/docs', express.static(files, { maxAge: '1h', redirect: false }))
 }

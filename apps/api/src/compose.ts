@@ -10,7 +10,7 @@ import { createRedisEvents } from '@escala/kit/events/redis.ts'
 import { createEventStreams } from '@escala/kit/events/sse.ts'
 import type { Flag, Flags } from '@escala/kit/flags/flags.ts'
 import { createPostgresFlags } from '@escala/kit/flags/postgres.ts'
-import { createClientErrorAnswer } from '@escala/kit/http/client-error.ts'
+import { createClientErrorAnswer, createLargeHeadAnswer } from '@escala/kit/http/client-error.ts'
 import { createGate } from '@escala/kit/http/gate.ts'
 import { createInternalApp } from '@escala/kit/http/internal.ts'
 import type { Idempotency } from '@escala/kit/idempotency/idempotency.ts'
@@ -263,6 +263,7 @@ export async function compose(config: Config<typeof apiConfigSettings>, replaced
     host: config.HOST,
     port: config.PORT,
     onClientError: createClientErrorAnswer(log),
+    onLargeHead: createLargeHeadAnswer(log),
   })
   const internal = createHttpServer(internalApp, {
     host: config.HOST,

@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto'
 import type { Socket } from 'node:net'
 import { type AppError, hasCode } from '../errors/app-error.ts'
 import { kitErrors } from '../errors/errors.ts'
+import type { OnLargeHead } from '../lifecycle/bounded-response.ts'
 import type { Logger } from '../log/log.ts'
 import { problemOf } from './problem.ts'
 
@@ -22,6 +23,17 @@ export function createClientErrorAnswer(log: Logger): (error: Error, socket: Soc
       'Connection: close',
     ]
     socket.end(`${head.join('\r\n')}\r\n\r\n${body}`)
+  }
+}
+
+/** Reports a response whose head is too large as the bug that it is. Sizes only: the head may hold cookies. */
+export function createLargeHeadAnswer(log: Logger): OnLargeHead {
+  return (req, res, bytes) => {
+    const requestId = String(res.getHeader('X-Request-Id') ?? randomUUID())
+    const headers = Object.entries(res.getHeaders()).map(([name, value]) => ({ name, bytes: String(value).length }))
+    const { pathname } = new URL(req.url ?? '/', 'http://localhost')
+    log.error({ requestId, bytes, headers, path: pathname }, 'response head too large')
+    return JSON.stringify(problemOf(kitErrors.E_INTERNAL(), requestId))
   }
 }
 

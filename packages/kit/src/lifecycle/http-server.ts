@@ -2,6 +2,7 @@ import { once } from 'node:events'
 import { createServer, type IncomingMessage, type RequestListener, type ServerResponse } from 'node:http'
 import { type AddressInfo, Server as NetServer, type Socket } from 'node:net'
 import { setTimeout as wait } from 'node:timers/promises'
+import { boundedResponse, type OnLargeHead } from './bounded-response.ts'
 
 export interface HttpServerOptions {
   host: string
@@ -11,6 +12,8 @@ export interface HttpServerOptions {
   requestTimeoutMs?: number
   /** Answers, in raw text, what is not HTTP or came too late, and closes; Node's own answer has no body. */
   onClientError?(error: Error, socket: Socket): void
+  /** See `boundedResponse`. Default: a 500 without a body. */
+  onLargeHead?: OnLargeHead
 }
 
 export interface HttpServer {
@@ -48,6 +51,7 @@ export function createHttpServer(listener: RequestListener, options: HttpServerO
       headersTimeout: requestTimeoutMs,
       connectionsCheckingInterval: Math.min(httpLimits.checkMs, requestTimeoutMs),
       maxHeaderSize: httpLimits.headBytes,
+      ServerResponse: boundedResponse(options.onLargeHead ?? (() => '')),
     },
     (req, res) => {
       inFlight++

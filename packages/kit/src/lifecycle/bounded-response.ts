@@ -1,0 +1,66 @@
+import { type IncomingMessage, ServerResponse } from 'node:http'
+
+/** Logs that a response has a head that is too large, and returns the JSON problem that is sent instead, with status 500. */
+export type OnLargeHead = (req: IncomingMessage, res: ServerResponse, bytes: number) => string
+
+/** Well below NGINX's `proxy_buffer_size`. */
+export const maxHeadBytes = 8 * 1024
+
+const kept = new Set(['connection', 'x-request-id', 'x-replica-id', 'x-content-type-options'])
+
+/**
+ * A response whose head cannot exceed `maxHeadBytes`: it becomes a 500, and what its handler writes is dropped. A proxy
+ * would count a head that is too large for it as a failure of the replica, and would soon ask none of them any more.
+ */
+export function boundedResponse(onLargeHead: OnLargeHead): typeof ServerResponse {
+  class BoundedResponse<Request extends IncomingMessage = IncomingMessage> extends ServerResponse<Request> {
+    #replaced = false
+
+    // biome-ignore lint/suspicious/noExplicitAny: three signatures, all handed on
+    override writeHead(...args: any[]): this {
+      const bytes = sizeOf(this.getHeaders()) + sizeOf(args.slice(1))
+      if (bytes > maxHeadBytes) return this.#replace(bytes)
+      return super.writeHead(...(args as [number]))
+    }
+
+    #replace(bytes: number): this {
+      const body = onLargeHead(this.req, this, bytes)
+      for (const name of this.getHeaderNames()) if (!kept.has(name)) this.removeHeader(name)
+      this.setHeader('Content-Type', 'application/problem+json')
+      this.setHeader('Content-Length', Buffer.byteLength(body))
+      this.setHeader('Cache-Control', 'no-store')
+      super.writeHead(500, 'Internal Server Error')
+      super.write(body)
+      this.#replaced = true
+      // As for HEAD: the write or end that this head belongs to goes on behind it, and must add nothing.
+      Object.assign(this, { _hasBody: false })
+      setImmediate(() => super.end()) // a stream's handler would not end it for a long time
+      return this
+    }
+
+    // biome-ignore lint/suspicious/noExplicitAny: several signatures, all handed on
+    override write(...args: any[]): boolean {
+      return this.#replaced || super.write(...(args as [string]))
+    }
+
+    // biome-ignore lint/suspicious/noExplicitAny: several signatures, all handed on
+    override end(...args: any[]): this {
+      return this.#replaced ? super.end() : super.end(...(args as [string]))
+    }
+  }
+  return BoundedResponse
+}
+
+/** The bytes of header lines, in any of the forms that Node takes: objects, lists of values, flat and nested lists of pairs. */
+function sizeOf(headers: unknown): number {
+  if (typeof headers === 'string') return headers.length + 2
+  if (Array.isArray(headers)) return headers.reduce<number>((sum, part) => sum + sizeOf(part), 0)
+  if (typeof headers !== 'object' || headers === null) return 8
+  let bytes = 0
+  for (const [name, value] of Object.entries(headers)) {
+    // Each value of a list becomes a line of its own.
+    if (Array.isArray(value)) bytes += sizeOf(value) + value.length * (name.length + 2)
+    else bytes += name.length + 2 + sizeOf(value)
+  }
+  return bytes
+}
