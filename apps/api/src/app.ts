@@ -20,6 +20,7 @@ export interface AppOptions extends RequestContextOptions, MountOptions {
 /** The order of everything that a request passes. */
 export function createApp(options: AppOptions): Express {
   const app = express()
+  app.set('env', 'production') // or Express sends a stack where its own last error handler is reached
   app.disable('x-powered-by')
   app.disable('etag') // routes that have a version send a tag of their own
   app.set('trust proxy', options.trustProxy)
@@ -44,5 +45,5 @@ function mountDocs(app: Express, { routes, version }: AppOptions): void {
   app.get('/docs/swagger-initializer.js', (_req, res) => void res.type('js').send(initializer))
   // Not express.static's own redirect, which repeats the query: a response must not grow with what a client sends.
   app.use('/docs', (req, res, next) => (req.originalUrl.startsWith('/docs/') ? next() : res.redirect(308, '/docs/')))
-  app.use('/docs', express.static(files, { maxAge: '1h', redirect: false }))
+  app.use('/docs', express.static(files, { maxAge: '1h', redirect: false, acceptRanges: false }))
 }

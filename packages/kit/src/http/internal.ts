@@ -12,6 +12,7 @@ export interface InternalOptions {
 /** The port for operators and orchestrators, never for clients: alive, ready, metrics, and who else is there. */
 export function createInternalApp({ lifecycle, degraded, metrics, scale }: InternalOptions): Express {
   const app = express()
+  app.set('env', 'production') // no stacks in responses
   app.disable('x-powered-by')
   app.get('/livez', (_req, res) => void res.json({ live: true }))
   app.get('/readyz', (_req, res) => {

@@ -72,10 +72,12 @@ function parse(schema: z.ZodType | undefined, value: unknown, prefix: string): u
   if (schema === undefined) return undefined
   const parsed = schema.safeParse(value ?? {})
   if (parsed.success) return parsed.data
-  const fields: Record<string, string> = {}
+  const fields: Record<string, string> = Object.create(null) // a client's key may be `__proto__`
   for (const issue of parsed.error.issues) {
-    const names = issue.code === 'unrecognized_keys' ? issue.keys.map((key) => [...issue.path, key]) : [issue.path]
-    for (const name of names) fields[`${prefix}${name.join('.')}` || 'body'] = issue.message
+    const where = [prefix, ...issue.path.map((part) => `${String(part)}.`)].join('')
+    // Zod's own message lists all keys: repeated for each of them, it would grow with the square of their number.
+    if (issue.code === 'unrecognized_keys') for (const key of issue.keys) fields[`${where}${key}`] = 'Unrecognized key'
+    else fields[where.replace(/\.$/, '') || 'body'] = issue.message
   }
   throw kitErrors.E_VALIDATION({ fields })
 }

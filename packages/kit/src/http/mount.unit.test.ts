@@ -4,6 +4,7 @@ import { Writable } from 'node:stream'
 import express from 'express'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { z } from 'zod'
+import { AppError } from '../errors/app-error.ts'
 import { createLog } from '../log/log.ts'
 import { mountRoutes } from './mount.ts'
 import { openApi } from './openapi.ts'
@@ -55,6 +56,32 @@ const routes = [
     handle: async () => ({ status: 204 }),
   }),
   route({
+    method: 'post',
+    path: '/wide',
+    summary: 'Takes a list of numbers',
+    access: 'public',
+    body: z.strictObject({ list: z.array(z.number()).optional() }),
+    answers: {},
+    handle: async () => ({ status: 204 }),
+  }),
+  route({
+    method: 'get',
+    path: '/wide',
+    summary: 'Takes no query',
+    access: 'public',
+    query: z.strictObject({}),
+    answers: {},
+    handle: async () => ({ status: 204 }),
+  }),
+  route({
+    method: 'get',
+    path: '/throws',
+    summary: 'Throws',
+    access: 'public',
+    answers: {},
+    handle: ({ req }) => Promise.reject(thrown[String(req.query.what)]),
+  }),
+  route({
     method: 'get',
     path: '/slow',
     summary: 'Never answers',
@@ -64,6 +91,26 @@ const routes = [
   }),
 ]
 
+const thrown: Record<string, unknown> = {
+  'a string': 'x',
+  'a number': 7,
+  'an object with a getter that throws': {
+    get status() {
+      throw new Error('from the getter')
+    },
+  },
+  'a proxy that throws': new Proxy(
+    {},
+    {
+      get: () => {
+        throw new Error('from the proxy')
+      },
+    },
+  ),
+  'fields that are no JSON': new AppError('E_INTERNAL', { status: 500, title: 'x' }, { fields: { a: 1n as never } }),
+  'a client error': Object.assign(new Error('x'), { status: 416 }),
+}
+
 let base: string
 let close: () => void
 
@@ -72,7 +119,7 @@ beforeAll(async () => {
   app.set('trust proxy', 'loopback')
   const log = createLog({ service: 'test', replicaId: 'r1', version: '1', destination })
   app.use(requestContext({ log, replicaId: 'r1', exposeReplica: true, deadlineMs: 200 }))
-  mountRoutes(app, routes, { isOrganiser: async () => false, maxBodyBytes: 200 })
+  mountRoutes(app, routes, { isOrganiser: async () => false, maxBodyBytes: 200_000 })
   app.use(notFound)
   app.use(problemHandler)
   const server = app.listen(0, '127.0.0.1')
@@ -117,10 +164,46 @@ test.each([
 test.each([
   ['not JSON', '{', {}, 400, 'E_MALFORMED_BODY'],
   ['another type', 'a=b', { 'content-type': 'application/x-www-form-urlencoded' }, 415, 'E_UNSUPPORTED_MEDIA_TYPE'],
-  ['too large', JSON.stringify({ name: 'x'.repeat(300), size: 1 }), {}, 413, 'E_BODY_TOO_LARGE'],
+  ['too large', JSON.stringify({ name: 'x'.repeat(200_000), size: 1 }), {}, 413, 'E_BODY_TOO_LARGE'],
 ])('a body that is %s has its code', async (_what, payload, headers, status, code) => {
   const answer = await send('POST', `/things/${id}`, payload, headers)
   expect({ status: answer.status, code: answer.body.code }).toEqual({ status, code })
+})
+
+test.each([
+  ['7,500 unknown keys', Object.fromEntries(Array.from({ length: 7500 }, (_, i) => [`k${i}`, 1]))],
+  [
+    'keys that are long, and long as JSON',
+    Object.fromEntries(Array.from({ length: 90 }, (_, i) => [i + '\u0001'.repeat(300), 1])),
+  ],
+  ['10,000 wrong values', { list: Array(10_000).fill('x') }],
+])('a response about %s is short', async (_what, payload) => {
+  const answer = await fetch(`${base}/wide`, {
+    method: 'POST',
+    body: JSON.stringify(payload),
+    headers: { 'content-type': 'application/json' },
+  })
+  const text = await answer.text()
+  expect(answer.status).toBe(400)
+  expect(text.length).toBeLessThan(16_000)
+  const { fields, detail } = JSON.parse(text)
+  expect(Object.keys(fields)).toHaveLength(20)
+  expect(detail).toMatch(/^\d+ fields are wrong; 20 of them are listed$/)
+})
+
+test('a response about 1,000 unknown keys in the query is short', async () => {
+  const query = Array.from({ length: 1000 }, (_, i) => `k${i}=1`).join('&')
+  const answer = await fetch(`${base}/wide?${query}`)
+  expect(answer.status).toBe(400)
+  expect((await answer.text()).length).toBeLessThan(16_000)
+})
+
+test.each(Object.keys(thrown))('the error handler bears it when %s is thrown', async (what) => {
+  const { status, body } = await send('GET', `/throws?what=${what}`)
+  expect([status, body.code]).toEqual([
+    what === 'a client error' ? 400 : 500,
+    what === 'a client error' ? 'E_MALFORMED_REQUEST' : 'E_INTERNAL',
+  ])
 })
 
 test('an answer that is not what the route says is a bug, and does not leave', async () => {

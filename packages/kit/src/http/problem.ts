@@ -15,14 +15,20 @@ export interface Problem {
 
 export const notFound: RequestHandler = (_req, _res, next) => next(kitErrors.E_NOT_FOUND())
 
-/** Last in line. An error that is nobody's answer is logged whole and told as `E_INTERNAL`. */
+/** Last in line. Logs unexpected errors in full and reports them to the client as `E_INTERNAL`. Never throws, whatever was thrown. */
 export const problemHandler: ErrorRequestHandler = (thrown, req, res, _next) => {
-  const error = toAppError(thrown)
-  const { code, kind, cause } = error
-  if (kind.status === 500) req.log.error({ err: thrown, code }, 'request failed')
-  else if (cause !== undefined) req.log.warn({ err: cause, code }, 'request failed') // overload has none: it must not flood the log
-  if (res.headersSent) return void res.destroy() // half an answer must not look whole
-  sendProblem(res, error, req.id)
+  try {
+    const error = toAppError(thrown)
+    const { code, kind, cause } = error
+    if (kind.status === 500) req.log.error({ err: thrown, code }, 'request failed')
+    else if (cause !== undefined) req.log.warn({ err: cause, code }, 'request failed') // overload has none: it must not flood the log
+    if (res.headersSent) return void res.destroy() // half a response must not look whole
+    sendProblem(res, error, req.id)
+  } catch (failure) {
+    if (res.headersSent) return void res.destroy()
+    req.log?.error({ reason: String((failure as Error)?.message).slice(0, 500) }, 'error handler failed')
+    sendProblem(res, kitErrors.E_INTERNAL(), req.id)
+  }
 }
 
 export function sendProblem(res: Response, error: AppError, requestId: string): void {
@@ -33,25 +39,41 @@ export function sendProblem(res: Response, error: AppError, requestId: string): 
     .send(JSON.stringify(problemOf(error, requestId)))
 }
 
+/** Bounds of a problem, so that a response about wrong input stays below 16 kB, whatever the input was. */
+const maxFields = 20
+const maxNameLength = 60
+const maxTextLength = 200
+const maxDetailLength = 1000
+
 export function problemOf(error: AppError, requestId: string): Problem {
+  const { detail, fields } = error
+  const all = Object.entries(fields ?? {})
+  const listed = all.slice(0, maxFields).map(([name, why]) => [cut(name, maxNameLength), cut(why, maxTextLength)])
+  const rest = all.length > maxFields ? `${all.length} fields are wrong; ${maxFields} of them are listed` : undefined
+  const text = detail ?? rest
   return {
     type: `https://github.com/escala/escala/blob/main/docs/errors.md#${error.code.toLowerCase()}`,
     title: error.kind.title,
     status: error.kind.status,
     code: error.code,
     requestId,
-    ...(error.detail !== undefined && { detail: error.detail }),
-    ...(error.fields !== undefined && { fields: error.fields }),
+    ...(text !== undefined && { detail: cut(text, maxDetailLength) }),
+    ...(fields !== undefined && { fields: Object.fromEntries(listed) }),
   }
+}
+
+function cut(text: string, length: number): string {
+  return text.length <= length ? text : `${text.slice(0, length - 1)}…`
 }
 
 function toAppError(thrown: unknown): AppError {
   if (thrown instanceof AppError) return thrown
   // What Express and its body parser throw carries a status and a type.
-  const { status, type } = thrown as { status?: unknown; type?: unknown }
+  const { status, type } = (thrown ?? {}) as { status?: unknown; type?: unknown }
   if (type === 'entity.too.large') return kitErrors.E_BODY_TOO_LARGE()
   if (type === 'charset.unsupported' || type === 'encoding.unsupported') return kitErrors.E_UNSUPPORTED_MEDIA_TYPE()
   if (type === 'entity.parse.failed') return kitErrors.E_MALFORMED_BODY()
-  if (status === 400) return kitErrors.E_MALFORMED_REQUEST() // an address that cannot be decoded, a body that broke off
+  // An address that cannot be decoded, a body that broke off, a precondition of a file.
+  if (typeof status === 'number' && status >= 400 && status < 500) return kitErrors.E_MALFORMED_REQUEST()
   return kitErrors.E_INTERNAL({ cause: thrown })
 }
