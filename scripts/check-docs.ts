@@ -32,7 +32,14 @@ for (const [, title, code = ''] of read('infra/nginx/escala.conf.template').matc
 }
 
 const settings = [apiSettings, workerSettings, ...[...apiModules, ...workerModules].map((module) => module.settings)]
-same('variables', settings.flatMap(Object.keys), headings('docs/configuration.md', /^\| `([A-Z0-9_]+)` \|/gm))
+const ofNginx = [...read('docker-compose.yml').matchAll(/^ +(CONNECTIONS_PER_ADDRESS):/gm)].map(
+  (match) => match[1] ?? '',
+)
+same(
+  'variables',
+  [...settings.flatMap(Object.keys), ...ofNginx],
+  headings('docs/configuration.md', /^\| `([A-Z0-9_]+)` \|/gm),
+)
 
 const labs = readdirSync(join(root, 'labs')).filter((name) => existsSync(join(root, 'labs', name, 'scenario.ts')))
 const pages = readdirSync(join(root, 'docs/problems')).flatMap((name) =>

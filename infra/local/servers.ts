@@ -1,6 +1,7 @@
 import { existsSync, readFileSync, statSync } from 'node:fs'
-import { chown, mkdir, rm, writeFile } from 'node:fs/promises'
+import { chmod, chown, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { connect } from 'node:net'
+import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { renderNginx } from '../nginx/render.ts'
 import { type Binaries, isAtLeast } from './binaries.ts'
@@ -21,7 +22,7 @@ export interface LocalServer {
 }
 
 type Settings = Record<string, string | number>
-type NginxSettings = Parameters<typeof renderNginx>[0]['settings']
+type NginxSettings = NonNullable<Parameters<typeof renderNginx>[0]['settings']>
 
 export interface PostgresServerOptions {
   binaries: Binaries
@@ -144,6 +145,8 @@ export interface NginxServerOptions {
   port?: number
   /** Addresses of the replicas: `127.0.0.1:3000`. */
   replicas: string[]
+  /** See `renderNginx`. */
+  connectionsPerAddress?: number
   settings?: NginxSettings
   /** The whole text of another nginx.conf, whose relative paths start in `dir`; without `daemon`. */
   conf?: (listen: string, replicas: string[]) => string
@@ -154,18 +157,21 @@ export interface NginxServer extends LocalServer {
   reload(replicas: string[]): Promise<void>
 }
 
-/** Listens on 127.0.0.1 only, as a user without rights. */
+/** Listens on 127.0.0.1 only. Started by root, its workers run as the user that NGINX was built for (`nobody`, `www-data`). */
 export async function startNginx(options: NginxServerOptions): Promise<NginxServer> {
-  const { binaries, dir, settings } = options
+  const { binaries, dir, connectionsPerAddress } = options
+  const settings = { ...withinOpenFiles(), ...options.settings }
   const { path, version, env } = binaries.nginx
   await mkdir(dir, { recursive: true, mode: 0o700 })
   const logFile = join(dir, 'error.log')
   const configuration = join(dir, 'nginx.conf')
   const pidFile = join(dir, 'nginx.pid')
+  const tempFolder = process.getuid?.() === 0 ? await createOpenFolder() : undefined
   const render = async (port: number, replicas: string[]) => {
     const listen = `127.0.0.1:${port}`
     const upstream = { kind: 'addresses' as const, addresses: replicas }
-    const text = options.conf?.(listen, replicas) ?? renderNginx({ listen, upstream, settings })
+    const text =
+      options.conf?.(listen, replicas) ?? renderNginx({ listen, upstream, tempFolder, connectionsPerAddress, settings })
     await writeFile(configuration, text)
   }
   const common = [
@@ -177,7 +183,7 @@ export async function startNginx(options: NginxServerOptions): Promise<NginxServ
     'daemon off;',
     ...(isAtLeast(version, '1.19.5') ? ['-e', logFile] : []),
   ]
-  return await withPort(options.port, async (port) => {
+  const started: Promise<NginxServer> = withPort(options.port, async (port) => {
     await rm(pidFile, { force: true })
     await render(port, options.replicas)
     const server = startProcess({
@@ -203,6 +209,28 @@ export async function startNginx(options: NginxServerOptions): Promise<NginxServ
       },
     }
   })
+  if (tempFolder !== undefined) {
+    const forget = () => rm(tempFolder, { recursive: true, force: true })
+    started.then(({ exited }) => exited.then(forget), forget)
+  }
+  return await started
+}
+
+/** Workers without rights can enter none of root's folders: neither a checkout in its home, nor `.escala`. */
+async function createOpenFolder(): Promise<string> {
+  const path = await mkdtemp(join(tmpdir(), 'escala-nginx-'))
+  await chmod(path, 0o711)
+  return path
+}
+
+/** NGINX's own values need a hard limit of 40,960 open files. Where it is lower, NGINX could not raise its limit at all. */
+function withinOpenFiles(): NginxSettings {
+  if (!existsSync('/proc/self/limits')) return {}
+  const [, hard] = /^Max open files +\S+ +(\d+)/m.exec(readFileSync('/proc/self/limits', 'utf8')) ?? []
+  const limit = Number(hard ?? Number.POSITIVE_INFINITY)
+  if (limit >= 40_960) return {}
+  const connections = Math.min(16_384, Math.max(64, Math.floor((limit - 100) / 2)))
+  return { worker_rlimit_nofile: String(limit), worker_connections: String(connections) }
 }
 
 interface Unprivileged {

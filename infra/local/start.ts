@@ -82,7 +82,11 @@ async function main() {
   progress('replicas', `${addresses.join(', ')}  (PM2, version ${env.VERSION})`)
 
   const dir = join(folder, 'nginx')
-  const nginx = started.adopt(await startNginx({ binaries, dir, port, replicas: addresses }), (it) => it.stop())
+  const connectionsPerAddress = Number(process.env.CONNECTIONS_PER_ADDRESS || 512)
+  const nginx = started.adopt(
+    await startNginx({ binaries, dir, port, replicas: addresses, connectionsPerAddress }),
+    (it) => it.stop(),
+  )
   const answers = async () => (await statusOf(`${nginx.url}/v1/session`)) < 500
   await until(answers, 15_000, 'the API does not answer through NGINX')
   const following = followReplicas({

@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
+import { streamLimits } from '@escala/kit/events/sse.ts'
 import { maxHeadBytes } from '@escala/kit/lifecycle/bounded-response.ts'
 import { httpLimits } from '@escala/kit/lifecycle/http-server.ts'
 import { describe, expect, it } from 'vitest'
@@ -33,6 +34,10 @@ describe('NGINX and the API agree', () => {
     expect(time(nginx, /proxy_read_timeout /)).toBeGreaterThanOrEqual(api.deadlineMs + 1000)
   })
 
+  it('a stream is never silent for as long as NGINX waits', () => {
+    expect(time(nginx, /proxy_read_timeout /)).toBeGreaterThanOrEqual(streamLimits.heartbeatMs + 4000)
+  })
+
   it('a slow client is given up by NGINX first', () => {
     expect(time(nginx, /client_header_timeout /)).toBeLessThan(httpLimits.requestMs)
     expect(time(nginx, /client_body_timeout /)).toBeLessThan(httpLimits.requestMs)
@@ -52,6 +57,13 @@ describe('NGINX and the API agree', () => {
   it('a replica that refuses is left alone until it has gone', () => {
     expect(time(nginx, /fail_timeout=/)).toBeGreaterThan(api.refuseMs)
   })
+})
+
+it('NGINX has files for all of its connections, and compose lets it have them', () => {
+  const number = (text: string, directive: RegExp) => Number(directive.exec(text)?.[1])
+  const files = number(nginx, /worker_rlimit_nofile (\d+);/)
+  expect(files).toBeGreaterThan(2 * number(nginx, /worker_connections (\d+);/))
+  expect(number(compose, /nofile: (\d+)/)).toBeGreaterThan(files)
 })
 
 describe('whoever stops a process waits for its drain', () => {

@@ -10,6 +10,10 @@ export interface NginxOptions {
     | { kind: 'names'; name: string; port: number }
   /** Below the folder given with `nginx -p`, or absolute. */
   accessLog?: string
+  /** Where bodies are kept meanwhile, as a folder that the workers may enter. Default: the folder given with `nginx -p`. */
+  tempFolder?: string
+  /** Connections of one client address, or IPv6 network of 64 bits, that wait for a response; one more is 429. Default 512. */
+  connectionsPerAddress?: number
   /**
    * Other values for single directives, by name: `{ proxy_read_timeout: '300ms' }`; `undefined` leaves the directive out.
    * Where a directive stands more than once, its first place counts: the general one, not a location's.
@@ -21,7 +25,11 @@ export interface NginxOptions {
 const folder = fileURLToPath(new URL('.', import.meta.url)).replace(/\/$/, '')
 
 /** The whole configuration file, for `nginx -p FOLDER -c FILE`. Throws when a setting names no directive of it. */
-export function renderNginx({ listen, upstream, accessLog = 'access.log', settings = {} }: NginxOptions): string {
+export function renderNginx(options: NginxOptions): string {
+  const { listen, upstream, accessLog = 'access.log', tempFolder, connectionsPerAddress = 512, settings = {} } = options
+  if (!Number.isInteger(connectionsPerAddress) || connectionsPerAddress < 1 || connectionsPerAddress > 65_535) {
+    throw new Error('CONNECTIONS_PER_ADDRESS: a whole number from 1 to 65535') // NGINX's own bounds
+  }
   const { max_fails = '3', fail_timeout = '5s', ...directives } = settings
   const template = readFileSync(`${folder}/escala.conf.template`, 'utf8')
   const text = Object.entries(directives).reduce(
@@ -32,11 +40,11 @@ export function renderNginx({ listen, upstream, accessLog = 'access.log', settin
     LISTEN: listen,
     CONF_DIR: folder,
     ACCESS_LOG: accessLog,
+    CONNECTIONS_PER_ADDRESS: String(connectionsPerAddress),
     API_SERVERS: servers(upstream, `max_fails=${max_fails} fail_timeout=${fail_timeout}`),
   }
   const filled = text.replace(/\$\{([A-Z_]+)\}/g, (whole, name: string) => values[name] ?? whole)
-  // As root, NGINX gives its work to `nobody`, who cannot enter root's folders.
-  return process.getuid?.() === 0 ? `user root;\n${filled}` : filled
+  return tempFolder === undefined ? filled : filled.replace(/(_temp_path) (\w+;)/g, `$1 ${tempFolder}/$2`)
 }
 
 function servers(upstream: NginxOptions['upstream'], failing: string): string {

@@ -33,7 +33,6 @@ describe('renderNginx', () => {
       settings: { proxy_read_timeout: '300ms', least_conn: undefined, fail_timeout: '1s' },
     })
     expect(config).toContain('proxy_read_timeout 300ms;')
-    expect(config).toContain('proxy_read_timeout 1h;')
     expect(config).not.toContain('least_conn;')
     expect(config).toContain('fail_timeout=1s')
   })

@@ -1,7 +1,8 @@
 import { createClient } from '@escala/testing/client.ts'
+import { openRaw } from '@escala/testing/raw.ts'
 import { afterAll, beforeAll, expect, inject, test } from 'vitest'
 import type { Api } from './compose.ts'
-import { openRaw, startTestReplica } from './test-replica.ts'
+import { startTestReplica } from './test-replica.ts'
 
 let replica: Api
 let base: string

@@ -1,8 +1,9 @@
 import { createClient } from '@escala/testing/client.ts'
+import { openRaw } from '@escala/testing/raw.ts'
 import { seedPassword } from '@escala/testing/template.ts'
 import { afterAll, beforeAll, expect, inject, test } from 'vitest'
 import type { Api } from './compose.ts'
-import { openRaw, startTestReplica } from './test-replica.ts'
+import { startTestReplica } from './test-replica.ts'
 
 // A body that nobody reads stays on the connection, and there the next request stands behind it: another client's,
 // since NGINX shares its connections to the replicas.

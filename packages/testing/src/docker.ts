@@ -15,7 +15,14 @@ import { untilReloaded } from '../../../infra/local/nginx-workers.ts'
 import { freePort, isFree } from '../../../infra/local/processes.ts'
 import { renderNginx } from '../../../infra/nginx/render.ts'
 import { createContainer, type Labelled, runIn } from './container.ts'
-import type { Balancer, Driver, Network, NginxOptions, ReplicaSpec } from './driver.ts'
+import {
+  type Balancer,
+  connectionsPerAddress,
+  type Driver,
+  type Network,
+  type NginxOptions,
+  type ReplicaSpec,
+} from './driver.ts'
 import { type Replica, waitUntilReady } from './replica.ts'
 
 const root = fileURLToPath(new URL('../../..', import.meta.url))
@@ -158,7 +165,7 @@ async function startNginx(
       discovery === 'resolve'
         ? { kind: 'names' as const, name: 'api', port: 3000 } // what docker-compose.yml has
         : { kind: 'addresses' as const, addresses }
-    const text = conf?.(listen, addresses) ?? renderNginx({ listen, upstream, settings })
+    const text = conf?.(listen, addresses) ?? renderNginx({ listen, upstream, connectionsPerAddress, settings })
     await writeFile(join(folder, 'nginx.conf'), text.replaceAll(nginxFolder, '/etc/nginx/escala'))
   }
   await mkdir(folder, { recursive: true })

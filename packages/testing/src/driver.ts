@@ -49,6 +49,9 @@ export interface NginxOptions {
   discovery?: 'resolve' | 'once'
 }
 
+/** Every client of a lab comes from one address. */
+export const connectionsPerAddress = 65_535
+
 export interface Balancer extends RunningServer {
   /** Goes on with these replicas; requests in flight are finished. */
   use(replicas: Replica[]): Promise<void>

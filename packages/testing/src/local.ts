@@ -13,7 +13,7 @@ import {
   startPostgres,
   startRedis,
 } from '../../../infra/local/servers.ts'
-import type { Driver, ReplicaSpec, RunningServer } from './driver.ts'
+import { connectionsPerAddress, type Driver, type ReplicaSpec, type RunningServer } from './driver.ts'
 import { type Replica, waitUntilReady } from './replica.ts'
 import { startPostgresPair } from './standby.ts'
 
@@ -47,7 +47,14 @@ export async function localDriver(): Promise<Driver> {
       let list = replicas
       let nginx: NginxServer
       const start = async (port?: number) => {
-        nginx = await startNginx({ binaries, dir: folder, port, replicas: addresses(list), ...options })
+        nginx = await startNginx({
+          binaries,
+          dir: folder,
+          port,
+          replicas: addresses(list),
+          connectionsPerAddress,
+          ...options,
+        })
         return nginx
       }
       return {
