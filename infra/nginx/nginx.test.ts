@@ -1,9 +1,10 @@
 import { once } from 'node:events'
 import { chmod, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { createServer, type IncomingMessage, type Server } from 'node:http'
-import { type AddressInfo, connect } from 'node:net'
+import { type AddressInfo, connect, createServer as createTcpServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { setTimeout as wait } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { kitErrors } from '@escala/kit/errors/errors.ts'
 import { createEventStreams, type EventStream } from '@escala/kit/events/sse.ts'
@@ -24,14 +25,14 @@ let addresses: string[]
 let folder: string
 let nginx: Awaited<ReturnType<typeof startNginx>>
 
-/** `/hang` never answers, `/cut` breaks the connection, `/busy` is a replica's own 503. */
+/** `/hang` never answers, `/slow` takes 50 ms, `/cut` breaks the connection, `/busy` is a replica's own 503. */
 function startReplica() {
   return createServer((req, res) => {
     seen.push(req)
     if (req.url === '/hang') return
     if (req.url === '/cut') return void req.socket.destroy()
     if (req.url === '/busy') res.statusCode = 503
-    req.resume().on('end', () => res.end('answered'))
+    req.resume().on('end', () => setTimeout(() => res.end('answered'), req.url === '/slow' ? 50 : 0))
   })
 }
 
@@ -294,6 +295,23 @@ describe('what NGINX repeats', () => {
     expect([answer.status, answer.headers.get('retry-after')]).toEqual([503, '1'])
     if (method !== 'HEAD') expect(await answer.json()).toMatchObject({ status: 503, code: 'E_NO_REPLICA' })
   })
+})
+
+it('a replica that hangs fails no read, though it is left alone only after three failures', async () => {
+  const hung = createTcpServer(() => undefined)
+  await once(hung.listen(0, '127.0.0.1'), 'listening')
+  await freshNginx([`127.0.0.1:${(hung.address() as AddressInfo).port}`, ...addresses.slice(0, 2)], {
+    settings: { proxy_read_timeout: '200ms', fail_timeout: '1s' },
+  })
+  const answers: Promise<Response>[] = []
+  for (let i = 0; i < 200; i++) {
+    answers.push(send(i % 2 ? 'GET' : 'HEAD', '/slow'))
+    await wait(4) // the others always have some in flight, so that the one that hangs looks idle when it has failed
+  }
+  const statuses = (await Promise.all(answers)).map(({ status }) => status)
+  expect(statuses.filter((status) => status !== 200)).toEqual([])
+  hung.close()
+  await freshNginx()
 })
 
 describe('a request can fail itself, and never the replica that it asked', () => {
