@@ -241,7 +241,11 @@ export async function compose(config: Config<typeof apiConfigSettings>, replaced
     trustProxy: config.TRUST_PROXY,
     version: config.VERSION,
     gate: createGate({
-      session: createSessionMiddleware({ sessions, secrets: config.SESSION_SECRETS }),
+      session: createSessionMiddleware({
+        sessions,
+        secrets: config.SESSION_SECRETS,
+        cookieNames: config.SESSION_COOKIE,
+      }),
       limiter: limit.middleware,
     }),
     isOrganiser: isOrganiser(postgres),

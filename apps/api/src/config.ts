@@ -2,12 +2,15 @@ import { isIP } from 'node:net'
 import { baseSettings } from '@escala/kit/config/base.ts'
 import { type Config, flag, integer } from '@escala/kit/config/config.ts'
 import { streamLimits } from '@escala/kit/events/sse.ts'
+import { defaultCookieName } from '@escala/kit/sessions/cookie.ts'
 import { z } from 'zod'
 
 const secretRule = 'a list, separated by commas, of secrets of at least 32 bytes each; the first signs, all verify'
 const proxyRule =
   'the number of proxies in front (0 to 9) or a list of their addresses; never true: clients could name their own address'
 const s3Rule = 'https://KEY_ID:SECRET@HOST/BUCKET?region=REGION, with key and secret percent-encoded'
+const cookieRule =
+  'one or two names of letters, digits, dashes and underscores, separated by a comma; the first is written, both are read'
 const named = ['loopback', 'linklocal', 'uniquelocal']
 
 function isAddress(part: string): boolean {
@@ -40,6 +43,12 @@ export const apiSettings = {
     .transform((list) => list.split(','))
     .refine((secrets) => secrets.every((secret) => Buffer.byteLength(secret) >= 32))
     .describe(secretRule),
+  SESSION_COOKIE: z
+    .string()
+    .regex(/^[\w-]{1,40}(,[\w-]{1,40})?$/)
+    .transform((list) => list.split(','))
+    .default([defaultCookieName])
+    .describe(cookieRule),
   TRUST_PROXY: z
     .string()
     .refine((value) => /^\d$/.test(value) || value.split(',').every((part) => isAddress(part.trim())))

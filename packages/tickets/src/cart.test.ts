@@ -39,13 +39,13 @@ afterAll(() => {
 
 function visitor() {
   let cookie = ''
-  return async (method: string, path: string, body?: unknown) => {
-    const headers = { cookie, 'content-type': 'application/json' }
+  return async (method: string, path: string, body?: unknown, copied?: string) => {
+    const headers = { cookie: copied ?? cookie, 'content-type': 'application/json' }
     const response = await fetch(`${url}${path}`, { method, headers, body: body ? JSON.stringify(body) : undefined })
     const set = response.headers.get('set-cookie')
     if (set !== null) cookie = set.split(';')[0] as string
     const text = await response.text()
-    return { status: response.status, set, body: text === '' ? undefined : JSON.parse(text) }
+    return { status: response.status, set, cookie, body: text === '' ? undefined : JSON.parse(text) }
   }
 }
 
@@ -65,6 +65,24 @@ test('a visitor has a cart from the first item on, and keeps it when logging in'
   ])
   expect((await put(send, gig, 0)).body).toEqual({ items: [{ showId: play, quantity: 1 }] })
   expect((await visitor()('GET', '/v1/cart')).body).toEqual({ items: [] })
+})
+
+test('a cookie from before the log-in has no cart, and cannot change the one that went along', async () => {
+  const send = visitor()
+  const gig = randomUUID()
+  const { cookie: old } = await put(send, gig, 2)
+  await send('POST', '/log-in/ana')
+  expect(await send('GET', '/v1/cart', undefined, old)).toMatchObject({ status: 200, set: null, body: { items: [] } })
+  expect(await send('PUT', `/v1/cart/items/${gig}`, { quantity: 9 }, old)).toMatchObject({
+    status: 409,
+    set: null,
+    body: { code: 'E_SESSION_ENDED' },
+  })
+  const attacker = visitor()
+  await attacker('POST', '/log-in/eve', undefined, old)
+  await put(attacker, randomUUID(), 1)
+  expect((await attacker('GET', '/v1/cart')).body.items).toHaveLength(1)
+  expect((await send('GET', '/v1/cart')).body.items).toEqual([{ showId: gig, quantity: 2 }])
 })
 
 test('a full cart takes no other show', async () => {

@@ -15,6 +15,7 @@ export const kitErrors = defineErrors({
   E_REQUEST_TIMEOUT: { status: 408, title: 'The request did not arrive whole in time' },
   E_EMAIL_TAKEN: { status: 409, title: 'There is an account with this e-mail address already' },
   E_IDEMPOTENCY_IN_PROGRESS: { status: 409, title: 'The first request with this key is still being worked on' },
+  E_SESSION_ENDED: { status: 409, title: 'The session of this cookie has ended' },
   E_BODY_TOO_LARGE: { status: 413, title: 'The body is too large' },
   E_ADDRESS_TOO_LONG: { status: 414, title: 'The address is too long' }, // by NGINX
   E_UNSUPPORTED_MEDIA_TYPE: { status: 415, title: 'The body has a type that is not taken here' },

@@ -1,24 +1,60 @@
 import { createHmac, timingSafeEqual } from 'node:crypto'
 import { LRUCache } from 'lru-cache'
 
-export const cookieName = 'sid'
+export const defaultCookieName = 'sid'
 
-/** Reads the session id from a `Cookie` header; `undefined` unless one of the secrets has signed it. Asks no store. */
-export function createCookieReader(secrets: string[]): (header: string | undefined) => string | undefined {
+/** A cookie whose signature is right. This says nothing about whether its session exists. */
+export interface SignedCookie {
+  name: string
+  /** As it was sent: still percent-encoded. */
+  raw: string
+  id: string
+}
+
+// A client can send a name several times: with other paths, or from a parent domain. Each costs one read of the store.
+const maxCookies = 8
+const maxLength = 400
+
+/**
+ * Creates the only reader of session cookies: returns the cookies of `names` that one of the secrets has signed, at most
+ * eight, those of the first name first. Asks no store.
+ */
+export function createCookieReader(
+  secrets: string[],
+  names: string[] = [defaultCookieName],
+): (header: string | undefined) => SignedCookie[] {
   // A client sends the same cookie with each request. Only what was verified is kept: forgeries must not push it out.
   const verified = new LRUCache<string, string>({ max: 5000 })
-  return (header) => {
-    const raw = header === undefined ? undefined : pattern.exec(header)?.[1]
-    if (raw === undefined || raw.length > 400) return undefined
+  const verifyOnce = (raw: string) => {
     const known = verified.get(raw)
     if (known !== undefined) return known
     const id = verify(raw, secrets)
     if (id !== undefined) verified.set(raw, id)
     return id
   }
+  return (header) => {
+    if (header === undefined || !names.some((name) => header.includes(name))) return []
+    const found = new Map<string, SignedCookie>()
+    const pairs = header.split(';').map(splitPair)
+    for (const wanted of names) {
+      for (const [name, raw] of pairs) {
+        if (name !== wanted || raw.length > maxLength || found.size >= maxCookies) continue
+        const id = verifyOnce(raw)
+        if (id !== undefined && !found.has(id)) found.set(id, { name, raw, id })
+      }
+    }
+    return [...found.values()]
+  }
 }
 
-const pattern = new RegExp(`(?:^|;)\\s*${cookieName}\\s*=\\s*"?([^;"\\s]*)`)
+/** Trims spaces and tabs only: `trim()` would also take a no-break space for one, which no browser does. */
+function splitPair(pair: string): [name: string, value: string] {
+  const equals = pair.indexOf('=')
+  if (equals === -1) return ['', '']
+  const name = pair.slice(0, equals).replace(/^[ \t]+|[ \t]+$/g, '')
+  const value = pair.slice(equals + 1).replace(/^[ \t]+|[ \t]+$/g, '')
+  return [name, value.length > 1 && value.startsWith('"') && value.endsWith('"') ? value.slice(1, -1) : value]
+}
 
 /** The form of express-session: `s:<id>.<signature>`, percent-encoded. */
 function verify(raw: string, secrets: string[]): string | undefined {
@@ -34,7 +70,7 @@ function verify(raw: string, secrets: string[]): string | undefined {
   return undefined
 }
 
-function decode(raw: string): string {
+export function decode(raw: string): string {
   try {
     return decodeURIComponent(raw)
   } catch {

@@ -4,7 +4,8 @@ import { expect, test } from 'vitest'
 import { createCookieReader } from './cookie.ts'
 
 const secrets = ['a'.repeat(32), 'b'.repeat(32)]
-const read = createCookieReader(secrets)
+const readAll = createCookieReader(secrets)
+const read = (header: string | undefined) => readAll(header)[0]?.id
 
 /** A cookie as express-session itself writes it. */
 function written(secret: string): Promise<{ id: string; cookie: string }> {
@@ -48,4 +49,25 @@ test('refuses everything else', async () => {
   ]) {
     expect(read(header)).toBeUndefined()
   }
+})
+
+test('returns every signed cookie of the name, and none whose name only looks like it', async () => {
+  const [old, valid] = [await written(secrets[1] as string), await written(secrets[0] as string)]
+  const ids = (header: string) => readAll(header).map(({ id }) => id)
+  expect(ids(`sid=old; ${valid.cookie}`)).toEqual([valid.id])
+  expect(ids(`\u00a0sid=x; ${valid.cookie}`)).toEqual([valid.id])
+  expect(ids(`\u00a0${old.cookie}; ${valid.cookie}`)).toEqual([valid.id])
+  expect(ids(`${old.cookie}; ${valid.cookie}; ${old.cookie}`)).toEqual([old.id, valid.id])
+  const [name, value] = valid.cookie.split('=')
+  expect(ids(`\t${name} = "${value}" `)).toEqual([valid.id])
+  expect(ids(`SID=${value}; sid${name}=${value}; ${value}`)).toEqual([])
+})
+
+test('reads several names, the first name first, and at most eight cookies', async () => {
+  const cookies = await Promise.all(Array.from({ length: 10 }, () => written(secrets[0] as string)))
+  const header = cookies.map(({ cookie }) => cookie).join('; ')
+  expect(readAll(header)).toHaveLength(8)
+  const [first] = cookies
+  const both = createCookieReader(secrets, ['__Host-sid', 'sid'])
+  expect(both(`${header}; __Host-${first?.cookie}`)[0]).toMatchObject({ name: '__Host-sid', id: first?.id })
 })

@@ -1,7 +1,14 @@
 import type { Request } from 'express'
 import { kitErrors } from '../errors/errors.ts'
-import { cookieName } from './cookie.ts'
-import { sessionKey } from './middleware.ts'
+import {
+  beginVisitorSession,
+  cookieNamesOf,
+  cookieOptions,
+  needsHttps,
+  newSessionId,
+  otherSessions,
+  sessionKey,
+} from './middleware.ts'
 
 type Session = Request['session']
 
@@ -12,24 +19,39 @@ export function requireSession(req: Request): Session {
 }
 
 /**
- * The key for what is kept beside a session (a cart, say). It stays the same when log-in renews the session's id:
- * nothing has to be moved, and a write that is under way at that moment is not lost.
+ * Returns the key for what is kept beside a session (a cart, for example). It stays the same when log-in renews the session's
+ * id: nothing has to be moved, and a write that is under way at that moment is not lost.
+ * Throws `E_SESSION_ENDED` (409) for a cookie from before a log-in or log-out: its session belongs to nobody.
  */
 export function sessionOrigin(req: Request): string {
-  return requireSession(req).origin ?? req.sessionID
+  return requireLiveSession(req).origin ?? req.sessionID
 }
 
-/** Whether the request came with a session that the store knew. */
+/** Returns whether the request came with a session that the store knows and that has not ended. */
 export function hasStoredSession(req: Request): boolean {
-  return requireSession(req).id === sessionKey(req)
+  const session = requireSession(req)
+  return session.ended !== true && session.id === sessionKey(req)
 }
 
 /**
- * To be awaited before the answer leaves: express-session by itself saves while it answers, so the client's next request
- * can come too early, and a failure comes too late. Throws `E_REDIS_UNAVAILABLE`.
+ * Begins a session for a visitor who has none and saves it, so that something can be kept beside it.
+ * Throws `E_SESSION_ENDED` (409), since a new cookie would replace the one that a log-in has just set.
+ */
+export async function beginSession(req: Request): Promise<void> {
+  if (hasStoredSession(req)) return
+  requireLiveSession(req)
+  beginVisitorSession(req)
+  requireSession(req).origin = req.sessionID
+  await saveSession(req)
+}
+
+/**
+ * Saves the session. Await it before answering: express-session by itself saves while it answers, so the client's next
+ * request can come too early, and a failure comes too late. Throws `E_REDIS_UNAVAILABLE`, `E_SESSION_ENDED`.
  */
 export async function saveSession(req: Request): Promise<void> {
-  const session = requireSession(req)
+  const session = requireLiveSession(req)
+  warnWithoutHttps(req)
   const saved = contents(session)
   const { save } = session
   await settled((done) => save.call(session, done))
@@ -46,24 +68,54 @@ export async function saveSession(req: Request): Promise<void> {
   })
 }
 
-/** Renews the session's id: whoever knew the old one is not logged in with it. */
+/**
+ * Logs a user in and renews the session's id: knowing the old one is worth nothing. Ends every other session that the
+ * request's cookies name, since the next request would name it again.
+ */
 export async function logIn(req: Request, userId: string): Promise<void> {
   const before = requireSession(req)
   const isKnown = hasStoredSession(req)
   // What an anonymous visitor kept beside the session goes along; what another user kept does not.
   const isSameVisitor = before.userId === undefined || before.userId === userId
   const origin = isKnown && isSameVisitor ? sessionOrigin(req) : undefined
-  // An id that this request itself has made needs no renewal: nobody knows it.
-  if (isKnown) await settled((done) => before.regenerate(done))
+  const renewed = isKnown ? settled((done) => before.regenerate(done)) : undefined
+  await Promise.all([renewed, endOthers(req)])
+  // An id that this request itself has made needs no renewal. That of an ended session is known, and cannot be saved.
+  if (before.ended) newSessionId(req)
   Object.assign(requireSession(req), { userId, loggedInAt: Date.now(), origin })
   await saveSession(req)
 }
 
-/** Ends this session, not the user's others. Its id is barred, so that no slow request can save it again. */
+/** Ends the sessions that the request's cookies name, not the user's others. Their ids are barred, so that no slow request can save them again. */
 export async function logOut(req: Request): Promise<void> {
   const session = requireSession(req)
-  if (hasStoredSession(req)) await settled((done) => session.destroy(done))
-  req.res?.clearCookie(cookieName, { path: '/', httpOnly: true, sameSite: 'lax', secure: req.secure })
+  const ended = hasStoredSession(req) ? settled((done) => session.destroy(done)) : undefined
+  await Promise.all([ended, endOthers(req)])
+  for (const name of cookieNamesOf(req)) req.res?.clearCookie(name, cookieOptions(req, name))
+}
+
+/** Ends the session of a user who no longer exists, and returns the error to throw. */
+export async function endSession(req: Request) {
+  await logOut(req)
+  return kitErrors.E_NOT_LOGGED_IN()
+}
+
+function endOthers(req: Request): Promise<unknown> {
+  const { sessionStore: store } = req
+  return Promise.all(otherSessions(req).map((id) => settled((done) => store.destroy(id, done))))
+}
+
+function requireLiveSession(req: Request): Session {
+  const session = requireSession(req)
+  if (session.ended) throw kitErrors.E_SESSION_ENDED({ retryAfterMs: 1000 })
+  return session
+}
+
+/** Without this line, a log-in over HTTP would seem to work and leave no trace of why it did not. */
+function warnWithoutHttps(req: Request): void {
+  const [name = ''] = cookieNamesOf(req)
+  if (needsHttps(name) && !req.secure)
+    req.log.error({ cookieName: name }, 'the session cookie is not sent without HTTPS')
 }
 
 async function settled(run: (done: (error?: unknown) => void) => unknown): Promise<void> {

@@ -7,8 +7,8 @@ import { afterEach, describe, expect, test, vi } from 'vitest'
 import { problemHandler } from '../http/problem.ts'
 import { requestContext } from '../http/request-context.ts'
 import { createLog } from '../log/log.ts'
-import { logIn, logOut, saveSession, sessionOrigin } from './log-in.ts'
-import { createSessionMiddleware, sessionKey } from './middleware.ts'
+import { beginSession, logIn, logOut, saveSession, sessionOrigin } from './log-in.ts'
+import { createSessionMiddleware, logInKey, sessionKey } from './middleware.ts'
 import type { SessionStore, SessionStoreOptions } from './sessions.ts'
 
 const log = createLog({ service: 'test', replicaId: 't', version: '0', level: 'silent' })
@@ -21,23 +21,24 @@ afterEach(async () => {
 
 interface ReplicaOptions {
   secrets?: string[]
+  cookieNames?: string[]
   absoluteLifetimeMs?: number
 }
 
 /** One replica over HTTP; `slow` holds a request that began before `release()`. Answers with its address. */
 export async function serveSessions(sessions: SessionStore, options: ReplicaOptions = {}) {
-  const { secrets = [secretA], absoluteLifetimeMs } = options
+  const { secrets = [secretA], absoluteLifetimeMs, cookieNames } = options
   const app = express()
   app.set('trust proxy', 1)
   app.use(requestContext({ log, replicaId: 't', exposeReplica: false, deadlineMs: 5000 }))
-  app.use(createSessionMiddleware({ sessions, secrets, absoluteLifetimeMs }))
+  app.use(createSessionMiddleware({ sessions, secrets, absoluteLifetimeMs, cookieNames }))
   const held: (() => void)[] = []
   const me: RequestHandler = (req, res) =>
     void res.json({
       userId: req.session?.userId ?? null,
       unavailable: req.sessionUnavailable === true,
       isSigned: sessionKey(req) !== undefined,
-      origin: req.sessionUnavailable ? null : sessionOrigin(req),
+      origin: req.sessionUnavailable || req.session.ended ? null : sessionOrigin(req),
     })
   app.get('/me', me)
   app.post('/log-in/:user', async (req: Request<{ user: string }>, res) => {
@@ -47,6 +48,14 @@ export async function serveSessions(sessions: SessionStore, options: ReplicaOpti
   app.post('/log-out', async (req, res) => {
     await logOut(req)
     res.sendStatus(204)
+  })
+  app.post('/visit', async (req, res) => {
+    await beginSession(req)
+    res.json({ origin: sessionOrigin(req), isVisitor: logInKey(req) === undefined })
+  })
+  app.post('/save', async (req, res) => {
+    await saveSession(req)
+    res.json({})
   })
   app.post('/write', (req, res) => {
     Object.assign(req.session, { note: 'saved' })
@@ -72,6 +81,7 @@ interface Body {
   unavailable?: boolean
   isSigned?: boolean
   origin?: string | null
+  isVisitor?: boolean
 }
 
 /** A browser with one cookie. */
@@ -193,20 +203,116 @@ export function describeSessions(
       expect((await attacker.send('GET', `${first.url}/me`)).body.userId).toBeNull()
     })
 
-    test('a request with the cookie from before the log-in gets no new one, and belongs to the same visitor', async () => {
+    test('a cookie from before the log-in is nobody: it reads and writes nothing, and gets no new cookie', async () => {
       const [a, b] = create()
       const [first, second] = [await serveSessions(a), await serveSessions(b)]
       const browser = createBrowser()
-      const { body: before } = await browser.send('POST', `${first.url}/log-in/u1`)
+      const { body: visitor } = await browser.send('POST', `${first.url}/visit`)
       const old = createBrowser()
       old.use(browser.cookie())
-      await browser.send('POST', `${first.url}/log-in/u1`)
+      const { body: after } = await browser.send('POST', `${first.url}/log-in/u1`)
+      expect(after.origin).toBe(visitor.origin)
       const { body, setCookie } = await old.send('GET', `${second.url}/me`)
-      expect(body).toMatchObject({ userId: null, origin: before.origin })
+      expect(body).toMatchObject({ userId: null, origin: null })
       expect(setCookie).toBeUndefined()
-      second.held.push = (send) => send() as never
-      expect((await old.send('POST', `${second.url}/write`)).setCookie).toBeUndefined()
+      for (const path of ['visit', 'save']) {
+        const refused = await old.send('POST', `${second.url}/${path}`)
+        expect(refused).toMatchObject({ status: 409, setCookie: undefined, body: { code: 'E_SESSION_ENDED' } })
+      }
       expect((await browser.send('GET', `${second.url}/me`)).body.userId).toBe('u1')
+    })
+
+    test('a log-in with a cookie from before another log-in shares nothing with it', async () => {
+      const [a, b] = create()
+      const [first, second] = [await serveSessions(a), await serveSessions(b)]
+      const browser = createBrowser()
+      await browser.send('POST', `${first.url}/visit`)
+      const attacker = createBrowser()
+      attacker.use(browser.cookie())
+      const { body: own } = await browser.send('POST', `${first.url}/log-in/u1`)
+      const planted = attacker.cookie()
+      const { body: other } = await attacker.send('POST', `${second.url}/log-in/u2`)
+      expect(other.origin).not.toBe(own.origin)
+      expect(attacker.cookie()).not.toBe(planted)
+      expect((await attacker.send('GET', `${first.url}/me`)).body).toEqual({ ...other, isSigned: true })
+    })
+
+    test('finds the session among other cookies of the name: stale, ended, or with a name that only looks like it', async () => {
+      const [a, b] = create()
+      const [first, second] = [await serveSessions(a), await serveSessions(b)]
+      const browser = createBrowser()
+      await browser.send('POST', `${first.url}/log-in/u1`)
+      const ended = browser.cookie()
+      await browser.send('POST', `${first.url}/log-in/u1`)
+      const valid = browser.cookie()
+      const visitor = createBrowser()
+      await visitor.send('POST', `${first.url}/visit`)
+      for (const other of ['sid=old', ended, visitor.cookie(), '\u00a0sid=x', `\u00a0${ended}`]) {
+        browser.use(`${other}; ${valid}`)
+        expect((await browser.send('GET', `${second.url}/me`)).body.userId).toBe('u1')
+      }
+      browser.use(`\u00a0sid=x; ${valid}`)
+      await browser.send('POST', `${second.url}/log-in/u1`)
+      const renewed = browser.cookie()
+      browser.use(valid)
+      expect((await browser.send('GET', `${first.url}/me`)).body.userId).toBeNull()
+      browser.use(`\u00a0sid=x; ${renewed}`)
+      await browser.send('POST', `${second.url}/log-out`)
+      browser.use(renewed)
+      expect((await browser.send('GET', `${first.url}/me`)).body.userId).toBeNull()
+    })
+
+    test('log-in and log-out end every session that the cookies name', async () => {
+      const [a, b] = create()
+      const [first, second] = [await serveSessions(a), await serveSessions(b)]
+      const users = await Promise.all(
+        ['u1', 'u2', 'u3'].map(async (user) => {
+          const browser = createBrowser()
+          await browser.send('POST', `${first.url}/log-in/${user}`)
+          return browser
+        }),
+      )
+      const [one, two, three] = users.map((user) => user.cookie())
+      const browser = createBrowser()
+      browser.use(`${one}; ${two}`)
+      const { body } = await browser.send('POST', `${second.url}/log-in/u1`)
+      browser.use(`${two}; ${browser.cookie()}`)
+      expect((await browser.send('GET', `${first.url}/me`)).body).toMatchObject(body)
+      browser.use(`${browser.cookie()}; ${three}`)
+      await browser.send('POST', `${second.url}/log-out`)
+      browser.use(`${three}`)
+      expect((await browser.send('GET', `${first.url}/me`)).body.userId).toBeNull()
+    })
+
+    test('only the id of a visitor shows that nobody has logged in with it', async () => {
+      const [a] = create()
+      const { url } = await serveSessions(a)
+      const browser = createBrowser()
+      await browser.send('POST', `${url}/visit`)
+      expect((await browser.send('POST', `${url}/visit`)).body.isVisitor).toBe(true)
+      await browser.send('POST', `${url}/log-in/u1`)
+      expect((await browser.send('POST', `${url}/visit`)).body.isVisitor).toBe(false)
+    })
+
+    test('the name can change: the first is written, all are read, and a session moves to the first', async () => {
+      const [a, b] = create()
+      const before = await serveSessions(a)
+      const after = await serveSessions(b, { cookieNames: ['__Host-sid', 'sid'] })
+      const https = { 'x-forwarded-proto': 'https' }
+      const browser = createBrowser()
+      await browser.send('POST', `${before.url}/log-in/u1`)
+      const old = browser.cookie()
+      expect((await browser.send('GET', `${after.url}/me`)).setCookie).toBeUndefined() // not over HTTP
+      const moved = await browser.send('GET', `${after.url}/me`, https)
+      expect(moved.body.userId).toBe('u1')
+      expect(moved.setCookie).toMatch(
+        /^__Host-sid=[^;]+; Max-Age=\d+; Path=\/; Expires=[^;]+; HttpOnly; Secure; SameSite=Lax$/,
+      )
+      browser.use(`${old}; ${browser.cookie()}`)
+      const { setCookie } = await browser.send('POST', `${after.url}/log-in/u1`, https)
+      expect(setCookie).toMatch(/^__Host-sid=.*; Secure; /)
+      browser.use(old)
+      expect((await browser.send('GET', `${before.url}/me`)).body.userId).toBeNull()
     })
 
     test('an id may be new again when its bar is over', async () => {

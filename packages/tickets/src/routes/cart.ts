@@ -1,8 +1,7 @@
 import type { Cart } from '@escala/kit/cart/cart.ts'
 import type { ApiParts } from '@escala/kit/http/module.ts'
 import { type Route, route } from '@escala/kit/http/route.ts'
-import { hasStoredSession, requireSession, saveSession, sessionOrigin } from '@escala/kit/sessions/log-in.ts'
-import type { Request } from 'express'
+import { beginSession, hasStoredSession, sessionOrigin } from '@escala/kit/sessions/log-in.ts'
 import { ticketErrors } from '../errors.ts'
 import { cart, cartInput, cartParams } from '../schemas.ts'
 
@@ -27,22 +26,15 @@ export function cartRoutes({ carts }: Pick<ApiParts, 'carts'>): Route[] {
       params: cartParams,
       body: cartInput,
       answers: { 200: { description: 'The whole cart', schema: cart } },
-      errors: ['E_CART_FULL'],
+      errors: ['E_CART_FULL', 'E_SESSION_ENDED'],
       async handle({ params, body, req }) {
-        await beginSession(req)
+        await beginSession(req) // with the first thing to remember; only then is there a cookie
         const changed = await carts.put(sessionOrigin(req), params.showId, body.quantity)
         if (changed === undefined) throw ticketErrors.E_CART_FULL()
         return { status: 200, body: toCart(changed) }
       },
     }),
   ]
-}
-
-/** A visitor's session begins with the first thing to remember; only then is there a cookie. */
-async function beginSession(req: Request): Promise<void> {
-  if (hasStoredSession(req)) return
-  requireSession(req).origin = req.sessionID
-  await saveSession(req)
 }
 
 function toCart(items: Cart) {
