@@ -181,7 +181,10 @@ async function start(root: string): Promise<void> {
     const account = { email: 'ann@example.com', password: 'a password of a check' }
     await send('/v1/users', { ...account, name: 'Ann' })
     const loggedIn = await send('/v1/session', account)
-    const cookie = loggedIn.headers.getSetCookie()[0]?.split(';')[0]
+    const cookie = loggedIn.headers
+      .getSetCookie()
+      .map((line) => line.split(';')[0])
+      .join('; ')
     const { user } = (await (await send('/v1/session', undefined, cookie)).json()) as { user: { email: string } }
     assert.equal(user.email, account.email)
   } finally {

@@ -49,7 +49,8 @@ export const lab = defineLab<Size>({
           check('replicas that answered', new Set(passed.map(({ replicaId }) => replicaId)).size, {
             equals: context.replicas,
           }),
-          check('passed within one window around an edge, at an even pace', edge, { atMost: limit + 5 }),
+          // The first, and the burst on either side of the edge: a policy that admits nothing is no cure either.
+          check('passed within one window around an edge, at an even pace', edge, { between: [11, limit + 5] }),
         ]
       },
     },
@@ -90,9 +91,9 @@ async function sendAroundEdge({ cluster: start }: LabContext<Size>, parts: URL):
   return Math.max(...passedAt.map(countFrom))
 }
 
-/** `"general"; r=49; t=60` */
+/** `"general"; r=49; t=60, "address"; r=499; t=60` */
 function remaining({ headers }: ClientAnswer): number {
-  return Number(/r=(\d+)/.exec(String(headers.ratelimit))?.[1])
+  return Number(/"general"; r=(\d+)/.exec(String(headers.ratelimit))?.[1])
 }
 
 function hasRetryAfter({ headers }: ClientAnswer): boolean {

@@ -1,5 +1,4 @@
 import type { Postgres, Statement } from '@escala/kit/postgres/postgres.ts'
-import { violates } from '@escala/kit/postgres/postgres.ts'
 import { v7 } from 'uuid'
 
 export interface Account {
@@ -12,12 +11,18 @@ export type Role = 'customer' | 'organiser'
 
 const add: Statement = {
   name: 'users.add',
-  text: 'INSERT INTO users (id, email, name, password_hash) VALUES ($1, $2, $3, $4) RETURNING id, email, name',
+  // A conflict is no error: Postgres would write the address into its log.
+  text: `INSERT INTO users (id, email, name, password_hash) VALUES ($1, $2, $3, $4)
+    ON CONFLICT (lower(email)) DO NOTHING RETURNING id, email, name`,
 }
 const byId: Statement = { name: 'users.byId', text: 'SELECT id, email, name FROM users WHERE id = $1' }
 const byEmail: Statement = {
   name: 'users.byEmail',
   text: 'SELECT id, email, name, password_hash AS "passwordHash" FROM users WHERE lower(email) = lower($1)',
+}
+const renewHash: Statement = {
+  name: 'users.renewHash',
+  text: 'UPDATE users SET password_hash = $3 WHERE id = $1 AND password_hash = $2',
 }
 const roleOf: Statement = { name: 'users.role', text: 'SELECT role FROM users WHERE id = $1' }
 
@@ -26,13 +31,13 @@ export async function addAccount(
   postgres: Postgres,
   { email, name, passwordHash }: Omit<Account, 'id'> & { passwordHash: string },
 ): Promise<Account | undefined> {
-  try {
-    const { rows } = await postgres.query<Account>(add, [v7(), email, name, passwordHash])
-    return rows[0]
-  } catch (error) {
-    if (violates(error, 'users_email_key')) return undefined
-    throw error
-  }
+  const { rows } = await postgres.query<Account>(add, [v7(), email, name, passwordHash])
+  return rows[0]
+}
+
+/** Does nothing when the password was changed meanwhile. */
+export async function renewPasswordHash(postgres: Postgres, id: string, from: string, to: string): Promise<void> {
+  await postgres.query(renewHash, [id, from, to])
 }
 
 export async function findAccount(postgres: Postgres, id: string): Promise<Account | undefined> {

@@ -26,8 +26,11 @@ import { countLocks, countReads } from '@escala/kit/metrics/counted.ts'
 import type { Outbox } from '@escala/kit/outbox/outbox.ts'
 import { createPostgresOutbox } from '@escala/kit/outbox/postgres.ts'
 import { createOverload, essentialRoutes } from '@escala/kit/overload/overload.ts'
+import { hasArgon2 } from '@escala/kit/passwords/argon2id.ts'
+import { createPasswords } from '@escala/kit/passwords/passwords.ts'
 import { createPostgres, type Postgres } from '@escala/kit/postgres/postgres.ts'
-import { addressKey, createRateLimit } from '@escala/kit/rate-limits/middleware.ts'
+import { createLogInGuard } from '@escala/kit/rate-limits/log-in-guard.ts'
+import { addressKey } from '@escala/kit/rate-limits/middleware.ts'
 import type { RateLimitStores } from '@escala/kit/rate-limits/rate-limits.ts'
 import { createRedisRateLimits } from '@escala/kit/rate-limits/redis.ts'
 import { watchRedis } from '@escala/kit/redis/facts.ts'
@@ -35,7 +38,8 @@ import { createRedis, stopRedis } from '@escala/kit/redis/redis.ts'
 import { fingerprintSecret } from '@escala/kit/replicas/fingerprints.ts'
 import { createReplicas } from '@escala/kit/replicas/postgres.ts'
 import type { Scope } from '@escala/kit/scope.ts'
-import { createSessionMiddleware, sessionKey } from '@escala/kit/sessions/middleware.ts'
+import { createDeviceCookies } from '@escala/kit/sessions/device.ts'
+import { createSessionMiddleware } from '@escala/kit/sessions/middleware.ts'
 import { createRedisSessions } from '@escala/kit/sessions/redis.ts'
 import type { SessionStore } from '@escala/kit/sessions/sessions.ts'
 import { startTracing } from '@escala/kit/tracing/start.ts'
@@ -46,10 +50,14 @@ import type { Redis } from 'ioredis'
 import { isOrganiser } from './accounts.ts'
 import { createApp } from './app.ts'
 import { type ApiConfig, apiSettings } from './config.ts'
+import { createLimits } from './limits.ts'
+import { createLogInLimits } from './log-in-limits.ts'
 import { apiMetrics } from './metrics.ts'
 import { apiModules, migrationFolders } from './modules.ts'
+import { argon2idMark, createPasswordForms } from './password-forms.ts'
 import { accountRoutes } from './routes/accounts.ts'
 import { flagRoutes } from './routes/flags.ts'
+import { logInPath } from './routes/session.ts'
 
 /** What an adapter may need. */
 export interface Deps {
@@ -179,6 +187,7 @@ export async function compose(config: Config<typeof apiConfigSettings>, replaced
   const scopes = Object.fromEntries(
     Object.entries({ sessions, rateLimits, ...given }).map(([name, part]) => [name, part.scope]),
   )
+  if (hasArgon2) scopes[argon2idMark] = 'cluster'
   const replicas = createReplicas({
     self: {
       id: config.REPLICA_ID,
@@ -200,17 +209,25 @@ export async function compose(config: Config<typeof apiConfigSettings>, replaced
     allowSecretSplit: config.ALLOW_SECRET_SPLIT,
   })
 
-  const limit = createRateLimit({
-    policy: { name: 'general', limit: config.RATE_LIMIT_PER_MINUTE, windowMs: 60_000 },
-    stores: rateLimits,
-    key: (req) => sessionKey(req) ?? addressKey(req),
+  const limits = createLimits({ config, rateLimits, log, share: replicas.liveApis })
+  const passwordForms = createPasswordForms({
+    postgres,
     log,
-    onStoreError: 'local-share',
-    share: replicas.liveApis,
-    patienceMs: timeoutMs / 2, // a request can be answered without it, and may have to wait for Redis once more
+    everyMs: 12 * config.HEARTBEAT_MS,
+    isWanted: config.PASSWORD_HASH === 'argon2id',
   })
+  const devices = createDeviceCookies({ secrets: config.SESSION_SECRETS, path: logInPath })
+  const logInLimits = createLogInLimits({
+    rateLimits,
+    guard: createLogInGuard({ redis }),
+    devices,
+    log,
+    perAddress: config.LOG_IN_LIMIT_PER_ADDRESS ?? Math.ceil(config.RATE_LIMIT_PER_MINUTE / 4),
+    share: replicas.liveApis,
+  })
+  const passwords = createPasswords({ mayWriteArgon2id: passwordForms.mayWriteArgon2id })
   const routes = [
-    ...accountRoutes({ postgres, rateLimits, log }),
+    ...accountRoutes({ postgres, passwords, limits: logInLimits, devices }),
     ...flagRoutes({ flags }),
     ...apiModules.flatMap((module) => module.routes({ postgres, log, streams, ...given }, config)),
   ]
@@ -223,7 +240,7 @@ export async function compose(config: Config<typeof apiConfigSettings>, replaced
     config,
     postgres,
     replicas,
-    limit,
+    limits,
     overload,
     streams,
     cache,
@@ -246,7 +263,8 @@ export async function compose(config: Config<typeof apiConfigSettings>, replaced
         secrets: config.SESSION_SECRETS,
         cookieNames: config.SESSION_COOKIE,
       }),
-      limiter: limit.middleware,
+      limiters: limits.limiters,
+      settle: limits.settle,
     }),
     isOrganiser: isOrganiser(postgres),
     routes,
@@ -258,7 +276,7 @@ export async function compose(config: Config<typeof apiConfigSettings>, replaced
       ...(cacheRedis.isAnswering() && subscriber.isAnswering() ? [] : ['cache redis']),
       ...[cacheWatch.problem() ?? []].flat(),
       ...[cache.degraded() ?? []].flat(),
-      ...(limit.degraded() ? ['rate limits count in this process'] : []),
+      ...(limits.degraded() ? ['rate limits count in this process'] : []),
     ],
     metrics: metrics.text,
     scale: replicas.scaleReport,
@@ -289,11 +307,13 @@ export async function compose(config: Config<typeof apiConfigSettings>, replaced
       await replicas.join()
       await replicas.admitted
       await flags.start()
+      await passwordForms.start()
       await server.start()
       lifecycle.started()
     },
     async stop() {
       lifecycle.beginDrain()
+      passwordForms.stop()
       server.beginDrain()
       await wait(config.DRAIN_DELAY_MS)
       await server.stop({ refuseMs: config.REFUSE_MS, deadlineMs: config.DRAIN_DEADLINE_MS })

@@ -3,16 +3,16 @@ import type { CacheReads, LockUses } from '@escala/kit/metrics/counted.ts'
 import { createMetrics, type Metrics } from '@escala/kit/metrics/metrics.ts'
 import type { Overload } from '@escala/kit/overload/overload.ts'
 import type { Postgres } from '@escala/kit/postgres/postgres.ts'
-import type { RateLimit } from '@escala/kit/rate-limits/middleware.ts'
 import type { RedisConnection } from '@escala/kit/redis/redis.ts'
 import type { Replicas } from '@escala/kit/replicas/replicas.ts'
 import type { ApiConfig } from './config.ts'
+import type { Limits } from './limits.ts'
 
 interface Sources {
   config: ApiConfig
   postgres: Postgres
   replicas: Replicas
-  limit: RateLimit
+  limits: Limits
   overload: Overload
   streams: EventStreams
   cache: { reads(): CacheReads }
@@ -23,7 +23,7 @@ interface Sources {
 
 /** What one replica of the API tells Prometheus; requests are counted where they end. */
 export function apiMetrics(sources: Sources): Metrics {
-  const { config, postgres, replicas, limit, overload, streams, cache, locks, redis } = sources
+  const { config, postgres, replicas, limits, overload, streams, cache, locks, redis } = sources
   const metrics = createMetrics({ service: 'api', replica: config.REPLICA_ID, version: config.VERSION })
   metrics.gauges('escala_postgres_pool', 'Connections of the pool, and requests that wait for one.', 'state', () => ({
     ...postgres.stats(),
@@ -31,7 +31,7 @@ export function apiMetrics(sources: Sources): Metrics {
   metrics.gauges('escala_redis_ready', '1 while the connection works.', 'role', () =>
     Object.fromEntries(Object.entries(redis).map(([role, client]) => [role, Number(client.isAnswering())])),
   )
-  metrics.gauge('escala_rate_limit_degraded', '1 while this process counts by itself.', () => Number(limit.degraded()))
+  metrics.gauge('escala_rate_limit_degraded', '1 while this process counts by itself.', () => Number(limits.degraded()))
   metrics.gauge('escala_live_replicas', 'API replicas, as this one knows them.', replicas.liveApis)
   metrics.gauge('escala_in_flight', 'Requests that this replica works on.', () => overload.state().inFlight)
   metrics.gauge('escala_streams', 'Event streams that are open; they are not in flight.', streams.count)

@@ -2,6 +2,7 @@ import { createPasswords } from '@escala/kit/passwords/passwords.ts'
 import type { Postgres } from '@escala/kit/postgres/postgres.ts'
 import { v7 } from 'uuid'
 import type { Role } from './accounts.ts'
+import { everyReplicaVerifiesArgon2id } from './password-forms.ts'
 
 const accounts: { email: string; name: string; role: Role }[] = [
   { email: 'organiser@example.com', name: 'Olga Organiser', role: 'organiser' },
@@ -10,7 +11,9 @@ const accounts: { email: string; name: string; role: Role }[] = [
 
 /** Makes the first accounts, or gives those that exist this password. */
 export async function seedAccounts(postgres: Postgres, password: string): Promise<{ email: string; role: Role }[]> {
-  const passwords = createPasswords()
+  // Replicas of an older version, which may be running while this one is rolled out, must be able to log these accounts in.
+  const mayWriteArgon2id = await everyReplicaVerifiesArgon2id(postgres)
+  const passwords = createPasswords({ mayWriteArgon2id: () => mayWriteArgon2id })
   for (const { email, name, role } of accounts) {
     await postgres.query(
       `INSERT INTO users (id, email, name, password_hash, role) VALUES ($1, $2, $3, $4, $5)

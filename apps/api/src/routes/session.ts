@@ -1,64 +1,72 @@
-import { createHash } from 'node:crypto'
 import { kitErrors } from '@escala/kit/errors/errors.ts'
 import { type Route, route } from '@escala/kit/http/route.ts'
 import type { Logger } from '@escala/kit/log/log.ts'
-import { addressKey, createRateLimit } from '@escala/kit/rate-limits/middleware.ts'
-import type { RateLimitStores } from '@escala/kit/rate-limits/rate-limits.ts'
-import { logIn, logOut } from '@escala/kit/sessions/log-in.ts'
+import type { DeviceCookies } from '@escala/kit/sessions/device.ts'
+import { endSession, logIn, logOut } from '@escala/kit/sessions/log-in.ts'
 import { z } from 'zod'
-import { findAccount, findByEmail } from '../accounts.ts'
+import { findAccount, findByEmail, renewPasswordHash } from '../accounts.ts'
+import { judge } from '../log-in-limits.ts'
 import { account, email, type UserDeps } from './users.ts'
 
 export interface SessionDeps extends UserDeps {
-  rateLimits: RateLimitStores
-  log: Logger
+  devices: DeviceCookies
 }
+
+/** Where the cookie of a known device goes: it is of use for log-ins only. */
+export const logInPath = '/v1/session'
 
 const credentials = z.strictObject({ email, password: z.string().min(1).max(200) })
 const loggedIn = z.strictObject({ user: account })
 
-export function sessionRoutes({ postgres, passwords, rateLimits, log }: SessionDeps): Route[] {
-  const tries = createRateLimit({
-    policy: { name: 'log-in', limit: 5, windowMs: 60_000 },
-    stores: rateLimits,
-    // One address cannot try many passwords, and a stranger elsewhere cannot lock the owner out.
-    key: (req) => digest(`${addressKey(req)} ${String(req.body?.email).toLowerCase()}`),
-    log,
-    onStoreError: 'refuse',
-  })
+export function sessionRoutes({ postgres, passwords, limits, devices }: SessionDeps): Route[] {
+  /** The password is at hand at a log-in only. A failure fails no log-in: the next one tries again. */
+  const renewHash = async (id: string, password: string, hash: string, log: Logger) => {
+    if (!passwords.isOutdated(hash)) return
+    try {
+      await renewPasswordHash(postgres, id, hash, await passwords.hash(password))
+    } catch (err) {
+      log.warn({ err }, 'password hash not renewed')
+    }
+  }
   return [
     route({
       method: 'post',
-      path: '/v1/session',
-      summary: 'Log in: sets the cookie `sid`',
+      path: logInPath,
+      summary: 'Log in: sets the session cookie, by default `sid`',
       access: 'public',
       body: credentials,
       answers: { 200: { description: 'Who is logged in now', schema: loggedIn } },
       errors: ['E_BAD_CREDENTIALS', 'E_RATE_LIMITED', 'E_OVERLOADED'],
-      async handle({ body, req, res }) {
-        await tries.check(req, res)
-        const found = await findByEmail(postgres, body.email)
-        const isRight = await passwords.verify(body.password, found?.passwordHash)
-        if (found === undefined || !isRight) throw kitErrors.E_BAD_CREDENTIALS()
-        await logIn(req, found.id)
+      async handle({ body, req, res, signal, log }) {
+        const attempt = await limits.beginLogIn(req, res, body.email)
+        const found = await judge(attempt, log, async () => {
+          const found = await findByEmail(postgres, body.email)
+          const isRight = await passwords.verify(body.password, found?.passwordHash, signal)
+          if (found === undefined || !isRight) throw kitErrors.E_BAD_CREDENTIALS()
+          return found
+        })
+        const remembered = attempt.succeeded().catch((err) => log.warn({ err }, 'address of a log-in not remembered'))
+        await Promise.all([logIn(req, found.id), remembered])
+        devices.remember(req, res, attempt.account)
+        await renewHash(found.id, body.password, found.passwordHash, log)
         return { status: 200, body: { user: { id: found.id, email: found.email, name: found.name } } }
       },
     }),
     route({
       method: 'get',
-      path: '/v1/session',
+      path: logInPath,
       summary: 'Who is logged in',
       access: 'user',
       answers: { 200: { description: 'The user', schema: loggedIn } },
-      async handle({ user }) {
+      async handle({ user, req }) {
         const found = await findAccount(postgres, user.id)
-        if (found === undefined) throw kitErrors.E_NOT_LOGGED_IN()
+        if (found === undefined) throw await endSession(req)
         return { status: 200, body: { user: found } }
       },
     }),
     route({
       method: 'delete',
-      path: '/v1/session',
+      path: logInPath,
       summary: "Log out: ends this session, not the user's others",
       access: 'public',
       essential: true,
@@ -69,9 +77,4 @@ export function sessionRoutes({ postgres, passwords, rateLimits, log }: SessionD
       },
     }),
   ]
-}
-
-/** Keeps e-mail addresses out of Redis's keys, and the keys short. */
-function digest(text: string): string {
-  return createHash('sha256').update(text).digest('base64url')
 }

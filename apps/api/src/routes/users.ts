@@ -4,6 +4,7 @@ import type { Passwords } from '@escala/kit/passwords/passwords.ts'
 import type { Postgres } from '@escala/kit/postgres/postgres.ts'
 import { z } from 'zod'
 import { addAccount } from '../accounts.ts'
+import type { LogInLimits } from '../log-in-limits.ts'
 
 export const account = z.strictObject({ id: z.uuid(), email: z.string(), name: z.string() })
 
@@ -24,9 +25,10 @@ const newAccount = z.strictObject({
 export interface UserDeps {
   postgres: Postgres
   passwords: Passwords
+  limits: LogInLimits
 }
 
-export function userRoutes({ postgres, passwords }: UserDeps): Route[] {
+export function userRoutes({ postgres, passwords, limits }: UserDeps): Route[] {
   return [
     route({
       method: 'post',
@@ -35,9 +37,10 @@ export function userRoutes({ postgres, passwords }: UserDeps): Route[] {
       access: 'public',
       body: newAccount,
       answers: { 201: { description: 'The new user, who is not logged in yet', schema: account } },
-      errors: ['E_EMAIL_TAKEN', 'E_OVERLOADED'],
-      async handle({ body: { password, ...profile } }) {
-        const added = await addAccount(postgres, { ...profile, passwordHash: await passwords.hash(password) })
+      errors: ['E_EMAIL_TAKEN', 'E_RATE_LIMITED', 'E_OVERLOADED'],
+      async handle({ body: { password, ...profile }, req, res, signal }) {
+        await limits.checkSignUp(req, res)
+        const added = await addAccount(postgres, { ...profile, passwordHash: await passwords.hash(password, signal) })
         if (added === undefined) throw kitErrors.E_EMAIL_TAKEN()
         return { status: 201, body: added }
       },

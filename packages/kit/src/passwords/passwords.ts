@@ -1,100 +1,70 @@
-import { randomBytes, type ScryptOptions, scrypt, timingSafeEqual } from 'node:crypto'
-import { availableParallelism } from 'node:os'
-import { kitErrors } from '../errors/errors.ts'
+import { argon2id, hasArgon2 } from './argon2id.ts'
+import { createQueue } from './queue.ts'
+import { scrypt } from './scrypt.ts'
 
 export interface Passwords {
-  /** Throws `E_OVERLOADED` (503) when `maxWaiting` others wait already. */
-  hash(password: string): Promise<string>
+  /** Throws `E_OVERLOADED` (503) when a second of work is waiting already. */
+  hash(password: string, signal?: AbortSignal): Promise<string>
   /**
-   * Takes as long for a user who does not exist (`undefined`) as for a wrong password, and answers `false`.
+   * Takes as long for a user who does not exist (`undefined`) as for a wrong password, and returns `false`.
    * Throws `E_OVERLOADED` like `hash`.
    */
-  verify(password: string, hash: string | undefined): Promise<boolean>
+  verify(password: string, hash: string | undefined, signal?: AbortSignal): Promise<boolean>
+  /** Returns whether `hash` would write something better than this: the password is hashed again at the next log-in. */
+  isOutdated(hash: string): boolean
+}
+
+/** One way to hash passwords; a hash names its own parameters, so that they can be raised. */
+export interface PasswordForm {
+  /** Whether this form has written the hash, with whatever parameters. */
+  matches(hash: string): boolean
+  /** Whether the hash has the parameters of today. */
+  isCurrent(hash: string): boolean
+  hash(password: string): Promise<string>
+  verify(password: string, hash: string): Promise<boolean>
+  /** A hash that no password has. */
+  decoy(): string
 }
 
 export interface PasswordOptions {
-  /** scrypt's N, a power of two. Time and memory grow with it: 2^14 took 55 ms of one core and 16 MB where it was measured. */
-  cost?: number
-  /** Hashes at a time, 4 at most: each takes one thread of the pool that file access and name lookups use too. */
+  /**
+   * Whether argon2id may be written. Until then scrypt is: replicas of older versions, which may still be running, verify
+   * nothing else. Default: always. Without `crypto.argon2` (Node before 24.7) it is scrypt in any case.
+   */
+  mayWriteArgon2id?: () => boolean
+  /** Hashes at a time: each takes one thread of the four that file access and name lookups use too. Default: 2. */
   maxConcurrent?: number
-  /** How many may wait for those. 100 wait some seconds, which is below the request's deadline. */
-  maxWaiting?: number
+  /** Work that may wait, in milliseconds. Default: one second. */
+  maxWaitMs?: number
+  forms?: { argon2id: PasswordForm | undefined; scrypt: PasswordForm }
 }
 
-interface Parameters {
-  cost: number
-  blockSize: number
-  parallelization: number
-}
-
-const saltBytes = 16
-const hashBytes = 32
-
-/** scrypt (RFC 7914) on the thread pool: the event loop goes on. The hash names its parameters: `$scrypt$ln=14,r=8,p=1$salt$hash`. */
+/**
+ * Hashes on the thread pool, so that the event loop goes on. What waits is dropped when its signal is aborted: for a client
+ * that is gone, and for a request that has been answered, nothing is computed.
+ */
 export function createPasswords(options: PasswordOptions = {}): Passwords {
-  const { cost = 2 ** 14, maxConcurrent = Math.min(4, availableParallelism()), maxWaiting = 100 } = options
-  const current: Parameters = { cost, blockSize: 8, parallelization: 1 }
-  const limited = createQueue(maxConcurrent, maxWaiting)
-  const nobody = format(current, randomBytes(saltBytes), randomBytes(hashBytes))
+  const { mayWriteArgon2id = () => true, maxConcurrent = 2, maxWaitMs = 1000 } = options
+  const { forms = { argon2id: hasArgon2 ? argon2id() : undefined, scrypt: scrypt() } } = options
+  const queue = createQueue({ maxConcurrent, maxWaitMs, firstCostMs: 50 })
+  const written = () => (forms.argon2id && mayWriteArgon2id() ? forms.argon2id : forms.scrypt)
+  const decoys = new Map([forms.argon2id, forms.scrypt].map((form) => [form, form?.decoy()]))
 
   return {
-    hash(password) {
-      return limited(async () => {
-        const salt = randomBytes(saltBytes)
-        return format(current, salt, await derive(password, salt, hashBytes, current))
-      })
+    hash: (password, signal) => queue(() => written().hash(normalize(password)), signal),
+    verify(password, hash, signal) {
+      return queue(async () => {
+        const compared = hash ?? decoys.get(written()) ?? ''
+        const form = [forms.argon2id, forms.scrypt].find((form) => form?.matches(compared))
+        if (form === undefined) throw new Error('a stored password hash has an unknown form')
+        return (await form.verify(normalize(password), compared)) && hash !== undefined
+      }, signal)
     },
-    verify(password, hash) {
-      const stored = parse(hash ?? nobody)
-      return limited(async () => {
-        const derived = await derive(password, stored.salt, stored.derived.length, stored.parameters)
-        return timingSafeEqual(derived, stored.derived) && hash !== undefined
-      })
-    },
+    isOutdated: (hash) => !written().isCurrent(hash),
   }
 }
 
-function createQueue(maxConcurrent: number, maxWaiting: number) {
-  const waiting: (() => void)[] = []
-  let running = 0
-  return async <T>(work: () => Promise<T>): Promise<T> => {
-    if (running >= maxConcurrent) {
-      if (waiting.length >= maxWaiting) throw kitErrors.E_OVERLOADED({ retryAfterMs: 2000 })
-      await new Promise<void>((resolve) => waiting.push(resolve)) // whoever ends hands its place over
-    } else {
-      running++
-    }
-    try {
-      return await work()
-    } finally {
-      const next = waiting.shift()
-      if (next) next()
-      else running--
-    }
-  }
-}
-
-function derive(password: string, salt: Buffer, bytes: number, parameters: Parameters): Promise<Buffer> {
-  const { cost, blockSize } = parameters
-  const options: ScryptOptions = { ...parameters, maxmem: 2 * 128 * cost * blockSize }
-  return new Promise((resolve, reject) => {
-    // Two ways to type one letter (é, or e and an accent) are one password.
-    scrypt(password.normalize('NFC'), salt, bytes, options, (error, key) => (error ? reject(error) : resolve(key)))
-  })
-}
-
-function format({ cost, blockSize, parallelization }: Parameters, salt: Buffer, derived: Buffer): string {
-  const parameters = `ln=${Math.log2(cost)},r=${blockSize},p=${parallelization}`
-  return `$scrypt$${parameters}$${salt.toString('base64url')}$${derived.toString('base64url')}`
-}
-
-function parse(hash: string) {
-  const match = /^\$scrypt\$ln=(\d{1,2}),r=(\d{1,2}),p=(\d{1,2})\$([\w-]+)\$([\w-]+)$/.exec(hash)
-  if (!match) throw new Error('a stored password hash has an unknown form')
-  const [ln, blockSize, parallelization] = match.slice(1, 4).map(Number) as [number, number, number]
-  return {
-    parameters: { cost: 2 ** ln, blockSize, parallelization },
-    salt: Buffer.from(match[4] ?? '', 'base64url'),
-    derived: Buffer.from(match[5] ?? '', 'base64url'),
-  }
+/** Two ways to type one letter (é, or e and an accent) are one password. */
+function normalize(password: string): string {
+  return password.normalize('NFC')
 }

@@ -26,8 +26,10 @@ export type RateLimitOptions = CommonOptions &
 export interface RateLimit {
   /** Hands 429 `E_RATE_LIMITED` to `next`. Answers carry `RateLimit` and `RateLimit-Policy`, as in the IETF's draft 8. */
   middleware: RequestHandler
-  /** The same within a handler: resolves when the request may go on, rejects with the error. */
-  check(req: Request, res: Response): Promise<void>
+  /** The same within a handler: resolves when the request may go on, rejects with the error. `key` replaces the policy's own. */
+  check(req: Request, res: Response, key?: string): Promise<void>
+  /** The key that the request was counted by last; `undefined` if it was not. */
+  countedBy(req: Request): string | undefined
   /** Whether this process counts by itself at the moment. */
   degraded(): boolean
 }
@@ -37,12 +39,13 @@ export function createRateLimit(options: RateLimitOptions): RateLimit {
   const { store, degraded } = createStore(options)
   const headers = createHeaders(policy)
   const property = `rateLimit ${policy.name}` // one for each policy: a request may pass several
+  const given = new WeakMap<Request, string>()
   const infoOf = (req: Request) => (req as unknown as Record<string, RateLimitInfo | undefined>)[property]
   const limiter = rateLimit({
     windowMs: policy.windowMs,
     limit: policy.limit,
     requestPropertyName: property,
-    keyGenerator: key,
+    keyGenerator: (req) => given.get(req) ?? key(req),
     store,
     standardHeaders: false, // written below: the library hashes the key again for each request
     legacyHeaders: false,
@@ -58,16 +61,17 @@ export function createRateLimit(options: RateLimitOptions): RateLimit {
       if (info) headers(res, info)
       next(error)
     })
-  const check = (req: Request, res: Response) =>
-    new Promise<void>((resolve, reject) =>
-      middleware(req, res, (error?: unknown) => (error ? reject(error) : resolve())),
-    )
-  return { middleware, check, degraded }
+  const check = (req: Request, res: Response, key?: string) =>
+    new Promise<void>((resolve, reject) => {
+      if (key !== undefined) given.set(req, key)
+      middleware(req, res, (error?: unknown) => (error ? reject(error) : resolve()))
+    })
+  return { middleware, check, countedBy: (req) => infoOf(req)?.key, degraded }
 }
 
-/** A client by its address; IPv6 clients by their /56, which is one customer's. */
+/** Returns a client's address; of an IPv6 address the first 64 bits, since every client of such a network can choose the rest. */
 export function addressKey(req: Request): string {
-  return ipKeyGenerator(req.ip ?? '')
+  return ipKeyGenerator(req.ip ?? '', 64)
 }
 
 function createStore(options: RateLimitOptions): { store: Store; degraded(): boolean } {
@@ -105,7 +109,14 @@ function createHeaders({ name, limit, windowMs }: RateLimitPolicy) {
   }
   return (res: Response, { key, remaining, resetTime }: RateLimitInfo) => {
     const seconds = Math.max(0, Math.ceil(((resetTime?.getTime() ?? 0) - Date.now()) / 1000))
-    res.append('RateLimit', `"${name}"; r=${remaining}; t=${seconds}`)
-    res.append('RateLimit-Policy', policyOf(key))
+    setItem(res, 'RateLimit', `"${name}"; r=${remaining}; t=${seconds}`)
+    setItem(res, 'RateLimit-Policy', policyOf(key))
   }
+}
+
+/** Sets the header's item of one policy, and leaves those of other policies. */
+function setItem(res: Response, header: string, item: string): void {
+  const [name = ''] = item.split(';')
+  const before = [res.getHeader(header) ?? []].flat().map(String)
+  res.setHeader(header, [...before.filter((other) => !other.startsWith(`${name};`)), item])
 }

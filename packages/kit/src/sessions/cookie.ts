@@ -47,6 +47,15 @@ export function createCookieReader(
   }
 }
 
+/** Returns every value of a cookie as it was sent. */
+export function cookieValues(header: string | undefined, name: string): string[] {
+  if (header === undefined || !header.includes(name)) return []
+  return header.split(';').flatMap((pair) => {
+    const [found, value] = splitPair(pair)
+    return found === name ? [value] : []
+  })
+}
+
 /** Trims spaces and tabs only: `trim()` would also take a no-break space for one, which no browser does. */
 function splitPair(pair: string): [name: string, value: string] {
   const equals = pair.indexOf('=')

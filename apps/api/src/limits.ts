@@ -1,0 +1,52 @@
+import type { Logger } from '@escala/kit/log/log.ts'
+import { addressKey, createRateLimit, type RateLimit } from '@escala/kit/rate-limits/middleware.ts'
+import type { RateLimitStores } from '@escala/kit/rate-limits/rate-limits.ts'
+import { logInKey, sessionKey } from '@escala/kit/sessions/middleware.ts'
+import type { Request, RequestHandler, Response } from 'express'
+import type { ApiConfig } from './config.ts'
+
+export interface LimitsOptions {
+  config: Pick<ApiConfig, 'RATE_LIMIT_PER_MINUTE' | 'ADDRESS_LIMIT_PER_MINUTE' | 'REDIS_TIMEOUT_MS'>
+  rateLimits: RateLimitStores
+  log: Logger
+  /** Live replicas, as last known. */
+  share: () => number
+}
+
+export interface Limits {
+  limiters: RequestHandler[]
+  settle(req: Request, res: Response): Promise<void> | undefined
+  degraded(): boolean
+}
+
+/**
+ * The limits of every request: one for a logged-in session, or for the address of whoever is not logged in; and a higher
+ * one for an address, whatever it sends. Both leave in one turn of the event loop with the session's read.
+ */
+export function createLimits({ config, rateLimits, log, share }: LimitsOptions): Limits {
+  const create = (name: string, limit: number, key: (req: Request) => string): RateLimit =>
+    createRateLimit({
+      policy: { name, limit, windowMs: 60_000 },
+      stores: rateLimits,
+      key,
+      log,
+      onStoreError: 'local-share',
+      share,
+      patienceMs: config.REDIS_TIMEOUT_MS / 2, // a request can be answered without it, and may have to wait for Redis once more
+    })
+  const perMinute = config.RATE_LIMIT_PER_MINUTE
+  // What the cookie alone says; a visitor's session is counted by its address, so it gives nobody another budget.
+  const general = create('general', perMinute, (req) => logInKey(req) ?? addressKey(req))
+  const address = create('address', config.ADDRESS_LIMIT_PER_MINUTE ?? 10 * perMinute, addressKey)
+  return {
+    limiters: [general.middleware, address.middleware],
+    // The cookie of a session that has ended, or that nobody has logged in with, is worth nothing: the address counts.
+    settle(req, res) {
+      if (req.sessionUnavailable) return undefined
+      const isLoggedIn = req.session?.userId !== undefined
+      const key = (isLoggedIn ? sessionKey(req) : undefined) ?? addressKey(req)
+      return key === general.countedBy(req) ? undefined : general.check(req, res, key)
+    },
+    degraded: () => general.degraded() || address.degraded(),
+  }
+}

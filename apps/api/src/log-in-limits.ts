@@ -1,0 +1,79 @@
+import { createHash } from 'node:crypto'
+import { kitErrors } from '@escala/kit/errors/errors.ts'
+import type { Logger } from '@escala/kit/log/log.ts'
+import type { LogInAttempt, LogInGuard } from '@escala/kit/rate-limits/log-in-guard.ts'
+import { addressKey, createRateLimit } from '@escala/kit/rate-limits/middleware.ts'
+import type { RateLimitStores } from '@escala/kit/rate-limits/rate-limits.ts'
+import type { DeviceCookies } from '@escala/kit/sessions/device.ts'
+import type { Request, Response } from 'express'
+
+export interface LogInLimitsOptions {
+  rateLimits: RateLimitStores
+  guard: LogInGuard
+  devices: DeviceCookies
+  log: Logger
+  /** Log-ins and sign-ups of one address in a minute, together. */
+  perAddress: number
+  /** Live replicas, as last known. */
+  share: () => number
+}
+
+export interface LogInLimits {
+  /** Throws `E_RATE_LIMITED`, or `E_REDIS_UNAVAILABLE`: a limit that guards passwords does not widen because a server is down. */
+  beginLogIn(req: Request, res: Response, email: string): Promise<LogInAttempt & { account: string }>
+  /** Throws `E_RATE_LIMITED`. While Redis is unreachable, each replica allows its share. */
+  checkSignUp(req: Request, res: Response): Promise<void>
+}
+
+const triesPerMinute = 5
+
+export function createLogInLimits(options: LogInLimitsOptions): LogInLimits {
+  const { rateLimits: stores, guard, devices, log, perAddress, share } = options
+  const policy = { name: 'log-in-address', limit: perAddress, windowMs: 60_000 }
+  const address = createRateLimit({ policy, stores, key: addressKey, log, onStoreError: 'refuse' })
+  const signUp = createRateLimit({ policy, stores, key: addressKey, log, onStoreError: 'local-share', share })
+  const tries = createRateLimit({
+    policy: { name: 'log-in', limit: triesPerMinute, windowMs: 60_000 },
+    stores,
+    key: addressKey,
+    log,
+    onStoreError: 'refuse',
+  })
+
+  return {
+    async beginLogIn(req, res, email) {
+      const account = digest(email.toLowerCase())
+      const from = digest(addressKey(req))
+      // A device that logged in to this account before is counted by itself: others at its address cannot use up its tries.
+      const device = devices.read(req, account)
+      const [attempt, ...limits] = await Promise.allSettled([
+        guard.begin({ account, address: from, device }),
+        tries.check(req, res, digest(`${device ?? from} ${account}`)),
+        ...(device === undefined ? [address.check(req, res)] : []),
+      ])
+      const refused = limits.find((result) => result.status === 'rejected')
+      if (attempt.status === 'rejected') throw refused?.reason ?? attempt.reason
+      if (refused === undefined) return { ...attempt.value, account }
+      void attempt.value.giveBack().catch((err) => log.warn({ err }, 'a refused log-in counts as a failure'))
+      throw refused.reason
+    },
+    checkSignUp: (req, res) => signUp.check(req, res),
+  }
+}
+
+/** Counts an attempt as a failure only if its password was wrong. */
+export async function judge<T>(attempt: LogInAttempt, log: Logger, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work()
+  } catch (error) {
+    const wasWrong = (error as { code?: unknown }).code === kitErrors.E_BAD_CREDENTIALS().code
+    if (!wasWrong)
+      void attempt.giveBack().catch((err) => log.warn({ err }, 'a log-in that failed counts as a wrong one'))
+    throw error
+  }
+}
+
+/** Keeps e-mail addresses out of Redis's keys, and the keys short. */
+function digest(text: string): string {
+  return createHash('sha256').update(text).digest('base64url')
+}

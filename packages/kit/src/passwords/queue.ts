@@ -1,0 +1,70 @@
+import { kitErrors } from '../errors/errors.ts'
+
+export interface QueueOptions {
+  maxConcurrent: number
+  /** Work that may wait, in milliseconds. */
+  maxWaitMs: number
+  /** What one piece of work is thought to take until some have been measured. */
+  firstCostMs: number
+}
+
+export type Queue = <T>(work: () => Promise<T>, signal?: AbortSignal) => Promise<T>
+
+const remembered = 32
+
+/**
+ * Runs a few pieces of work at a time and lets others wait, as long as they are not more than `maxWaitMs` of work; beyond
+ * that it throws `E_OVERLOADED`. Work whose signal is aborted before its turn is dropped and never begins (`E_TIMEOUT`).
+ */
+export function createQueue({ maxConcurrent, maxWaitMs, firstCostMs }: QueueOptions): Queue {
+  const waiting = new Set<() => void>()
+  const durations: number[] = []
+  let running = 0
+
+  /** The shortest of the last ones: the others had to share their core. */
+  const costMs = () => (durations.length === 0 ? firstCostMs : Math.max(0.1, Math.min(...durations)))
+  const maxWaiting = () => Math.max(1, Math.floor((maxWaitMs / costMs()) * maxConcurrent))
+
+  function takePlace(signal?: AbortSignal): Promise<void> | undefined {
+    if (signal?.aborted) throw dropped()
+    if (running < maxConcurrent) return void running++
+    if (waiting.size >= maxWaiting()) throw kitErrors.E_OVERLOADED({ retryAfterMs: maxWaitMs })
+    return new Promise((resolve, reject) => {
+      const begin = () => {
+        signal?.removeEventListener('abort', drop)
+        resolve()
+      }
+      const drop = () => {
+        waiting.delete(begin)
+        reject(dropped())
+      }
+      waiting.add(begin)
+      signal?.addEventListener('abort', drop, { once: true })
+    })
+  }
+
+  /** Hands the place over to the one that has waited longest. */
+  function leavePlace(): void {
+    const [next] = waiting
+    if (next === undefined) return void running--
+    waiting.delete(next)
+    next()
+  }
+
+  return async (work, signal) => {
+    await takePlace(signal)
+    const began = performance.now()
+    try {
+      return await work()
+    } finally {
+      durations.push(performance.now() - began)
+      if (durations.length > remembered) durations.shift()
+      leavePlace()
+    }
+  }
+}
+
+/** Nobody reads it: the client is gone, or has been answered. */
+function dropped() {
+  return kitErrors.E_TIMEOUT({ retryAfterMs: 1000 })
+}
