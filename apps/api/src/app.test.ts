@@ -35,6 +35,39 @@ test('a replica that has too much work refuses at once, and takes requests again
   await expect.poll(async () => (await send('/v1/openapi.json')).status).toBe(200)
 })
 
+test.each(['get', 'head'])(
+  '%s with one trailing slash is redirected to the one name, without the query',
+  async (method) => {
+    for (const path of ['/v1/session', '/v1/flags', '/v1/openapi.json']) {
+      const { status, headers } = await send(`${path}/?${'q'.repeat(5000)}`, { method })
+      expect([status, headers.get('location')]).toEqual([308, path])
+    }
+  },
+)
+
+test.each([
+  '/V1/session',
+  '/v1/Session',
+  '/v1/session//',
+  '//v1/session',
+  '//v1/session/',
+  '/v1//session',
+  '/v1/./session/.',
+  '/v1/%73ession',
+  '/v1/openapi.JSON',
+  '/DOCS/',
+  '/v1/session%2f',
+  '/v1/nothing/',
+])('%s is no name of anything', async (path) => {
+  const connection = openRaw(replica.port())
+  connection.write(`GET ${path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n`)
+  await connection.next(/^HTTP\/1\.1 404 /)
+})
+
+test('writes are not redirected', async () => {
+  expect((await send('/v1/users/', { method: 'POST' })).status).toBe(404)
+})
+
 test('the redirect to /docs/ repeats nothing of the request', async () => {
   for (const path of ['/docs', `/docs?${'q'.repeat(5000)}`]) {
     const { status, headers } = await send(path)

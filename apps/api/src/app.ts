@@ -1,5 +1,6 @@
 import { createRequire } from 'node:module'
 import { dirname } from 'node:path'
+import { redirectToCanonical } from '@escala/kit/http/canonical.ts'
 import { type MountOptions, mountRoutes } from '@escala/kit/http/mount.ts'
 import { openApi } from '@escala/kit/http/openapi.ts'
 import { notFound, problemHandler } from '@escala/kit/http/problem.ts'
@@ -25,6 +26,9 @@ export function createApp(options: AppOptions): Express {
   app.disable('etag') // routes that have a version send a tag of their own
   app.set('trust proxy', options.trustProxy)
   app.set('query parser', 'simple')
+  // One resource has one name.
+  app.enable('case sensitive routing')
+  app.enable('strict routing')
 
   app.use(requestContext(options))
   app.use(options.shed)
@@ -39,11 +43,12 @@ export function createApp(options: AppOptions): Express {
 function mountDocs(app: Express, { routes, version }: AppOptions): void {
   const description = JSON.stringify(openApi(routes, { title: 'Escala', version }))
   app.get('/v1/openapi.json', (_req, res) => void res.type('json').send(description))
+  app.get('/v1/openapi.json/', redirectToCanonical('/v1/openapi.json'))
 
   const files = dirname(createRequire(import.meta.url).resolve('swagger-ui-dist/package.json'))
   const initializer = `window.ui = SwaggerUIBundle({ url: '/v1/openapi.json', dom_id: '#swagger-ui', deepLinking: true })`
   app.get('/docs/swagger-initializer.js', (_req, res) => void res.type('js').send(initializer))
   // Not express.static's own redirect, which repeats the query: a response must not grow with what a client sends.
-  app.use('/docs', (req, res, next) => (req.originalUrl.startsWith('/docs/') ? next() : res.redirect(308, '/docs/')))
+  app.get('/docs', (_req, res) => res.redirect(308, '/docs/')) // with the slash, which its files are relative to
   app.use('/docs', express.static(files, { maxAge: '1h', redirect: false, acceptRanges: false }))
 }

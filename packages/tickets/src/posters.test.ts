@@ -56,6 +56,20 @@ test('a page, a lie and a stranger are refused', async () => {
   expect((await fetch(shop.url(nowhere))).status).toBe(404)
 })
 
+test('an id in capitals is the same show: one poster, one price, one idempotency key', async () => {
+  const show = await shop.addShow(10)
+  const capitals = `/v1/shows/${show.id.toUpperCase()}`
+  const first = png(1000)
+  expect((await put(first, { to: `${capitals}/poster` })).status).toBe(200)
+  const stored = await fetch(shop.url(`/v1/shows/${show.id}/poster`))
+  expect(Buffer.from(await stored.arrayBuffer())).toEqual(first)
+  const key = 'one-key'
+  const placed = await shop.order(customer, show.id, { key })
+  const repeated = await shop.order(customer, show.id.toUpperCase(), { key })
+  expect([repeated.status, repeated.body.id]).toEqual([201, placed.body.id])
+  expect((await shop.send('GET', capitals)).body).toMatchObject({ id: show.id, available: 9 })
+})
+
 test('closed sales sell nothing, and a repeated order is still answered', async () => {
   const show = await shop.addShow(10)
   const key = 'before-the-end'

@@ -31,8 +31,8 @@ export function createLargeHeadAnswer(log: Logger): OnLargeHead {
   return (req, res, bytes) => {
     const requestId = String(res.getHeader('X-Request-Id') ?? randomUUID())
     const headers = Object.entries(res.getHeaders()).map(([name, value]) => ({ name, bytes: String(value).length }))
-    const { pathname } = new URL(req.url ?? '/', 'http://localhost')
-    log.error({ requestId, bytes, headers, path: pathname }, 'response head too large')
+    const path = req.url?.split('?', 1)[0]?.slice(0, 500)
+    log.error({ requestId, bytes, headers, path }, 'response head too large')
     return JSON.stringify(problemOf(kitErrors.E_INTERNAL(), requestId))
   }
 }

@@ -1,6 +1,7 @@
 import express, { type Request, type RequestHandler, type Router } from 'express'
 import type { z } from 'zod'
 import { kitErrors } from '../errors/errors.ts'
+import { canonicalParams, redirectToCanonical } from './canonical.ts'
 import type { Context, Route } from './route.ts'
 
 export interface MountOptions {
@@ -10,7 +11,10 @@ export interface MountOptions {
   maxBodyBytes?: number
 }
 
-/** Puts routes on a router: access, then input, then the handler, whose answer is checked too. Another method of a known path is a 405. */
+/**
+ * Puts routes on a router: access, then input, then the handler, whose answer is checked too. Another method of a known path is
+ * a 405. On a router with strict routing, GET and HEAD with one trailing slash get a redirect to the path without it.
+ */
 export function mountRoutes(router: Router, routes: Route[], options: MountOptions): void {
   const json = express.json({ limit: options.maxBodyBytes ?? 100_000, strict: true })
   for (const route of routes) {
@@ -23,6 +27,7 @@ export function mountRoutes(router: Router, routes: Route[], options: MountOptio
       res.setHeader('Allow', methods.join(', '))
       next(kitErrors.E_METHOD_NOT_ALLOWED())
     })
+    if (methods.includes('GET') && !path.endsWith('/')) router.get(`${path}/`, redirectToCanonical(path))
   }
 }
 
@@ -34,7 +39,7 @@ function handle(route: Route, { isOrganiser }: MountOptions): RequestHandler {
   return async (req, res) => {
     const userId = await checkAccess(route, req, isOrganiser)
     const context: Context<unknown, unknown, unknown> = {
-      params: parse(route.params, req.params, ''),
+      params: parse(route.params, canonicalParams(req.params), ''),
       query: parse(route.query, req.query, 'query.'),
       body: parse(route.body, req.body, ''),
       user: { id: userId ?? '' },
@@ -47,11 +52,11 @@ function handle(route: Route, { isOrganiser }: MountOptions): RequestHandler {
     }
     const answer = await route.handle(context)
     if (answer === undefined || res.headersSent) return
+    const schema = answer.stored ? undefined : route.answers[answer.status]?.schema
+    const text = JSON.stringify(schema ? schema.parse(answer.body) : answer.body) // may throw, before any header is set
     for (const [name, value] of Object.entries(answer.headers ?? {})) res.setHeader(name, value)
     res.status(answer.status)
     if (answer.body === undefined) return void res.end()
-    const schema = answer.stored ? undefined : route.answers[answer.status]?.schema
-    const text = JSON.stringify(schema ? schema.parse(answer.body) : answer.body)
     // Not `res.send`, which finds out for each answer what is known here.
     res.setHeader('Content-Type', 'application/json; charset=utf-8')
     res.setHeader('Content-Length', Buffer.byteLength(text))

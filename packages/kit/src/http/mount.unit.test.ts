@@ -83,6 +83,14 @@ const routes = [
   }),
   route({
     method: 'get',
+    path: '/named/:id',
+    summary: 'Says what it was asked for',
+    access: 'public',
+    answers: {},
+    handle: async ({ req }) => ({ status: 200, body: { params: req.params } }),
+  }),
+  route({
+    method: 'get',
     path: '/slow',
     summary: 'Never answers',
     access: 'public',
@@ -116,6 +124,7 @@ let close: () => void
 
 beforeAll(async () => {
   const app = express()
+  app.enable('strict routing')
   app.set('trust proxy', 'loopback')
   const log = createLog({ service: 'test', replicaId: 'r1', version: '1', destination })
   app.use(requestContext({ log, replicaId: 'r1', exposeReplica: true, deadlineMs: 200 }))
@@ -222,6 +231,24 @@ test('who is not logged in, what is not there, and another method', async () => 
   expect((await send('POST', '/things/%ff')).body.code).toBe('E_MALFORMED_REQUEST')
   const { status, headers } = await send('DELETE', '/mine')
   expect([status, headers.get('allow')]).toEqual([405, 'GET'])
+})
+
+test('an id has one form, whatever the letter case it came in', async () => {
+  expect((await send('POST', `/things/${id.toUpperCase()}`, '{"name":"a","size":1}')).body.id).toBe(id)
+  expect((await send('GET', `/named/${id.toUpperCase()}`)).body.params).toEqual({ id })
+})
+
+test.each([
+  [`/named/${id.toUpperCase()}/?x=1`, `/named/${id}`],
+  ['/named/a%2fb%3F/', '/named/a%2Fb%3F'],
+  ['/named/%2f%2fexample.com/', '/named/%2F%2Fexample.com'],
+])('%s is redirected to %s', async (path, location) => {
+  const { status, headers } = await fetch(base + path, { redirect: 'manual' })
+  expect([status, headers.get('location')]).toEqual([308, location])
+})
+
+test('a long path with a trailing slash is not there', async () => {
+  expect((await send('GET', `/named/${'x'.repeat(1000)}/`)).status).toBe(404)
 })
 
 test('a request that takes too long is answered, and its work aborted', async () => {
