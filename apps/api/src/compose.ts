@@ -13,6 +13,7 @@ import { createPostgresFlags } from '@escala/kit/flags/postgres.ts'
 import { createClientErrorAnswer, createLargeHeadAnswer } from '@escala/kit/http/client-error.ts'
 import { createGate } from '@escala/kit/http/gate.ts'
 import { createInternalApp } from '@escala/kit/http/internal.ts'
+import { createRefusal } from '@escala/kit/http/refusal.ts'
 import type { Idempotency } from '@escala/kit/idempotency/idempotency.ts'
 import { createPostgresIdempotency } from '@escala/kit/idempotency/postgres.ts'
 import { bounded } from '@escala/kit/lifecycle/bounded.ts'
@@ -28,6 +29,7 @@ import { createPostgresOutbox } from '@escala/kit/outbox/postgres.ts'
 import { createOverload, essentialRoutes } from '@escala/kit/overload/overload.ts'
 import { hasArgon2 } from '@escala/kit/passwords/argon2id.ts'
 import { createPasswords } from '@escala/kit/passwords/passwords.ts'
+import { createConnections } from '@escala/kit/postgres/connections.ts'
 import { createPostgres, type Postgres } from '@escala/kit/postgres/postgres.ts'
 import { createLogInGuard } from '@escala/kit/rate-limits/log-in-guard.ts'
 import { addressKey } from '@escala/kit/rate-limits/middleware.ts'
@@ -142,9 +144,11 @@ export async function compose(config: Config<typeof apiConfigSettings>, replaced
     version: config.VERSION,
   })
   const lifecycle = createLifecycle()
+  const connections = createConnections({ log })
   const postgres = createPostgres({
     url: config.DATABASE_URL,
     log,
+    connections,
     applicationName: config.REPLICA_ID,
     maxConnections: 1, // until the registry admits this process
     timeoutMs: config.DATABASE_TIMEOUT_MS,
@@ -199,6 +203,10 @@ export async function compose(config: Config<typeof apiConfigSettings>, replaced
     },
     databaseUrl: config.DATABASE_URL,
     pool: postgres,
+    connections,
+    // A proxy asks for no readiness: what has no connections must not take requests.
+    onPlace: (hasPlace) =>
+      hasPlace ? void server.accept().catch((err) => log.error({ err }, 'cannot listen')) : server.refuse(),
     log,
     dbConnections: config.DB_CONNECTIONS,
     maxProcesses: config.MAX_PROCESSES,
@@ -275,6 +283,7 @@ export async function compose(config: Config<typeof apiConfigSettings>, replaced
       ...(redis.isAnswering() ? [] : ['redis']),
       ...(cacheRedis.isAnswering() && subscriber.isAnswering() ? [] : ['cache redis']),
       ...[cacheWatch.problem() ?? []].flat(),
+      ...replicas.problems(),
       ...[cache.degraded() ?? []].flat(),
       ...(limits.degraded() ? ['rate limits count in this process'] : []),
     ],
@@ -286,6 +295,7 @@ export async function compose(config: Config<typeof apiConfigSettings>, replaced
     port: config.PORT,
     onClientError: createClientErrorAnswer(log),
     onLargeHead: createLargeHeadAnswer(log),
+    refused: createRefusal(log),
   })
   const internal = createHttpServer(internalApp, {
     host: config.HOST,

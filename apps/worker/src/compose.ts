@@ -17,6 +17,7 @@ import { countLocks } from '@escala/kit/metrics/counted.ts'
 import type { Outbox, Relay } from '@escala/kit/outbox/outbox.ts'
 import { createPostgresOutbox } from '@escala/kit/outbox/postgres.ts'
 import { createRelay } from '@escala/kit/outbox/relay.ts'
+import { type Connections, createConnections } from '@escala/kit/postgres/connections.ts'
 import { createListener } from '@escala/kit/postgres/listen.ts'
 import { kitMigrations } from '@escala/kit/postgres/migrations.ts'
 import { createPostgres, type Postgres } from '@escala/kit/postgres/postgres.ts'
@@ -39,6 +40,8 @@ export interface Deps {
   config: WorkerConfig
   log: Logger
   postgres: Postgres
+  /** What the connections of this process share. */
+  connections: Connections
   /** State: `noeviction`. Fails in time. */
   redis: Redis
   /** The same server; waits for it. */
@@ -79,7 +82,7 @@ const clusterParts: Parts = {
     createBreakers({ log, failures: config.BREAKER_FAILURES, openMs: config.BREAKER_OPEN_MS }),
   ownSchedules: () => [...kitSchedules, ...workerModules.flatMap((module) => module.schedules)],
   queue: ({ redis, config }) => createBullmqQueue({ redis, ...jobPolicy(config) }),
-  relay: ({ postgres, queue, log, config }) =>
+  relay: ({ postgres, connections, queue, log, config }) =>
     createRelay({
       postgres,
       queue,
@@ -90,6 +93,7 @@ const clusterParts: Parts = {
           url: config.DATABASE_URL,
           applicationName: `${config.REPLICA_ID} listener`,
           log,
+          connections,
           channels: { outbox: wake },
           onConnect: wake,
         }),
@@ -134,9 +138,11 @@ export async function compose(
     version: VERSION,
   })
   const lifecycle = createLifecycle()
+  const connections = createConnections({ log })
   const postgres = createPostgres({
     url: DATABASE_URL,
     log,
+    connections,
     applicationName: REPLICA_ID,
     maxConnections: 1, // until the registry admits this process
     timeoutMs: config.DATABASE_TIMEOUT_MS,
@@ -145,7 +151,7 @@ export async function compose(
   })
   const redis = createRedis({ url: REDIS_URL, role: 'request', log, timeoutMs: config.REDIS_TIMEOUT_MS })
   const blockingRedis = createRedis({ url: REDIS_URL, role: 'blocking', log })
-  const deps: Deps = { config, log, postgres, redis, blockingRedis, tracing }
+  const deps: Deps = { config, log, postgres, connections, redis, blockingRedis, tracing }
 
   const parts = { ...clusterParts, ...replaced }
   const own = parts.ownSchedules()
@@ -176,6 +182,7 @@ export async function compose(
     },
     databaseUrl: DATABASE_URL,
     pool: { grow: (connections) => postgres.grow(connections - 1) }, // one is the relay's listener
+    connections,
     log,
     dbConnections: config.DB_CONNECTIONS,
     maxProcesses: config.MAX_PROCESSES,
@@ -188,6 +195,7 @@ export async function compose(
   const strict = config.NODE_ENV === 'production'
   const stateWatch = watchRedis(redis, { variable: 'REDIS_URL', log, strict, keepsState: true })
   lifecycle.addCheck('replicas', replicas.unreadyReason)
+  lifecycle.addCheck('heartbeat', replicas.silentReason)
   lifecycle.addCheck('redis', stateWatch.problem)
   lifecycle.addCheck('start', () => waitingFor)
 
@@ -202,7 +210,7 @@ export async function compose(
   })
   const internalApp = createInternalApp({
     lifecycle,
-    degraded: () => (redis.isAnswering() && blockingRedis.isAnswering() ? [] : ['redis']),
+    degraded: () => [...(redis.isAnswering() && blockingRedis.isAnswering() ? [] : ['redis']), ...replicas.problems()],
     metrics: metrics.text,
     scale: replicas.scaleReport,
   })

@@ -32,6 +32,8 @@ export interface PostgresPairOptions {
 }
 
 const password = 'test'
+// The first instead of a slot. The second: a standby that lost its primary would not see the promotion for up to five seconds.
+const pairSettings = { wal_keep_size: '512MB', wal_retrieve_retry_interval: '100ms' }
 const timeoutMs = 10_000
 
 interface Member {
@@ -42,7 +44,7 @@ interface Member {
 
 export async function startPostgresPair({ binaries, folder, settings }: PostgresPairOptions): Promise<PostgresPair> {
   const start = (dataDir: string, port?: number) =>
-    startPostgres({ binaries, dataDir, port, password, settings: { wal_keep_size: '512MB', ...settings } })
+    startPostgres({ binaries, dataDir, port, password, settings: { ...pairSettings, ...settings } })
   const begin = async (name: string): Promise<Member> => {
     const dataDir = join(folder, name)
     const server = await start(dataDir)
@@ -93,7 +95,10 @@ export async function startPostgresPair({ binaries, folder, settings }: Postgres
 
   const changePlaces = async (prepare: (former: Member) => Promise<void>) => {
     const former = primary
-    await withClient(standby.server.url, (client) => client.query('SELECT pg_promote(true, 10)'))
+    await withClient(standby.server.url, async (client) => {
+      await client.query('SET statement_timeout = 0') // the role may have one
+      await client.query('SELECT pg_promote(true, 10)')
+    })
     primary = standby
     standby = former
     await prepare(former)

@@ -10,6 +10,8 @@ export interface HttpServerOptions {
   port: number
   /** Longest time for a client to send its whole request. */
   requestTimeoutMs?: number
+  /** Answers requests on connections that are still open while the server does not `accept`. Default: 503 without a body. */
+  refused?: RequestListener
   /** Answers, in raw text, what is not HTTP or came too late, and closes; Node's own answer has no body. */
   onClientError?(error: Error, socket: Socket): void
   /** See `boundedResponse`. Default: a 500 without a body. */
@@ -21,6 +23,10 @@ export interface HttpServer {
   /** The port that it listens on, once started. */
   port(): number
   inFlight(): number
+  /** Stops listening; requests on open connections get `refused` and `Connection: close`. */
+  refuse(): void
+  /** Listens again after `refuse`, on the same port. */
+  accept(): Promise<void>
   /** Answers carry `Connection: close` from here on, so that pooled connections end between two requests. */
   beginDrain(): void
   /**
@@ -40,9 +46,11 @@ export const httpLimits = {
 }
 
 export function createHttpServer(listener: RequestListener, options: HttpServerOptions): HttpServer {
-  const { host, requestTimeoutMs = httpLimits.requestMs } = options
+  const { host, requestTimeoutMs = httpLimits.requestMs, refused = (_, res) => void res.writeHead(503).end() } = options
   let draining = false
+  let refusing = false
   let inFlight = 0
+  let closedPort = 0
   const answering = new WeakMap<Socket, { req: IncomingMessage; res: ServerResponse }>()
   const server = createServer(
     {
@@ -60,8 +68,9 @@ export function createHttpServer(listener: RequestListener, options: HttpServerO
       res.once('close', () => {
         inFlight--
       })
-      if (draining) closeAfter(res)
-      listener(req, res)
+      if (draining || refusing) closeAfter(res)
+      if (refusing) refused(req, res)
+      else listener(req, res)
     },
   )
   server.maxHeadersCount = 100
@@ -79,17 +88,33 @@ export function createHttpServer(listener: RequestListener, options: HttpServerO
       server.listen(options.port, host)
       await once(server, 'listening')
     },
-    port: () => (server.address() as AddressInfo).port,
+    port: () => (server.address() as AddressInfo | null)?.port ?? closedPort,
     inFlight: () => inFlight,
+    refuse() {
+      if (refusing || draining || !server.listening) return
+      refusing = true
+      closedPort = (server.address() as AddressInfo).port
+      NetServer.prototype.close.call(server)
+    },
+    async accept() {
+      if (!refusing || draining) return
+      server.listen(closedPort, host)
+      await once(server, 'listening')
+      refusing = false
+    },
     beginDrain() {
       draining = true
     },
     async stop({ refuseMs, deadlineMs }) {
-      if (!server.listening) return
+      if (!server.listening && !refusing) return
       draining = true
       const deadline = Date.now() + deadlineMs
       // http.Server's own close() would end idle connections now, under a request that the proxy may just be sending.
-      const closed = new Promise<void>((resolve) => NetServer.prototype.close.call(server, () => resolve()))
+      const closed = new Promise<void>((resolve) => {
+        server.once('close', resolve)
+        if (server.listening) NetServer.prototype.close.call(server)
+        else server.getConnections((_, count) => count === 0 && resolve())
+      })
       await wait(refuseMs)
       while (inFlight > 0 && Date.now() < deadline) await wait(20)
       server.closeIdleConnections()

@@ -1,6 +1,8 @@
 import { setTimeout as wait } from 'node:timers/promises'
 import pg from 'pg'
 import type { Logger } from '../log/log.ts'
+import { type Connections, createConnections } from './connections.ts'
+import { isReadOnly, isShutdown } from './failures.ts'
 
 export interface Listener {
   start(): void
@@ -16,6 +18,8 @@ export interface ListenerOptions {
   channels: Record<string, (payload: string) => void>
   /** After each (re)connect: whatever was kept from messages may be stale. */
   onConnect?(): void
+  /** What the connections of this process share; default: nothing but this one. */
+  connections?: Connections
   /** First wait after a lost connection; doubles up to twenty times as long, with jitter. */
   retryMs?: number
 }
@@ -23,11 +27,19 @@ export interface ListenerOptions {
 /** Receives NOTIFY on a connection of its own, and connects again for as long as it is not stopped. */
 export function createListener(options: ListenerOptions): Listener {
   const { url, applicationName, log, channels, onConnect, retryMs = 250 } = options
+  const { connections = createConnections({ log }) } = options
   const stopping = new AbortController()
   let running: Promise<void> | undefined
   let letGo = () => {}
 
   const listen = async (connected: () => void): Promise<void> => {
+    if (!connections.allowed()) throw new Error('this process has no place among those that may use the database')
+    const generation = connections.generation()
+    const judge = (error: unknown) => {
+      // A standby takes no LISTEN, so the address leads to the wrong server.
+      if (isReadOnly(error)) connections.retire(generation, 'the server is read-only')
+      if (isShutdown(error)) connections.retire(generation, 'the server shuts down')
+    }
     const client = new pg.Client({
       connectionString: url,
       application_name: applicationName,
@@ -41,6 +53,7 @@ export function createListener(options: ListenerOptions): Listener {
     })
     client.on('error', (err) => {
       log.debug({ err }, 'listener connection failed')
+      judge(err)
       letGo()
     })
     client.on('notification', ({ channel, payload }) => channels[channel]?.(payload ?? ''))
@@ -50,6 +63,9 @@ export function createListener(options: ListenerOptions): Listener {
       connected()
       onConnect?.()
       await ended
+    } catch (error) {
+      judge(error)
+      throw error
     } finally {
       await Promise.race([client.end(), wait(500, undefined, { ref: false })]).catch(() => undefined)
     }
@@ -57,17 +73,19 @@ export function createListener(options: ListenerOptions): Listener {
 
   const loop = async (): Promise<void> => {
     let failures = 0
+    const stopHearing = connections.onRetire(() => letGo())
     const connected = () => {
       if (failures > 0) log.info('database listener is back')
       failures = 0
     }
     while (!stopping.signal.aborted) {
       const err = await listen(connected).catch((error: unknown) => error)
-      if (stopping.signal.aborted) return
+      if (stopping.signal.aborted) break
       if (failures++ === 0) log.warn({ err }, 'database listener lost its connection')
       const longest = retryMs * Math.min(2 ** failures, 20)
       await wait(longest * (0.5 + Math.random() / 2), undefined, { signal: stopping.signal }).catch(() => undefined)
     }
+    stopHearing()
   }
 
   return {

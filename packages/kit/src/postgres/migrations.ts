@@ -6,6 +6,7 @@ import { fileURLToPath } from 'node:url'
 import pg from 'pg'
 import { bootErrors } from '../errors/errors.ts'
 import type { Logger } from '../log/log.ts'
+import { type Limits, limitsFor, setLimits } from './limits.ts'
 import type { Sql } from './postgres.ts'
 
 /** `NNNN_name.sql` files, run in the order of their numbers; recorded as `<name>/<file without .sql>`. */
@@ -27,17 +28,6 @@ export interface MigrateOptions {
   /** Longest wait for another migration to finish. */
   waitMs?: number
   limits?: Limits
-}
-
-/**
- * What every later connection of this role to this database gets, so that neither a forgotten transaction nor a paused
- * replica can hold a row for long. `statement` is best a little below the client's own limit: a statement that the server
- * ends is over, while one that the client gave up goes on running there.
- */
-export interface Limits {
-  statementMs: number
-  lockMs: number
-  idleInTransactionMs: number
 }
 
 interface Migration {
@@ -74,7 +64,7 @@ export async function migrate(options: MigrateOptions): Promise<{ applied: strin
       checksum text NOT NULL,
       applied_at timestamptz NOT NULL DEFAULT now()
     )`)
-    await setLimits(client, options.limits ?? limitsFor(2000))
+    await setLimits((text) => client.query(text), options.limits ?? limitsFor(2000))
     const applied: string[] = []
     for (const migration of pending(migrations, await recorded((text) => client.query(text)))) {
       await apply(client, migration)
@@ -86,12 +76,6 @@ export async function migrate(options: MigrateOptions): Promise<{ applied: strin
   } finally {
     await client.end().catch(() => undefined) // gives the lock back, too
   }
-}
-
-/** Limits for a client that gives up after `timeoutMs`. */
-export function limitsFor(timeoutMs: number): Limits {
-  const part = (share: number) => Math.round(timeoutMs * share)
-  return { statementMs: part(0.9), lockMs: part(0.75), idleInTransactionMs: part(0.75) }
 }
 
 /** Names of the migrations that this code knows and the database lacks: a replica is not ready while there are any. */
@@ -136,17 +120,6 @@ async function lock(client: pg.Client, waitMs: number, report: (line: string) =>
     if (Date.now() >= deadline) throw failed(`another migration is still running after ${waitMs / 1000} s`)
     await wait(100)
   }
-}
-
-/** Belongs to the database, not to what is in it: a copy has none. */
-async function setLimits(client: pg.Client, limits: Limits): Promise<void> {
-  // By role, not as startup parameters: PgBouncer refuses those.
-  await client.query(`DO $$ BEGIN
-    EXECUTE format('ALTER ROLE %I IN DATABASE %I SET statement_timeout = ${limits.statementMs}', current_user, current_database());
-    EXECUTE format('ALTER ROLE %I IN DATABASE %I SET lock_timeout = ${limits.lockMs}', current_user, current_database());
-    EXECUTE format('ALTER ROLE %I IN DATABASE %I SET idle_in_transaction_session_timeout = ${limits.idleInTransactionMs}',
-      current_user, current_database());
-  END $$`)
 }
 
 async function recorded(query: (text: string) => Promise<{ rows: unknown[] }>): Promise<Map<string, string>> {

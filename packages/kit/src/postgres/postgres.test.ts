@@ -3,8 +3,10 @@ import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
 import { setTimeout as wait } from 'node:timers/promises'
 import { createTestDatabase, type TestDatabase } from '@escala/testing/test-database.ts'
 import pg from 'pg'
-import { afterAll, afterEach, beforeAll, describe, expect, inject, test, vi } from 'vitest'
+import { pino } from 'pino'
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, inject, test, vi } from 'vitest'
 import { createLog } from '../log/log.ts'
+import { createConnections } from './connections.ts'
 import { migrate } from './migrations.ts'
 import { createPostgres, type Postgres, type PostgresOptions, sqlState, violates } from './postgres.ts'
 
@@ -133,7 +135,7 @@ describe('a transaction', () => {
       tries++
       await tx.query(`DO $$ BEGIN RAISE EXCEPTION 'again' USING ERRCODE = 'serialization_failure'; END $$`)
     })
-    await expect(failing).rejects.toMatchObject({ code: '40001' })
+    await expect(failing).rejects.toMatchObject({ ...unavailable, cause: { code: '40001' } })
     expect(tries).toBe(5)
   })
 
@@ -259,6 +261,178 @@ describe('what does not answer in time is unavailable', () => {
       await tx.query('SELECT 1')
       await expect(postgres.query('SELECT 2')).rejects.toMatchObject(unavailable)
     })
+    await postgres.stop()
+    await admin(`DROP ROLE ${role}`)
+  })
+})
+
+describe('a statement outside of a transaction', () => {
+  test('is repeated after a conflict, five times in all', async () => {
+    await admin(`CREATE SEQUENCE IF NOT EXISTS tries; CREATE OR REPLACE FUNCTION conflict(times int) RETURNS bigint AS $$
+      DECLARE n bigint := nextval('tries');
+      BEGIN
+        IF n % (times + 1) <> 0 THEN RAISE EXCEPTION 'again' USING ERRCODE = 'deadlock_detected'; END IF;
+        RETURN n;
+      END $$ LANGUAGE plpgsql`)
+    const postgres = create()
+    expect((await postgres.query('SELECT conflict(4)::int AS n')).rows).toEqual([{ n: 5 }])
+    await admin('ALTER SEQUENCE tries RESTART')
+    await expect(postgres.query('SELECT conflict(5)')).rejects.toMatchObject({
+      ...unavailable,
+      cause: { code: '40P01' },
+    })
+    expect(await admin('SELECT last_value::int AS n FROM tries')).toEqual([{ n: 5 }])
+  })
+
+  test('a deadlock of two single statements is nobody’s failure', async () => {
+    await admin(`DELETE FROM accounts; INSERT INTO accounts VALUES (1, 0), (2, 0);
+      CREATE OR REPLACE FUNCTION raise_both(first int, second int) RETURNS void AS $$ BEGIN
+        UPDATE accounts SET balance = balance + 1 WHERE id = first;
+        PERFORM pg_sleep(0.1);
+        UPDATE accounts SET balance = balance + 1 WHERE id = second;
+      END $$ LANGUAGE plpgsql`)
+    const postgres = create({ timeoutMs: 10_000 })
+    await Promise.all([postgres.query('SELECT raise_both(1, 2)'), postgres.query('SELECT raise_both(2, 1)')])
+    expect((await postgres.query('SELECT balance FROM accounts')).rows).toEqual([{ balance: 2 }, { balance: 2 }])
+  })
+
+  test('a value that cannot be sent is a mistake in the program, not an outage', async () => {
+    const postgres = create({ maxConnections: 1 })
+    const loop: { self?: unknown } = {}
+    loop.self = loop
+    const statement = { name: 'loop', text: 'SELECT $1::jsonb AS value' }
+    const error = await postgres.query(statement, [loop]).catch((error) => error)
+    expect(error).toBeInstanceOf(TypeError)
+    expect((await postgres.query(statement, [{ n: 1 }])).rows).toEqual([{ value: { n: 1 } }])
+    const same = postgres.query({ name: 'loop', text: 'SELECT 2' })
+    await expect(same).rejects.toThrow('Prepared statements must be unique')
+    await expect(same).rejects.not.toMatchObject(unavailable)
+  })
+})
+
+describe('a statement that was prepared before a migration', () => {
+  const all = { name: 'all', text: 'SELECT * FROM changing' }
+  const add = { name: 'add', text: 'INSERT INTO changing (n) VALUES ($1) RETURNING n' }
+  beforeEach(() => admin('DROP TABLE IF EXISTS changing; CREATE TABLE changing (n int)'))
+
+  test('works on, after a column was added: 0A000', async () => {
+    const postgres = create()
+    await Promise.all([1, 2, 3].map(() => postgres.transaction((tx) => tx.query(all))))
+    await admin('ALTER TABLE changing ADD COLUMN more text')
+    for (let n = 0; n < 6; n++) await postgres.query(all)
+    await Promise.all([1, 2, 3, 4, 5, 6].map(() => postgres.transaction((tx) => tx.query(all))))
+  })
+
+  test('works on, after the type of a column has changed: 42804', async () => {
+    const postgres = create({ maxConnections: 1 })
+    await postgres.query(add, [1])
+    await admin(`ALTER TABLE changing ALTER COLUMN n TYPE jsonb USING to_jsonb(n)`)
+    expect((await postgres.query(add, [2])).rows).toEqual([{ n: 2 }])
+    expect((await postgres.transaction((tx) => tx.query(add, [3]))).rows).toEqual([{ n: 3 }])
+  })
+
+  test('works on, after a pooler has forgotten it: 26000', async () => {
+    const postgres = create({ maxConnections: 1 })
+    await postgres.query(all)
+    await postgres.query('DEALLOCATE ALL')
+    expect((await postgres.query(all)).rows).toEqual([])
+  })
+
+  test('is repeated once only', async () => {
+    const postgres = create({ maxConnections: 1 })
+    await postgres.query(add, [1])
+    await admin('ALTER TABLE changing ALTER COLUMN n TYPE timestamptz USING now()')
+    await expect(postgres.query(add, [2])).rejects.toMatchObject({ code: expect.stringMatching(/^22/) })
+  })
+})
+
+describe('one connection that finds out', () => {
+  const pids = async (postgres: Postgres) => {
+    const queries = [1, 2, 3].map(() =>
+      postgres.query<{ pid: number }>('SELECT pg_backend_pid() AS pid, pg_sleep(0.05)'),
+    )
+    return (await Promise.all(queries)).map(({ rows }) => rows[0]?.pid)
+  }
+
+  test('that the server takes no writes (25006) replaces all', async () => {
+    const connections = createConnections({ log })
+    const [postgres, other] = [create({ connections }), create({ connections })]
+    const before = [...(await pids(postgres)), ...(await pids(other))]
+    const failing = postgres.transaction(async (tx) => {
+      await tx.query('SET TRANSACTION READ ONLY')
+      await tx.query('INSERT INTO accounts VALUES (90, 1)')
+    })
+    await expect(failing).rejects.toMatchObject({ ...unavailable, cause: { code: '25006' } })
+    await vi.waitFor(async () => expect([postgres.stats().total, other.stats().total]).toEqual([0, 0]))
+    const after = [...(await pids(postgres)), ...(await pids(other))]
+    expect(after.filter((pid) => before.includes(pid))).toEqual([])
+  })
+
+  test('that the server ends connections (57P01) replaces all, idle or in use', async () => {
+    const connections = createConnections({ log })
+    const [postgres, other] = [create({ connections, maxConnections: 1 }), create({ connections })]
+    await pids(other)
+    const [row] = (await postgres.query('SELECT pg_backend_pid() AS pid')).rows
+    await admin(`SELECT pg_terminate_backend(${row?.pid})`)
+    await vi.waitFor(() => expect(other.stats().total).toBe(0))
+    await pids(other)
+    const failing = expect(postgres.query('SELECT pg_backend_pid(), pg_sleep(5)')).rejects.toMatchObject({
+      ...unavailable,
+      cause: { code: '57P01' },
+    })
+    const busy = `SELECT pid FROM pg_stat_activity WHERE query LIKE 'SELECT pg_backend_pid(), pg_sleep(5)'`
+    await vi.waitFor(async () => expect(await admin(busy)).toHaveLength(1))
+    await admin(`SELECT pg_terminate_backend(pid) FROM (${busy}) AS one`)
+    await failing
+    await vi.waitFor(() => expect(other.stats().total).toBe(0))
+  })
+})
+
+test('a connection ends after its lifetime, between two statements', async () => {
+  const postgres = create({ maxConnections: 1, lifetimeMs: 100 })
+  const pid = async () => (await postgres.query('SELECT pg_backend_pid() AS pid')).rows[0]
+  const first = await pid()
+  expect(await pid()).toEqual(first)
+  await wait(100) // its lifetime
+  expect(await pid()).not.toEqual(first)
+})
+
+describe('what the server refuses is unavailable, and said loudly', () => {
+  const loud = () => {
+    const lines: { level: number; msg: string; err?: { code: string } }[] = []
+    const log = pino({ level: 'error' }, { write: (line: string) => void lines.push(JSON.parse(line)) })
+    return { log, lines }
+  }
+  const as = (user: string, password: string, path = new URL(database.url).pathname) => {
+    const url = new URL(database.url)
+    Object.assign(url, { username: user, password, pathname: path })
+    return url.href
+  }
+
+  test.each([
+    ['a password that was changed', '28P01', () => as('postgres', 'wrong')],
+    ['a role that is gone', '28P01', () => as('nobody_here', 'x')],
+    ['a database that is gone', '3D000', () => as('postgres', 'test', '/nowhere')],
+  ])('%s', async (_, code, url) => {
+    const { log, lines } = loud()
+    const connections = createConnections({ log })
+    const postgres = create({ url: url(), log, connections })
+    await expect(postgres.query('SELECT 1')).rejects.toMatchObject({ ...unavailable, cause: { code } })
+    await expect(postgres.query('SELECT 1')).rejects.toMatchObject(unavailable)
+    expect(lines.map(({ msg, err }) => [msg, err?.code])).toEqual([['the database refuses this process', code]])
+    expect(connections.problem()).toContain(`(${code})`)
+  })
+
+  test('a right that was taken away', async () => {
+    const { log, lines } = loud()
+    const role = `poor_${new URL(database.url).pathname.slice(1)}`
+    await admin(`CREATE ROLE ${role} LOGIN PASSWORD 'x'`)
+    const postgres = create({ url: as(role, 'x'), log })
+    await expect(postgres.query('SELECT * FROM accounts')).rejects.toMatchObject({
+      ...unavailable,
+      cause: { code: '42501' },
+    })
+    expect(lines.map(({ msg, err }) => [msg, err?.code])).toEqual([['the database refuses this process', '42501']])
     await postgres.stop()
     await admin(`DROP ROLE ${role}`)
   })

@@ -1,10 +1,22 @@
 import { setTimeout as wait } from 'node:timers/promises'
-import pg from 'pg'
-import { AppError } from '../errors/app-error.ts'
-import { kitErrors } from '../errors/errors.ts'
+import type pg from 'pg'
 import type { Logger } from '../log/log.ts'
 import { currentRequestId } from '../log/request-id.ts'
 import { carriedTracing, type Tracing } from '../tracing/tracing.ts'
+import { type Connections, createConnections } from './connections.ts'
+import {
+  isConflict,
+  isReadOnly,
+  isRefusal,
+  isShutdown,
+  mayBeOutdated,
+  spoils,
+  translate,
+  translateConnecting,
+} from './failures.ts'
+import { type Connection, createPool } from './pool.ts'
+
+export { sqlState, violates } from './failures.ts'
 
 /** SQL with a name of its own is parsed once per connection. A name must never be used for another text: Postgres refuses that. */
 export interface Statement {
@@ -19,13 +31,14 @@ export interface Result<Row> {
 
 /** Runs one statement: on any connection, or inside one transaction. */
 export interface Sql {
+  /** Outside of a transaction, repeats the statement after a serialization failure or a deadlock, five times in all. */
   query<Row = Record<string, unknown>>(statement: string | Statement, values?: unknown[]): Promise<Result<Row>>
 }
 
 export interface Postgres extends Sql {
   /**
-   * `work` commits when it resolves and rolls back when it rejects. Serialization failures and deadlocks (40001, 40P01)
-   * are tried again, five times in all, so `work` must have no effect outside of the transaction.
+   * Commits when `work` resolves and rolls back when it rejects. Runs `work` again after a serialization failure or a deadlock
+   * (40001, 40P01), five times in all, so `work` must have no effect outside of the transaction.
    */
   transaction<T>(work: (tx: Sql) => Promise<T>): Promise<T>
   /** Lets the pool have more connections; a pool never shrinks. */
@@ -45,50 +58,58 @@ export interface PostgresOptions {
   /** `false` behind a pooler that knows no named statements (PgBouncer before 1.21). */
   namedStatements?: boolean
   tracing?: Tracing
+  /** What the connections of this process share; default: nothing but this pool. */
+  connections?: Connections
+  /** Uses the database also while `connections` does not allow it: for the registry, which asks for the place. */
+  exempt?: boolean
+  /** Greatest age of a connection; each ends after 80 to 100 % of it, between two statements. Default: five minutes. */
+  lifetimeMs?: number
 }
 
 const maxTries = 5
-// Of its time a statement has at least so much, however long it has waited: one that is given up costs a connection.
+// The share of the timeout that a statement has at least, however long it waited: abandoning one costs a connection.
 const leastShare = 0.1
-const retryable = new Set(['40001', '40P01'])
 
 /** Failures of the mechanism become `E_POSTGRES_UNAVAILABLE` (503); what the server says about the statement itself is thrown as it is. */
 export function createPostgres(options: PostgresOptions): Postgres {
   const { log, timeoutMs, namedStatements = true, tracing = carriedTracing } = options
-  const pool = new pg.Pool({
-    connectionString: options.url,
-    application_name: options.applicationName,
-    max: options.maxConnections,
-    connectionTimeoutMillis: timeoutMs,
-    query_timeout: timeoutMs,
-    idleTimeoutMillis: 30_000,
-    keepAlive: true,
-  })
-  // Without a listener, one idle connection that the server ends would end the process.
-  pool.on('error', (err) => log.warn({ err }, 'idle database connection lost'))
-  // Nor may it when it comes while the connection changes hands: in one packet with the answer before it, say.
-  pool.on('connect', (client) => client.on('error', () => undefined))
+  const { connections = createConnections({ log }), exempt = false, lifetimeMs = 300_000 } = options
+  const pool = createPool({ ...options, connections, exempt, lifetimeMs })
+  // Errors after which the same work can succeed on another connection that prepares its statements again.
+  const outdated = new WeakSet<object>()
   let stopping: Promise<void> | undefined
 
   const run = async <Row>(
-    client: pg.PoolClient,
+    client: Connection,
     statement: string | Statement,
     values?: unknown[],
-    query_timeout = timeoutMs,
+    { named = namedStatements, query_timeout = timeoutMs } = {},
   ) => {
     const startedAt = performance.now()
+    const text = typeof statement === 'string' ? statement : statement.text
+    const name = typeof statement === 'string' || !named ? undefined : statement.name
     try {
-      const text = typeof statement === 'string' ? statement : statement.text
-      const name = typeof statement === 'string' || !namedStatements ? undefined : statement.name
       const result = await tracing.span({ name: nameOf(statement), kind: 'client', attributes }, () =>
         client.query<pg.QueryResultRow>({ text, name, values, query_timeout } as pg.QueryConfig),
       )
+      if (name !== undefined) client.prepared.add(name)
       return { rows: result.rows as Row[], rowCount: result.rowCount ?? 0, command: result.command }
     } catch (error) {
+      judge(client, error, name)
       throw translate(error)
     } finally {
       if (log.isLevelEnabled('debug')) logQuery(statement, startedAt)
     }
+  }
+
+  /** Draws conclusions about the connection, and about all others, from an error of one statement. */
+  const judge = (client: Connection, error: unknown, name: string | undefined) => {
+    if (isReadOnly(error)) connections.retire(client.generation, 'the server is read-only')
+    if (isRefusal(error)) pool.reportRefusal(error)
+    if (isShutdown(error)) connections.retire(client.generation, 'the server shuts down')
+    const isOutdated = name !== undefined && client.prepared.has(name) && mayBeOutdated(error)
+    if (isOutdated) outdated.add(error as object)
+    if (isOutdated || spoils(error)) client.spoiled = true
   }
 
   /** By name, never with its values or its text: they may be somebody's. Not in the text either, which must stay one per name. */
@@ -98,32 +119,29 @@ export function createPostgres(options: PostgresOptions): Postgres {
   }
 
   /** Rather than `pool.query`, which ends a healthy connection whenever a statement fails. */
-  const withClient = async <T>(work: (client: pg.PoolClient) => Promise<T>): Promise<T> => {
-    const client = await pool.connect().catch((error) => {
-      throw translate(error)
-    })
+  const withClient = async <T>(work: (client: Connection) => Promise<T>): Promise<T> => {
+    const client = await pool.take()
     // A connection that ends between two statements says so here; the next statement fails and is translated.
-    const lost = (err: Error) => log.warn({ err }, 'database connection lost')
+    const lost = (err: Error) => {
+      judge(client, err, undefined)
+      log.warn({ err }, 'database connection lost')
+    }
     client.on('error', lost)
-    let broken = false
     try {
       return await work(client)
-    } catch (error) {
-      broken = isBroken(error)
-      throw error
     } finally {
       client.off('error', lost)
-      client.release(broken)
+      pool.give(client)
     }
   }
 
-  const attempt = <T>(work: (tx: Sql) => Promise<T>): Promise<T> =>
+  const attempt = <T>(work: (tx: Sql) => Promise<T>, named: boolean): Promise<T> =>
     withClient(async (client) => {
       let ended = false
       let failure: unknown
       const query: Sql['query'] = (statement, values) => {
         if (ended) return Promise.reject(new Error('a statement came after its transaction had ended'))
-        return run<never>(client, statement, values).catch((error) => {
+        return run<never>(client, statement, values, { named }).catch((error) => {
           failure ??= error
           throw error
         })
@@ -138,34 +156,40 @@ export function createPostgres(options: PostgresOptions): Postgres {
         return result
       } catch (error) {
         ended = true
-        if (isBroken(error)) throw error
-        const undone = await run(client, 'ROLLBACK').catch((failed) => failed)
-        throw isBroken(undone) ? undone : error
+        // The server rolls back when the connection ends, which it does next.
+        if (!client.spoiled) await run(client, 'ROLLBACK')
+        throw error
       }
     })
+
+  /** Repeats what had no effect and can succeed: after a conflict, and once after a statement turned out to be outdated. */
+  const repeat = async <T>(once: (named: boolean) => Promise<T>, mayGoOn = () => true): Promise<T> => {
+    for (let tries = 1, named = namedStatements; ; tries++) {
+      try {
+        return await once(named)
+      } catch (error) {
+        const isOutdated = named && outdated.has(error as object)
+        if (!isOutdated && !isConflict(error)) throw error
+        if (tries >= maxTries || !mayGoOn()) throw translateConnecting(error)
+        if (isOutdated) named = false
+        else await wait(Math.random() * 10 * 2 ** tries)
+      }
+    }
+  }
 
   return {
     query(statement, values) {
       const askedAt = performance.now()
-      return withClient((client) => {
-        const left = timeoutMs - (performance.now() - askedAt)
-        return run(client, statement, values, Math.max(left, timeoutMs * leastShare))
-      })
+      const left = () => timeoutMs - (performance.now() - askedAt)
+      const once = (named: boolean) =>
+        withClient((client) =>
+          run<never>(client, statement, values, { named, query_timeout: Math.max(left(), timeoutMs * leastShare) }),
+        )
+      return repeat(once, () => left() > 0)
     },
-    async transaction(work) {
-      for (let tries = 1; ; tries++) {
-        try {
-          return await attempt(work)
-        } catch (error) {
-          if (tries >= maxTries || !retryable.has(sqlState(error) ?? '')) throw error
-          await wait(Math.random() * 10 * 2 ** tries)
-        }
-      }
-    },
-    grow(maxConnections) {
-      pool.options.max = Math.max(pool.options.max, maxConnections)
-    },
-    stats: () => ({ total: pool.totalCount, idle: pool.idleCount, waiting: pool.waitingCount, max: pool.options.max }),
+    transaction: (work) => repeat((named) => attempt(work, named)),
+    grow: pool.grow,
+    stats: pool.stats,
     stop: () => (stopping ??= pool.end()),
   }
 }
@@ -175,32 +199,4 @@ const attributes = { 'db.system.name': 'postgresql' }
 /** For people: `SELECT` where it has none. */
 function nameOf(statement: string | Statement): string {
   return typeof statement === 'string' ? (/^\s*(\w+)/.exec(statement)?.[1] ?? 'SQL') : statement.name
-}
-
-/** The five-character SQLSTATE, if Postgres itself answered with an error. */
-export function sqlState(error: unknown): string | undefined {
-  return error instanceof pg.DatabaseError ? error.code : undefined
-}
-
-/** Whether the server refused a row because of this constraint. */
-export function violates(error: unknown, constraint: string): boolean {
-  return error instanceof pg.DatabaseError && error.constraint === constraint
-}
-
-// 08: connection; 53: too few resources; 57: ended or cancelled by somebody; 25P03: idle in a transaction for too long;
-// 25006: read-only, as after a failover; 55P03: somebody else kept a row locked for too long
-const unavailable = /^(08|53|57|25P03|25006|55P03)/
-
-/** Whether the connection can be used no more: the server ended it, or we gave up waiting for an answer. */
-function isBroken(error: unknown): boolean {
-  if (!(error instanceof AppError) || error.code !== 'E_POSTGRES_UNAVAILABLE') return false
-  const state = sqlState(error.cause)
-  return state === undefined || /^(08|57P|25P03)/.test(state)
-}
-
-function translate(error: unknown): unknown {
-  if (error instanceof AppError) return error
-  const state = sqlState(error)
-  if (state !== undefined && !unavailable.test(state)) return error
-  return kitErrors.E_POSTGRES_UNAVAILABLE({ cause: error, retryAfterMs: 1000 })
 }

@@ -1,6 +1,7 @@
 import { bootErrors } from '../errors/errors.ts'
 import { consequenceOf } from './consequences.ts'
 import type { Self } from './replicas.ts'
+import type { ServerConnections } from './rows.ts'
 
 /** A part that two replicas have and that at least one of them keeps in its process. */
 export interface ScopeConflict {
@@ -50,8 +51,10 @@ export function secretsError(self: Self, others: Self[]) {
 }
 
 export interface ConnectionLimits {
-  /** `max_connections`, less what the server keeps for superusers and reserved roles. */
+  /** `max_connections`, less what the server keeps for superusers and reserved roles; or a lower limit of the role or the database. */
   serverAllows: number
+  /** Whose limit that is. */
+  allowedBy: 'server' | 'role' | 'database'
   /** For migrations, operators and replicas that are not admitted. */
   reserve: number
   /** For all processes together. */
@@ -62,20 +65,31 @@ export interface ConnectionLimits {
 }
 
 const reserve = 5
+const raise = {
+  server: 'max_connections',
+  role: "the role's CONNECTION LIMIT",
+  database: "the database's CONNECTION LIMIT",
+}
 const leastPerProcess = 3 // one for the registry, one for a worker's listener, one to work with
 
 /** Static on purpose: each process knows its share without asking the others, so no race can exceed the budget. */
-export function connectionShare(serverAllows: number, dbConnections: number, maxProcesses: number): ConnectionLimits {
+export function connectionShare(
+  { allows: serverAllows, allowedBy }: Pick<ServerConnections, 'allows' | 'allowedBy'>,
+  dbConnections: number,
+  maxProcesses: number,
+): ConnectionLimits {
   const budget = dbConnections || serverAllows - reserve
   const perProcess = Math.floor(budget / maxProcesses)
-  const source = dbConnections ? 'DB_CONNECTIONS' : `the server allows ${serverAllows}, less ${reserve} in reserve`
+  const source = dbConnections
+    ? 'DB_CONNECTIONS'
+    : `the ${allowedBy} allows ${serverAllows}, less ${reserve} in reserve`
   if (perProcess < leastPerProcess) {
     throw bootErrors.E_CONFIG({
       detail:
         `${budget} database connections (${source}) for MAX_PROCESSES=${maxProcesses} are ${perProcess} for each process, ` +
         `which needs ${leastPerProcess}: lower MAX_PROCESSES to ${Math.floor(budget / leastPerProcess)} or less, ` +
-        'raise max_connections, or put PgBouncer in between; see docs/problems/connections.md',
+        `raise ${raise[allowedBy]}, or put PgBouncer in between; see docs/problems/connections.md`,
     })
   }
-  return { serverAllows, reserve, budget, maxProcesses, perProcess }
+  return { serverAllows, allowedBy, reserve, budget, maxProcesses, perProcess }
 }

@@ -3,6 +3,7 @@ import { createTestDatabase, type TestDatabase } from '@escala/testing/test-data
 import pg from 'pg'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, inject, test, vi } from 'vitest'
 import { createLog } from '../log/log.ts'
+import { createConnections } from '../postgres/connections.ts'
 import { kitMigrations, migrate } from '../postgres/migrations.ts'
 import { createPostgres, type Postgres } from '../postgres/postgres.ts'
 import { createReplicas, type ReplicasOptions } from './postgres.ts'
@@ -196,6 +197,109 @@ describe('connections', () => {
     expect(connections.budget).toBe(connections.serverAllows - 5)
     expect(connections.perProcess).toBe(Math.floor(connections.budget / 8))
   })
+})
+
+describe('the role that serves', () => {
+  let role: string
+  let url: string
+  const name = () => new URL(database.url).pathname.slice(1)
+  const limits = () =>
+    query(`SELECT unnest(setconfig) AS one FROM pg_db_role_setting JOIN pg_roles ON setrole = oid WHERE rolname = $1`, [
+      role,
+    ])
+
+  beforeEach(async () => {
+    role = `serves_${name()}`
+    const withRole = new URL(database.url)
+    Object.assign(withRole, { username: role, password: 'x' })
+    url = withRole.href
+    await query(`CREATE ROLE ${role} LOGIN PASSWORD 'x'`)
+    await query(`GRANT ALL ON ALL TABLES IN SCHEMA public TO ${role}`)
+  })
+  afterEach(async () => {
+    await Promise.all(joined.map((replica) => replica.leave()))
+    await query(`ALTER DATABASE ${name()} CONNECTION LIMIT -1`)
+    await query(`DROP OWNED BY ${role}; DROP ROLE ${role}`)
+  })
+
+  test('gets the limits that it lacks, and keeps those that it has', async () => {
+    await query(`ALTER ROLE ${role} IN DATABASE ${name()} SET statement_timeout = 999`)
+    await join(api('one'), { databaseUrl: url })
+    expect((await limits()).map(({ one }) => one).sort()).toEqual([
+      'idle_in_transaction_session_timeout=1500',
+      'lock_timeout=1500',
+      'statement_timeout=999',
+      'tcp_keepalives_count=3',
+      'tcp_keepalives_idle=5',
+      'tcp_keepalives_interval=2',
+      'tcp_user_timeout=10000',
+    ])
+  })
+
+  test('has a budget within its own limit', async () => {
+    await query(`ALTER ROLE ${role} CONNECTION LIMIT 12`)
+    const first = await join(api('one'), { databaseUrl: url, dbConnections: 0, maxProcesses: 2 })
+    const { connections, checks } = await first.scaleReport()
+    expect(connections).toMatchObject({ serverAllows: 12, allowedBy: 'role', budget: 7, perProcess: 3 })
+    expect(checks.find((check) => check.name === 'connections')?.detail).toContain('the role allows 12')
+    await expect(join(api('two'), { databaseUrl: url, dbConnections: 0 })).rejects.toMatchObject({
+      code: 'E_CONFIG',
+      message: expect.stringContaining('(the role allows 12, less 5 in reserve)'),
+    })
+  })
+
+  test('has a budget within the limit of the database', async () => {
+    await query(`ALTER DATABASE ${name()} CONNECTION LIMIT 14`)
+    const { connections } = await (
+      await join(api('one'), { databaseUrl: url, dbConnections: 0, maxProcesses: 3 })
+    ).scaleReport()
+    expect(connections).toMatchObject({ serverAllows: 14, allowedBy: 'database', budget: 9 })
+  })
+
+  test('a password that is wrong from the start is told', async () => {
+    const replicas = create(api('one'), { databaseUrl: url.replace(':x@', ':wrong@') })
+    const joining = replicas.join().catch(() => undefined)
+    await vi.waitFor(() =>
+      expect(replicas.unreadyReason()).toBe(
+        `waiting for Postgres: password authentication failed for user "${role}" (28P01)`,
+      ),
+    )
+    await replicas.leave()
+    await joining
+  })
+})
+
+test('without a heartbeat for its time-to-live, a process ends its connections and says why', async () => {
+  const connections = createConnections({ log })
+  const first = await join(api('one'), { connections, ttlMs: 400 })
+  const pool = createPostgres({
+    url: database.url,
+    log,
+    applicationName: 'one',
+    maxConnections: 3,
+    timeoutMs: 2000,
+    connections,
+  })
+  pools.push(pool)
+  await pool.query('SELECT 1')
+  const name = new URL(database.url).pathname.slice(1)
+  const admin = new pg.Client({ connectionString: inject('postgresUrl') })
+  await admin.connect()
+  await admin.query(`ALTER DATABASE ${name} ALLOW_CONNECTIONS false`)
+  await admin.query(`SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'one registry'`)
+  await vi.waitFor(() => expect(first.silentReason()).toContain('no heartbeat for'))
+  expect(pool.stats().total).toBe(0)
+  await expect(pool.query('SELECT 1')).rejects.toMatchObject({
+    code: 'E_POSTGRES_UNAVAILABLE',
+    cause: { message: expect.stringContaining('no place') },
+  })
+  expect(first.problems()).toEqual([expect.stringContaining('postgres: '), expect.stringContaining('no heartbeat')])
+  expect(first.unreadyReason()).toBeUndefined()
+  await admin.query(`ALTER DATABASE ${name} ALLOW_CONNECTIONS true`)
+  await admin.end()
+  await vi.waitFor(() => expect(first.silentReason()).toBeUndefined())
+  await pool.query('SELECT 1')
+  expect(first.problems()).toEqual([])
 })
 
 test('a replica whose row vanished registers again', async () => {

@@ -2,6 +2,9 @@ import { randomUUID } from 'node:crypto'
 import { setTimeout as wait } from 'node:timers/promises'
 import { hasCode } from '../errors/app-error.ts'
 import type { Logger } from '../log/log.ts'
+import { type Connections, createConnections, startClock } from '../postgres/connections.ts'
+import { describeFailure } from '../postgres/failures.ts'
+import { completeLimits, limitsFor } from '../postgres/limits.ts'
 import { type MigrationFolder, missingMigrations } from '../postgres/migrations.ts'
 import { createPostgres, type Postgres, sqlState } from '../postgres/postgres.ts'
 import {
@@ -14,7 +17,16 @@ import {
 } from './admission.ts'
 import { consequenceOf } from './consequences.ts'
 import type { ReplicaRow, Replicas, Self } from './replicas.ts'
-import { beat, deleteRow, listAlive, lockRegistry, measureClockOffset, serverConnections, writeRow } from './rows.ts'
+import {
+  beat,
+  deleteRow,
+  endAbandoned,
+  listAlive,
+  lockRegistry,
+  measureClockOffset,
+  serverConnections,
+  writeRow,
+} from './rows.ts'
 import { createScaleReport } from './scale-report.ts'
 
 export interface ReplicasOptions {
@@ -23,6 +35,10 @@ export interface ReplicasOptions {
   databaseUrl: string
   /** The process's pool: grows to this process's share when it is admitted. Make it with one connection. */
   pool: Pick<Postgres, 'grow'>
+  /** What the connections of this process share: they are allowed for as long as the place is its own. */
+  connections?: Connections
+  /** Called when an admitted process has lost its place, and when it has one again. */
+  onPlace?(hasPlace: boolean): void
   log: Logger
   /** For all processes together; 0: what the server allows, less a reserve. */
   dbConnections: number
@@ -49,27 +65,31 @@ const fatal = ['E_PROCESS_SCOPE', 'E_SECRETS_DIFFER', 'E_CONFIG']
 /** The registry of everybody who lives, as rows in Postgres. */
 export function createReplicas(options: ReplicasOptions): Replicas {
   const { self, pool, log, dbConnections, maxProcesses, heartbeatMs = 5000, ttlMs = 3 * heartbeatMs } = options
+  const { connections = createConnections({ log }), timeoutMs = 2000, onPlace = () => undefined } = options
   const incarnation = randomUUID()
   const postgres = createPostgres({
     url: options.databaseUrl,
     log,
     applicationName: `${self.id} registry`,
     maxConnections: 1,
-    timeoutMs: options.timeoutMs ?? 2000,
+    timeoutMs,
+    connections,
+    exempt: true,
   })
   const left = new AbortController()
   const admission = Promise.withResolvers<void>()
   let reason: string | undefined = 'not registered yet'
   let apis = 1
+  let sinceBeat = startClock()
   let beating: Promise<void> | undefined
   let leaving: Promise<void> | undefined
 
   /** Registers, or says why not. Whoever is alive is counted and checked before anybody else can come in. */
   const register = async (guarded: boolean): Promise<Refusal | undefined> => {
+    const clock = startClock()
     const outcome = await postgres.transaction(async (tx) => {
       await lockRegistry(tx)
-      const { allows } = await serverConnections(tx)
-      const limits = connectionShare(allows, dbConnections, maxProcesses)
+      const limits = connectionShare(await serverConnections(tx), dbConnections, maxProcesses)
       const others = (await listAlive(tx)).filter((row) => row.incarnation !== incarnation)
       const refusal = guarded ? refuse(others) : undefined
       if (refusal) return { refusal }
@@ -81,7 +101,8 @@ export function createReplicas(options: ReplicasOptions): Replicas {
     })
     if (outcome.refusal) return outcome.refusal
     apis = outcome.apis
-    settle(outcome.poolSize)
+    if (outcome.poolSize > 0) await endOthers()
+    settle(outcome.poolSize, clock)
     return undefined
   }
 
@@ -97,37 +118,70 @@ export function createReplicas(options: ReplicasOptions): Replicas {
     return undefined
   }
 
-  const settle = (poolSize: number) => {
+  /** Before its share is used: whoever had the place before may still be connected. */
+  const endOthers = async () => {
+    const ended = await endAbandoned(postgres).catch((err: unknown) => {
+      log.warn({ err }, 'cannot end the connections of processes that are gone')
+      return 0
+    })
+    if (ended > 0) log.warn({ connections: ended }, 'ended the connections of processes that are gone')
+  }
+
+  const settle = (poolSize: number, clock: () => number) => {
     const before = reason
     if (poolSize > 0) {
       pool.grow(poolSize - 1)
       reason = undefined
-      if (before !== undefined) log.info({ connections: poolSize, maxProcesses }, 'admitted')
+      keepPlace(clock)
+      if (before !== undefined) {
+        log.info({ connections: poolSize, maxProcesses }, 'admitted')
+        onPlace(true)
+      }
       admission.resolve()
     } else {
       reason = `MAX_PROCESSES=${maxProcesses} are running already: waiting for a place`
+      connections.allowFor(0)
+      if (before === undefined) onPlace(false)
       if (before !== reason) log.warn({ maxProcesses }, 'not admitted: waiting for a place')
     }
   }
 
+  /** Counted from before the heartbeat was sent, so that the connections end here before the row expires there. */
+  const keepPlace = (clock: () => number) => {
+    sinceBeat = clock
+    connections.allowFor(ttlMs - clock())
+  }
+
   const heartbeat = async () => {
+    const clock = startClock()
     const offsetMs = await measureClockOffset(postgres)
     const known = await beat(postgres, incarnation, offsetMs)
     // Gone, or silent for so long that the place may have been given away: ask for it again. It ran before, so it is not refused.
-    if (!known || reason !== undefined) await register(false)
-    else apis = countApis(await listAlive(postgres))
+    if (!known || reason !== undefined) return void (await register(false))
+    keepPlace(clock)
+    apis = countApis(await listAlive(postgres))
+  }
+
+  /** Until the next heartbeat is due: soon while something is wrong, and at once after connections were given up. */
+  const pause = async (failed: boolean) => {
+    const isWell = !failed && connections.problem() === undefined
+    const ms = isWell ? heartbeatMs : Math.min(heartbeatMs, retryMs * (1 + Math.random()))
+    const woken = new AbortController()
+    const stopHearing = connections.onRetire(() => reason === undefined && woken.abort())
+    await wait(ms, undefined, { signal: AbortSignal.any([left.signal, woken.signal]) }).catch(() => undefined)
+    stopHearing()
   }
 
   const beatForEver = async () => {
     for (let failed = false; !left.signal.aborted; ) {
-      await wait(heartbeatMs, undefined, { signal: left.signal }).catch(() => undefined)
+      await pause(failed)
       if (left.signal.aborted) return
       try {
         await heartbeat()
         if (failed) log.info('heartbeat is back')
         failed = false
       } catch (err) {
-        // Whoever is away does not make the others disappear: the last known number stays.
+        // If the database is unreachable, keep the last known replica count.
         if (!failed) log.warn({ err }, 'heartbeat failed')
         failed = true
       }
@@ -140,13 +194,17 @@ export function createReplicas(options: ReplicasOptions): Replicas {
       left.signal.throwIfAborted()
       try {
         const missing = await missingMigrations(postgres, options.migrations ?? [])
-        if (missing.length === 0) return await register(true)
+        if (missing.length === 0) {
+          await completeLimits(postgres, limitsFor(timeoutMs))
+          return await register(true)
+        }
         reason = `waiting for the migrations ${missing.join(', ')}`
         if (told !== reason) log.info({ missing }, 'waiting for the migrations')
       } catch (err) {
         if (fatal.some((code) => hasCode(err, code))) throw err
-        reason = sqlState(err) === '42P01' ? 'waiting for the migrations' : 'waiting for Postgres'
-        if (told !== reason) log.warn({ err }, reason)
+        const isEmpty = sqlState(err) === '42P01'
+        reason = isEmpty ? 'waiting for the migrations' : `waiting for Postgres: ${describeFailure(err)}`
+        if (told !== reason) log.warn({ err }, isEmpty ? reason : 'waiting for Postgres')
       }
       told = reason
       await wait(retryMs, undefined, { signal: left.signal })
@@ -178,6 +236,11 @@ export function createReplicas(options: ReplicasOptions): Replicas {
     beating = beatForEver()
   }
 
+  const silentReason = () =>
+    reason !== undefined || connections.allowed()
+      ? undefined
+      : `no heartbeat for ${Math.round(sinceBeat() / 1000)} s: the place may belong to another process`
+
   const leave = async () => {
     left.abort()
     await beating
@@ -191,6 +254,8 @@ export function createReplicas(options: ReplicasOptions): Replicas {
     join,
     admitted: admission.promise,
     unreadyReason: () => reason,
+    silentReason,
+    problems: () => [prefixed('postgres: ', connections.problem()), silentReason()].filter((one) => one !== undefined),
     liveApis: () => apis,
     list: () => listAlive(postgres),
     async scaleReport() {
@@ -199,11 +264,15 @@ export function createReplicas(options: ReplicasOptions): Replicas {
         self: self.id,
         rows,
         open: server.open,
-        limits: connectionShare(server.allows, dbConnections, maxProcesses),
+        limits: connectionShare(server, dbConnections, maxProcesses),
       })
     },
     leave: () => (leaving ??= leave()),
   }
+}
+
+function prefixed(prefix: string, text: string | undefined): string | undefined {
+  return text === undefined ? undefined : prefix + text
 }
 
 function countApis(rows: Pick<ReplicaRow, 'role' | 'admitted'>[]): number {

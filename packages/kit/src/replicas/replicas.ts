@@ -38,8 +38,12 @@ export interface Replicas {
   join(): Promise<void>
   /** Resolves once admitted: not before that is there a pool to serve with. Never rejects; stays open when `leave()` comes first. */
   admitted: Promise<void>
-  /** Why this process may not serve: `undefined` once admitted. */
+  /** Why this process may not serve: `undefined` once admitted, and again after it has lost its place. */
   unreadyReason(): string | undefined
+  /** Why its connections are closed although it was admitted: no heartbeat for so long that its place may be given away. */
+  silentReason(): string | undefined
+  /** What makes this process work less well, for `/readyz`: a database that refuses connections or writes, or a missing heartbeat. */
+  problems(): string[]
   /** Live API replicas, as last known; at least 1. */
   liveApis(): number
   /** Whoever is alive by the database's clock, oldest first. */

@@ -2,7 +2,8 @@ import type { Sql } from '../postgres/postgres.ts'
 import type { ReplicaRow, Self } from './replicas.ts'
 
 // Whether a row is alive is for the database's clock to say, and each row brings its own time-to-live.
-const alive = `heartbeat_at > clock_timestamp() - ttl_ms * interval '1 ms'`
+const isAlive = (row: string) => `${row}.heartbeat_at > clock_timestamp() - ${row}.ttl_ms * interval '1 ms'`
+const alive = isAlive('replicas')
 const columns = `incarnation, id, role, version, scopes, secret_fingerprints AS "secretFingerprints", schedules,
   pool_size AS "poolSize", clock_offset_ms AS "clockOffsetMs", admitted, started_at AS "startedAt", heartbeat_at AS "heartbeatAt"`
 
@@ -73,12 +74,42 @@ export async function measureClockOffset(sql: Sql): Promise<number> {
   return (rows[0]?.now ?? before) - (before + Date.now()) / 2
 }
 
-/** What the server lets ordinary roles open, and how many connections there are now. */
-export async function serverConnections(sql: Sql): Promise<{ allows: number; open: number }> {
-  const { rows } = await sql.query<{ allows: number; open: number }>(
-    `SELECT current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int
-       - coalesce(current_setting('reserved_connections', true)::int, 0) AS allows,
-     (SELECT count(*)::int FROM pg_stat_activity WHERE backend_type = 'client backend') AS open`,
+/**
+ * Ends the connections of processes that have missed their heartbeats: one that is paused, or that the network cut off, cannot
+ * end them itself, and its place is given to another process. Returns how many there were.
+ */
+export async function endAbandoned(sql: Sql): Promise<number> {
+  // A living process can have the id of a dead one: what is younger than the last heartbeat may belong to it.
+  const { rowCount } = await sql.query(
+    `SELECT pg_terminate_backend(backend.pid, 500) FROM pg_stat_activity AS backend JOIN replicas AS dead
+       ON backend.application_name IN (left(dead.id, 63), left(dead.id || ' registry', 63), left(dead.id || ' listener', 63))
+     WHERE NOT (${isAlive('dead')}) AND backend.datname = current_database() AND backend.usename = current_user
+       AND backend.pid <> pg_backend_pid() AND (backend.backend_start <= dead.heartbeat_at
+         OR NOT EXISTS (SELECT FROM replicas AS heir WHERE heir.id = dead.id AND ${isAlive('heir')}))`,
   )
-  return rows[0] ?? { allows: 0, open: 0 }
+  return rowCount
+}
+
+export interface ServerConnections {
+  /** The least of what the server lets ordinary roles open and what this role and this database may have. */
+  allows: number
+  allowedBy: 'server' | 'role' | 'database'
+  /** Connections that there are now, everybody's. */
+  open: number
+}
+
+export async function serverConnections(sql: Sql): Promise<ServerConnections> {
+  // A limit of a role or a database does not hold for superusers; -1 is none.
+  const { rows } = await sql.query<ServerConnections>(
+    `SELECT allows, "allowedBy", (SELECT count(*)::int FROM pg_stat_activity WHERE backend_type = 'client backend') AS open
+     FROM (
+       SELECT current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int
+         - coalesce(current_setting('reserved_connections', true)::int, 0) AS allows, 'server' AS "allowedBy"
+       UNION ALL SELECT rolconnlimit, 'role' FROM pg_roles
+         WHERE rolname = session_user AND rolconnlimit >= 0 AND NOT rolsuper
+       UNION ALL SELECT datconnlimit, 'database' FROM pg_database, pg_roles
+         WHERE datname = current_database() AND datconnlimit >= 0 AND rolname = session_user AND NOT rolsuper
+     ) AS limits ORDER BY allows LIMIT 1`,
+  )
+  return rows[0] ?? { allows: 0, allowedBy: 'server', open: 0 }
 }

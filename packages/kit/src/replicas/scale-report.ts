@@ -80,7 +80,7 @@ function checkSecrets(rows: ReplicaRow[]): ScaleCheck {
 }
 
 function checkBudget(
-  { budget, serverAllows, maxProcesses, perProcess }: ConnectionLimits,
+  { budget, serverAllows, allowedBy, maxProcesses, perProcess }: ConnectionLimits,
   granted: number,
 ): ScaleCheck {
   const sum = `${maxProcesses} processes × ${perProcess} = ${maxProcesses * perProcess} of ${budget}`
@@ -89,10 +89,10 @@ function checkBudget(
     return check(
       'connections',
       'warn',
-      `${sum}; the server allows ${serverAllows}: right only with PgBouncer in between`,
+      `${sum}; the ${allowedBy} allows ${serverAllows}: right only with PgBouncer in between`,
     )
   }
-  return check('connections', 'pass', `${sum}; ${granted} granted now; the server allows ${serverAllows}`)
+  return check('connections', 'pass', `${sum}; ${granted} granted now; the ${allowedBy} allows ${serverAllows}`)
 }
 
 function checkShares(rows: ReplicaRow[], { perProcess }: ConnectionLimits): ScaleCheck {

@@ -3,7 +3,7 @@ import { connectionShare } from './admission.ts'
 import type { ReplicaRow } from './replicas.ts'
 import { createScaleReport } from './scale-report.ts'
 
-const limits = connectionShare(97, 0, 8)
+const limits = connectionShare({ allows: 97, allowedBy: 'server' }, 0, 8)
 const row = (id: string, changes: Partial<ReplicaRow> = {}): ReplicaRow => ({
   id,
   incarnation: id,
@@ -34,6 +34,7 @@ test('says the connection arithmetic, and nothing of the secrets', () => {
   const answer = report(row('one'), row('two'), worker)
   expect(answer.connections).toEqual({
     serverAllows: 97,
+    allowedBy: 'server',
     reserve: 5,
     budget: 92,
     maxProcesses: 8,
