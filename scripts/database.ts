@@ -1,4 +1,4 @@
-import { baseSettings } from '@escala/kit/config/base.ts'
+import { baseSettings, withPasswords } from '@escala/kit/config/base.ts'
 import { readConfig } from '@escala/kit/config/config.ts'
 import { createLog, type Logger } from '@escala/kit/log/log.ts'
 import { createPostgres, type Postgres } from '@escala/kit/postgres/postgres.ts'
@@ -7,7 +7,7 @@ import { createPostgres, type Postgres } from '@escala/kit/postgres/postgres.ts'
 export function connectDatabase(name: string): { postgres: Postgres; log: Logger } {
   const log = createLog({ service: name, replicaId: name, version: '', level: 'warn' })
   try {
-    const { DATABASE_URL: url } = readConfig(process.env, { DATABASE_URL: baseSettings.DATABASE_URL })
+    const { DATABASE_URL: url } = readConfig(withPasswords(process.env), { DATABASE_URL: baseSettings.DATABASE_URL })
     return { log, postgres: createPostgres({ url, log, applicationName: name, maxConnections: 1, timeoutMs: 5000 }) }
   } catch (error) {
     console.error(error instanceof Error ? error.message : String(error))

@@ -1,5 +1,5 @@
 import { parseArgs } from 'node:util'
-import { baseSettings } from '@escala/kit/config/base.ts'
+import { baseSettings, withPasswords } from '@escala/kit/config/base.ts'
 import { readConfig } from '@escala/kit/config/config.ts'
 import { createBullmqDeadLetters } from '@escala/kit/jobs/dead-letters.ts'
 import type { DeadLetter } from '@escala/kit/jobs/jobs.ts'
@@ -20,7 +20,7 @@ const [command = 'list', id] = positionals
 
 let url: string
 try {
-  url = readConfig(process.env, { REDIS_URL: baseSettings.REDIS_URL }).REDIS_URL
+  url = readConfig(withPasswords(process.env), { REDIS_URL: baseSettings.REDIS_URL }).REDIS_URL
 } catch (error) {
   console.error(error instanceof Error ? error.message : String(error))
   process.exit(1)

@@ -15,9 +15,11 @@ const compose = createCompose({
   ...process.env,
   COMPOSE_PROJECT_NAME: `escala-smoke-${process.pid}`,
   POSTGRES_PASSWORD: secret(),
-  DATABASE_PASSWORD: secret(),
-  REDIS_PASSWORD: secret(),
+  // What a URL or a command line would take for something else.
+  DATABASE_PASSWORD: `p@s:s/w?o#r%d '${secret()}`,
+  REDIS_PASSWORD: `>#p@s:s/w ?"\\${secret()}`,
   SESSION_SECRETS: secret(),
+  SEED: '1',
   SEED_PASSWORD: password,
   RATE_LIMIT_PER_MINUTE: '1000000',
   EXPOSE_REPLICA: '1',

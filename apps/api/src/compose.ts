@@ -298,7 +298,7 @@ export async function compose(config: Config<typeof apiConfigSettings>, replaced
     refused: createRefusal(log),
   })
   const internal = createHttpServer(internalApp, {
-    host: config.HOST,
+    host: config.INTERNAL_HOST,
     port: config.INTERNAL_PORT ?? (config.PORT === 0 ? 0 : config.PORT + 1000),
   })
   lifecycle.addCheck('replicas', replicas.unreadyReason)

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { setTimeout as wait } from 'node:timers/promises'
-import { baseSettings } from '@escala/kit/config/base.ts'
+import { baseSettings, withPasswords } from '@escala/kit/config/base.ts'
 import { readConfig } from '@escala/kit/config/config.ts'
 import { createLog } from '@escala/kit/log/log.ts'
 import { limitsFor } from '@escala/kit/postgres/limits.ts'
@@ -34,7 +34,7 @@ try {
 
 function read() {
   try {
-    return readConfig(process.env, {
+    return readConfig(withPasswords(process.env), {
       DATABASE_URL: baseSettings.DATABASE_URL,
       DATABASE_TIMEOUT_MS: baseSettings.DATABASE_TIMEOUT_MS,
       SEED_PASSWORD: z.string().min(8).max(200).optional().describe('8 to 200 characters'),

@@ -214,7 +214,7 @@ export async function compose(
     metrics: metrics.text,
     scale: replicas.scaleReport,
   })
-  const internal = createHttpServer(internalApp, { host: config.HOST, port: config.INTERNAL_PORT })
+  const internal = createHttpServer(internalApp, { host: config.INTERNAL_HOST, port: config.INTERNAL_PORT })
   let consumer: JobConsumer | undefined
 
   return {

@@ -104,6 +104,7 @@ async function startReplica(labelled: Labelled, spec: ReplicaSpec): Promise<Repl
     command: ['node', entry],
     env: {
       HOST: '0.0.0.0',
+      INTERNAL_HOST: '0.0.0.0',
       PORT: '3000',
       INTERNAL_PORT: '4000',
       ...(naive ? { LAB_PARTS: inImage(naive) } : {}),

@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto'
 import { hostname } from 'node:os'
 import { z } from 'zod'
 import { flag, fraction, integer, url } from './config.ts'
@@ -6,6 +7,36 @@ import { flag, fraction, integer, url } from './config.ts'
 const oneRedis = url('redis', 'rediss').describe(
   'redis://USER:PASSWORD@HOST:PORT or rediss://… of one server; Redis Sentinel and Redis Cluster are not supported',
 )
+type Environment = Record<string, string | undefined>
+
+/**
+ * Puts passwords that have a variable of their own into the URLs, percent-encoded: a password can hold any character, and whatever
+ * put the variables together need not know about URLs. `CACHE_REDIS_PASSWORD` defaults to `REDIS_PASSWORD`.
+ */
+export function withPasswords(env: Environment): Environment {
+  const { DATABASE_PASSWORD, REDIS_PASSWORD, CACHE_REDIS_PASSWORD = REDIS_PASSWORD } = env
+  return {
+    ...env,
+    DATABASE_URL: withPassword(env.DATABASE_URL, DATABASE_PASSWORD),
+    REDIS_URL: withPassword(env.REDIS_URL, REDIS_PASSWORD),
+    CACHE_REDIS_URL: withPassword(env.CACHE_REDIS_URL, CACHE_REDIS_PASSWORD),
+  }
+}
+
+function withPassword(address: string | undefined, password: string | undefined): string | undefined {
+  if (!address || !password || !URL.canParse(address)) return address
+  const url = new URL(address)
+  if (url.password !== '') return address
+  url.password = encodeURIComponent(password)
+  return url.href
+}
+
+/** The host's name and the process. A name of 63 letters may be the cut one of several pods: what follows tells them apart. */
+export function defaultReplicaId(host: string, pid: number): string {
+  const name = host.replace(/[^\w.-]/g, '-').slice(0, 220)
+  const cut = host.length >= 63 ? `-${randomBytes(4).toString('hex')}` : ''
+  return `${name}-${pid}${cut}`
+}
 
 /** Variables that the API and the worker share. */
 export const baseSettings = {
@@ -14,10 +45,16 @@ export const baseSettings = {
   VERSION: z.string().max(100).default('0.1.0'),
   REPLICA_ID: z
     .string()
-    .regex(/^[\w.-]{1,40}$/)
-    .default(() => `${hostname().slice(0, 24)}-${process.pid}`)
-    .describe('1 to 40 letters, digits, dots, dashes or underscores'),
+    .regex(/^[\w.-]{1,253}$/)
+    .default(() => defaultReplicaId(hostname(), process.pid))
+    .describe('1 to 253 letters, digits, dots, dashes or underscores'),
   HOST: z.string().default('0.0.0.0'),
+  /** For operators and orchestrators: nothing that answers there asks who is asking. */
+  INTERNAL_HOST: z.string().default('127.0.0.1'),
+  /** Each goes into the URL of its name, where that has none. */
+  DATABASE_PASSWORD: z.string().optional(),
+  REDIS_PASSWORD: z.string().optional(),
+  CACHE_REDIS_PASSWORD: z.string().optional(),
   DATABASE_URL: url('postgres', 'postgresql'),
   REDIS_URL: oneRedis,
   CACHE_REDIS_URL: oneRedis,

@@ -57,10 +57,28 @@ export function flag(fallback = false) {
     .describe('1 or 0')
 }
 
+/** Refuses what a password with a special character makes of an address, too: part of it would be taken for the host. */
 export function url(...protocols: string[]) {
-  const rule = `an address that begins with ${protocols.map((protocol) => `${protocol}://`).join(' or ')}`
+  const rule = `an address that begins with ${protocols.map((protocol) => `${protocol}://`).join(' or ')}, with user and password percent-encoded`
   return z
     .string()
-    .refine((value) => URL.canParse(value) && protocols.includes(new URL(value).protocol.slice(0, -1)), rule)
+    .refine((value) => {
+      if (!URL.canParse(value)) return false
+      const { protocol, username, password, pathname, search, hash } = new URL(value)
+      return (
+        protocols.includes(protocol.slice(0, -1)) &&
+        !`${pathname}${search}${hash}`.includes('@') &&
+        isEncoded(username + password)
+      )
+    }, rule)
     .describe(rule)
+}
+
+function isEncoded(text: string): boolean {
+  try {
+    decodeURIComponent(text)
+    return true
+  } catch {
+    return false
+  }
 }
