@@ -1,8 +1,9 @@
 // The entry of every npm script: plain JavaScript without dependencies, so that it runs on a fresh clone and any Node.js
 // from 20. Installs what is missing, then goes on under the pinned Node 24.
-//   node scripts/run.mjs [--local] FILE.ts …
+//   node scripts/run.mjs [--env | --local] FILE.ts …
 //   node scripts/run.mjs TOOL …                  a tool of node_modules/.bin
-// `--local`: where DATABASE_URL is not set, the program gets the environment of the `npm start` that runs from here.
+// `--env`: variables that the shell does not set come from the file `.env` of this checkout.
+// `--local`: the same, but what the `npm start` or `npm run dev` of this checkout runs with goes before the file.
 import { spawn, spawnSync } from 'node:child_process'
 import {
   closeSync,
@@ -29,18 +30,20 @@ if (Number(process.versions.node.split('.')[0]) < 20) {
 if (process.platform === 'win32')
   fail('On Windows, run this inside WSL2: https://learn.microsoft.com/windows/wsl/install')
 
-const local = process.argv[2] === '--local'
-const [command, ...args] = process.argv.slice(local ? 3 : 2)
-if (command === undefined) fail('usage: node scripts/run.mjs FILE.ts|TOOL [ARGUMENT …]')
+const mode = ['--env', '--local'].find((flag) => flag === process.argv[2])
+const [command, ...args] = process.argv.slice(mode ? 3 : 2)
+if (command === undefined) fail('usage: node scripts/run.mjs [--env | --local] FILE.ts|TOOL [ARGUMENT …]')
 
 if (!isInstalled()) install()
 
-const [program, ...first] = command.endsWith('.ts') ? [node, resolve(root, command)] : toolEntry(command)
+const [program, ...first] = command.endsWith('.ts')
+  ? [node, ...(mode ? [`--env-file-if-exists=${join(root, '.env')}`] : []), resolve(root, command)]
+  : toolEntry(command)
 const child = spawn(program, [...first, ...args], {
   cwd: root,
   stdio: 'inherit',
   env: {
-    ...(local && !process.env.DATABASE_URL ? ofNpmStart() : {}),
+    ...(mode === '--local' ? ofRunning() : {}),
     ...process.env,
     PATH: `${join(modules, '.bin')}:${process.env.PATH}`,
     ESCALA_PARENTS: parents().join(','),
@@ -53,13 +56,22 @@ for (const signal of ['SIGTERM', 'SIGHUP']) process.on(signal, () => child.kill(
 child.on('error', (error) => fail(String(error)))
 child.on('exit', (code, signal) => process.exit(code ?? (signal === 'SIGINT' ? 130 : 143)))
 
-function ofNpmStart() {
+/** Where the system is that runs from this checkout; nothing when none does. */
+function ofRunning() {
+  if (process.env.DATABASE_URL || process.env.REDIS_URL) return {} // another system: never a mixture of two
   try {
-    const { env } = JSON.parse(
-      readFileSync(join(process.env.ESCALA_FOLDER || join(root, '.escala'), 'running.json'), 'utf8'),
-    )
+    const file = join(process.env.ESCALA_FOLDER || join(root, '.escala'), 'running.json')
+    const { pid, env, migrationUrl } = JSON.parse(readFileSync(file, 'utf8'))
+    process.kill(pid, 0) // throws when it has ended without removing the file
     const { DATABASE_URL, REDIS_URL, CACHE_REDIS_URL, API_PORT } = env
-    return { DATABASE_URL, REDIS_URL, CACHE_REDIS_URL, INTERNAL_URL: `http://127.0.0.1:${Number(API_PORT) + 1000}` }
+    if (API_PORT === undefined) return {}
+    return {
+      DATABASE_URL,
+      MIGRATION_DATABASE_URL: migrationUrl,
+      REDIS_URL,
+      CACHE_REDIS_URL,
+      INTERNAL_URL: `http://127.0.0.1:${Number(API_PORT) + 1000}`,
+    }
   } catch {
     return {}
   }

@@ -1,10 +1,16 @@
 import type { ScaleReport, Verdict } from '@escala/kit/replicas/scale-report.ts'
 
-// `npm run scale:check [http://127.0.0.1:4000]`: what the internal port of any one replica knows about all of them.
-// Exit code 1 when a check fails or nobody answers.
+// npm run scale:check                             asks the system that runs from this checkout
+// npm run scale:check -- http://127.0.0.1:4000    asks that replica, by its internal port: any one knows about all of them
+// Exit code 1 when a check fails or nothing answers.
 const marks: Record<Verdict, string> = { pass: 'ok  ', warn: 'warn', fail: 'FAIL' }
 
-const address = process.argv[2] ?? `http://127.0.0.1:${Number(process.env.API_PORT ?? 3000) + 1000}`
+const address = process.argv[2] ?? process.env.INTERNAL_URL
+if (address === undefined) {
+  console.error('Nothing runs from this checkout. Name the internal port of a replica (PORT + 1000):')
+  console.error('npm run scale:check -- http://127.0.0.1:4000')
+  process.exit(1)
+}
 try {
   const answer = await fetch(new URL('/scale', address), { signal: AbortSignal.timeout(5000) })
   if (!answer.ok) throw new Error(`answered ${answer.status}`)
@@ -12,7 +18,6 @@ try {
 } catch (error) {
   const cause = error instanceof Error && error.cause instanceof Error ? `: ${error.cause.message}` : ''
   console.error(`no answer from ${address}: ${error instanceof Error ? error.message : String(error)}${cause}`)
-  console.error('Name the internal port of a replica (PORT + 1000): npm run scale:check -- http://127.0.0.1:4000')
   process.exitCode = 1
 }
 

@@ -88,7 +88,8 @@ async function orderUntilConfirmed(cookie: string): Promise<string> {
   const headers = { cookie, 'idempotency-key': crypto.randomUUID() }
   const order = await api('POST', `/v1/shows/${shows.body.items[0].id}/orders`, { quantity: 1 }, headers)
   assert.equal(order.status, 201)
-  const state = async () => (await api('GET', `/v1/orders/${order.body.id}`, undefined, { cookie })).body.status
+  const state = async () =>
+    (await api('GET', `/v1/orders/${order.body.id}`, undefined, { cookie }).catch(() => undefined))?.body?.status
   await until(async () => (await state()) === 'confirmed', 15_000, 'the order was not confirmed within 15 s')
   return order.body.id
 }
@@ -126,6 +127,57 @@ async function underTraffic(cookie: string, what: string, work: () => Promise<vo
   say(`${what}: 0 of ${sent} requests failed`)
 }
 
+/** Log lines are where the pages say, and each script finds this system, wherever its ports are. */
+async function logsAndScripts(order: string | undefined) {
+  const { headers } = await api('GET', path)
+  const id = headers.get('x-request-id') ?? 'none'
+  const files = () =>
+    readdirSync(join(folder, 'pm2/logs')).map((name) => readFileSync(join(folder, 'pm2/logs', name), 'utf8'))
+  const line = () => files().some((text) => text.includes(`"requestId":"${id}"`))
+  await until(line, 5000, `no file in .escala/pm2/logs has a line about the request ${id}`)
+  const shown = await pm2.command(['logs', 'api', '--nostream', '--lines', '200'])
+  assert.ok(shown.includes(id), `pm2 logs api shows the request ${id}:\n${shown}`)
+
+  const script = async (args: string[], pattern: RegExp) => {
+    const program = npm(['run', '--silent', ...args], { RATE_LIMIT_PER_MINUTE: '' })
+    assert.equal(await program.exited, 0, `npm run ${args.join(' ')}:\n${program.output()}`)
+    assert.match(program.output(), pattern)
+  }
+  const replicas = await replicasSeen()
+  await script(['scale:check'], new RegExp(replicas.join('[\\s\\S]*')))
+  await script(['jobs'], /no dead letters/)
+  await script(['users', '--', 'customer', 'customer@example.com'], /is a customer now/)
+  await script(['flags'], sample ? /=/ : /^/)
+  await script(['trace', '--', id], / request {2}.*status=200/)
+  if (order) await script(['trace', '--', order], /job[\s\S]*order/)
+  say('log lines and scripts are where the pages say')
+}
+
+/** Nothing that was accepted is lost when PM2's daemon dies, and with it its replicas. */
+async function pm2Dies(cookie: string) {
+  const replicas = await replicasSeen()
+  const daemon = pm2.daemonPid() as number
+  const order = sample ? orderUntilConfirmed(cookie) : Promise.resolve('')
+  await wait(100)
+  const began = Date.now()
+  process.kill(daemon, 'SIGKILL')
+  const serves = async () => {
+    const { status, headers } = await api('GET', path).catch(() => ({ status: 0, headers: new Headers() }))
+    return status === 200 && !replicas.includes(headers.get('x-replica-id') ?? '')
+  }
+  await until(serves, 20_000, 'it does not serve again')
+  say(`PM2 was killed; new replicas answered after ${((Date.now() - began) / 1000).toFixed(1)} s`)
+  assert.ok(Date.now() - began < 10_000, 'PM2 is started again within 10 s')
+  await order
+  const programs = () =>
+    processesLeft().filter((pid) => /\/src\/main\.ts/.test(readFileSync(`/proc/${pid}/cmdline`, 'utf8')))
+  await until(
+    () => programs().length === replicas.length + 1,
+    10_000,
+    () => `strays: ${programs()}`,
+  )
+}
+
 /** Everything that was started inherited the name of the folder; on Linux that finds it again. */
 function processesLeft(): number[] {
   if (process.platform !== 'linux') return []
@@ -160,6 +212,8 @@ try {
   const order = sample ? await orderUntilConfirmed(cookie) : undefined
   say(`three replicas answer, the customer is logged in${sample ? ', an order is confirmed' : ''}`)
 
+  await logsAndScripts(order)
+
   const again = npm(['start', '--', '--port', String(port + 1)])
   assert.notEqual(await again.exited, 0, 'a second npm start from the same folder is refused')
   assert.match(again.output(), /already runs/)
@@ -169,7 +223,10 @@ try {
   assert.equal(await broken.exited, 1, `a version that cannot start is not deployed:\n${broken.output()}`)
   assert.deepEqual(await replicasSeen(), before, 'and leaves the old replicas serving')
   say('a version that never gets ready was refused')
-  const deploy = npm(['run', 'deploy'], { VERSION: 'second' })
+  const unshared = npm(['run', 'deploy'], { SESSION_SECRETS: 'a new secret that no other replica knows' })
+  assert.equal(await unshared.exited, 1, `a session secret of its own is not deployed:\n${unshared.output()}`)
+  assert.match(unshared.output(), /settings that change: SESSION_SECRETS\n[\s\S]*E_SECRETS_DIFFER/)
+  const deploy = npm(['run', 'deploy'], { VERSION: 'second', RATE_LIMIT_PER_MINUTE: '987654' })
   assert.equal(await deploy.exited, 0, `npm run deploy:\n${deploy.output()}`)
   const { sent, failed } = await stopTraffic()
   assert.deepEqual(failed, [], `0 of ${sent} requests fail while replicas are replaced`)
@@ -179,6 +236,8 @@ try {
     after.every((replica) => !before.includes(replica)),
     `every replica was replaced: ${before} → ${after}`,
   )
+  const policy = (await api('GET', path)).headers.get('ratelimit-policy') ?? ''
+  assert.match(policy, /987654/, 'the new environment takes effect')
   say(`every replica was replaced, 0 of ${sent} requests failed`)
 
   await underTraffic(cookie, 'pm2 scale and pm2 reload', async () => {
@@ -196,6 +255,8 @@ try {
       `pm2 reload replaced both: ${older} → ${newer}`,
     )
   })
+  await pm2Dies(cookie)
+
   const exits = [
     ...readFileSync(join(folder, 'pm2/pm2.log'), 'utf8').matchAll(/App \[api:\w+\] exited with code \[(\d+)\]/g),
   ]

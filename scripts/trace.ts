@@ -40,7 +40,7 @@ function logFiles(): string[] {
   const folders = [join(pm2Home, 'logs'), join(folder, 'nginx')].filter((path) => existsSync(path))
   return folders.flatMap((path) =>
     readdirSync(path)
-      .filter((name) => name.endsWith('.log'))
+      .filter((name) => /\.log(\.\d+)?$/.test(name)) // the older ones, too
       .map((name) => join(path, name)),
   )
 }

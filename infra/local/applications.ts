@@ -6,15 +6,27 @@ import { checkedOutVersion } from './version.ts'
 
 export type Environment = Record<string, string | undefined>
 
-/** The caller's environment, without what belongs to one process, to npm, or to another installation. */
+// What belongs to one process, to npm or to another installation, and what .env holds for containers.
+const notForApplications =
+  /^(npm_|PM2_|NODE_OPTIONS$|ESCALA_PARENTS$|INIT_CWD$|COMPOSE_|(INTERNAL_)?(PORT|HOST)$|REPLICA_ID$|SEED$)|^(SEED|POSTGRES|DATABASE(_OWNER)?|(CACHE_)?REDIS)_PASSWORD$|^(CACHE_)?REDIS_URL$|DATABASE_URL$/
+
+/** The caller's environment, of the shell and of `.env`, without what the applications must not get from there. */
 function ownSettings(): Environment {
-  const own = /^(npm_|PM2_|PORT$|INTERNAL_PORT$|REPLICA_ID$|SEED_PASSWORD$|NODE_OPTIONS$|ESCALA_PARENTS$|INIT_CWD$)/
-  return Object.fromEntries(Object.entries(process.env).filter(([name]) => !own.test(name)))
+  return Object.fromEntries(Object.entries(process.env).filter(([name]) => !notForApplications.test(name)))
 }
 
-/** Of every API replica and worker: the caller's settings, and where the local services are. */
+/** Those variables of the shell and of `.env` that are settings of the applications: what a deploy changes. */
+export function callersSettings(known: Iterable<string>): Environment {
+  const names = new Set(known)
+  return Object.fromEntries(
+    Object.entries(ownSettings()).filter(([name]) => names.has(name) || name.startsWith('OTEL_')),
+  )
+}
+
+/** Of every API replica and worker: where the local services are, and the caller's settings, which win over stand-ins. */
 export function applicationEnvironment(services: Services, secrets: Secrets): Environment {
   return {
+    ...services.standIns,
     ...ownSettings(),
     EXPOSE_REPLICA: process.env.EXPOSE_REPLICA ?? '1',
     SESSION_SECRETS: process.env.SESSION_SECRETS || secrets.session,

@@ -3,20 +3,23 @@ import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { applicationEnvironment, migrateAndSeed, seedPassword } from './applications.ts'
 import { readOptions } from './arguments.ts'
-import { claim, forget, readSecrets, root, unclaim } from './instance.ts'
+import { claim, forget, logFolders, readSecrets, root, unclaim } from './instance.ts'
 import { createLifetime } from './lifetime.ts'
 import { prettyLine } from './pretty-log.ts'
 import { guard, isFree } from './processes.ts'
+import { startRotation } from './rotation.ts'
 import { findBinaries } from './servers.ts'
 import { startServices } from './services.ts'
 
 const usage = `usage: npm run dev -- [--port P] [--fresh]
 
   One replica and a worker, started again when a file changes, without NGINX and PM2.
-  --port P   where the API listens, on 127.0.0.1 (3000); its internal port is 1000 above
+  --port P   where the API listens, on 127.0.0.1 (PORT, or 3000); its internal port is 1000 above
   --fresh    begin with an empty database and new passwords`
 
-const { port, fresh } = readOptions('npm run dev', usage, { port: { min: 1, max: 64_000, standard: 3000 } })
+const { port, fresh } = readOptions('npm run dev', usage, {
+  port: { min: 1, max: 64_000, standard: Number(process.env.PORT || 3000) },
+})
 const lifetime = createLifetime()
 let exitCode = 0
 try {
@@ -38,6 +41,7 @@ async function main() {
   const secrets = readSecrets()
   await using started = new AsyncDisposableStack()
   const services = started.adopt(await startServices(binaries, secrets), (it) => it.stop())
+  started.use(startRotation({ folders: logFolders }))
   console.log(await migrateAndSeed(services, secrets))
   const env = {
     ...applicationEnvironment(services, secrets),

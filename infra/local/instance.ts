@@ -28,6 +28,14 @@ export interface Running {
   env: Record<string, string | undefined>
 }
 
+/** Where programs of this checkout log to. */
+export const logFolders: string[] = [
+  folder,
+  ...['nginx', 'redis-state', 'redis-cache'].map((name) => join(folder, name)),
+  pm2Home,
+  join(pm2Home, 'logs'),
+]
+
 const runningFile = join(folder, 'running.json')
 
 /** Made once, kept beside the data that they open, readable for this user only. */
@@ -56,6 +64,12 @@ export function claim(running: Running): void {
     throw new Error(`it already runs from this folder${other.url ? ` at ${other.url}` : ''} (process ${other.pid})`)
   }
   writeFileSync(runningFile, JSON.stringify(running), { mode: 0o600 })
+}
+
+/** What `npm start` starts from now on, should it have to start something again. */
+export function updateEnvironment(env: Running['env']): void {
+  const running = readRunning()
+  if (running) writeFileSync(runningFile, JSON.stringify({ ...running, env }), { mode: 0o600 })
 }
 
 export function unclaim(): void {

@@ -8,6 +8,8 @@ import { type Binaries, type LocalServer, startPostgres, startRedis } from './se
 export interface Services {
   /** Variables of the applications that say where everything is. */
   env: Record<string, string>
+  /** The same of peers that only pretend: real ones that the caller names go before them. */
+  standIns: Record<string, string>
   /** `GET /_mails` shows what was sent. */
   mailsUrl: string
   /** Those whose end ends everything, by name. */
@@ -47,9 +49,8 @@ export async function startServices(binaries: Binaries, secrets: Secrets): Promi
       DATABASE_URL: postgres.url,
       REDIS_URL: state.url,
       CACHE_REDIS_URL: cache.url,
-      PAYMENTS_URL: payments.url,
-      SMTP_URL: mail.smtpUrl,
     },
+    standIns: { PAYMENTS_URL: payments.url, SMTP_URL: mail.smtpUrl },
     mailsUrl: `${mail.url}/_mails`,
     servers: { Postgres: postgres, 'Redis (state)': state, 'Redis (cache)': cache },
     stop: () => stack.disposeAsync(),

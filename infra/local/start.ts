@@ -1,12 +1,15 @@
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
+import pg from 'pg'
+import { createDaemon } from '../pm2/daemon.ts'
 import { followReplicas, replicaAddresses } from '../pm2/follow.ts'
 import { createPm2, type Pm2 } from '../pm2/pm2.ts'
 import { applicationEnvironment, type Environment, migrateAndSeed, seedPassword } from './applications.ts'
 import { readOptions } from './arguments.ts'
-import { claim, folder, forget, pm2Home, readSecrets, root, unclaim } from './instance.ts'
+import { claim, folder, forget, logFolders, pm2Home, readRunning, readSecrets, root, unclaim } from './instance.ts'
 import { createLifetime } from './lifetime.ts'
-import { freeRange, guard, isFree, tail } from './processes.ts'
+import { freeRange, isFree, tail } from './processes.ts'
+import { startRotation } from './rotation.ts'
 import { findBinaries, startNginx } from './servers.ts'
 import { startServices } from './services.ts'
 import { statusOf, until } from './waiting.ts'
@@ -14,12 +17,12 @@ import { statusOf, until } from './waiting.ts'
 const usage = `usage: npm start -- [--replicas N] [--port P] [--fresh]
 
   --replicas N   copies of the API behind NGINX, 1 to 32 (3)
-  --port P       where NGINX listens, on 127.0.0.1 (8080)
+  --port P       where NGINX listens, on 127.0.0.1 (PORT, or 8080)
   --fresh        begin with an empty database and new passwords`
 
 const options = readOptions('npm start', usage, {
   replicas: { min: 1, max: 32, standard: 3 },
-  port: { min: 1, max: 65_535, standard: 8080 },
+  port: { min: 1, max: 65_535, standard: Number(process.env.PORT || 8080) },
 })
 const lifetime = createLifetime()
 const began = Date.now()
@@ -66,19 +69,13 @@ async function main() {
   claim({ pid: process.pid, env })
 
   const pm2 = createPm2(pm2Home)
-  const stopReplicas = () => stopPm2(pm2)
-  await stopReplicas() // left over from a crash
-  started.defer(stopReplicas)
-  const starting = pm2.command(['start', join(root, 'infra/pm2/ecosystem.config.cjs')], { env, signal: lifetime.ended })
-  starting.catch(() => undefined) // looked at below
-  const daemon = await until(() => pm2.daemonPid(), 20_000, 'PM2 did not start')
-  const release = guard(daemon, 'SIGTERM', 60_000)
-  await starting.catch((error) => {
-    if (!lifetime.ended.aborted) throw error
-  })
+  const daemon = createDaemon({ pm2, home: pm2Home, ecosystem: join(root, 'infra/pm2/ecosystem.config.cjs') })
+  await daemon.stop() // left over from a crash
+  started.defer(() => daemon.stop())
+  await daemon.start(env, lifetime.ended)
   if (lifetime.ended.aborted) return
   await untilReady(pm2)
-  const addresses = await replicaAddresses(pm2)
+  let addresses = await replicaAddresses(pm2)
   progress('replicas', `${addresses.join(', ')}  (PM2, version ${env.VERSION})`)
 
   const dir = join(folder, 'nginx')
@@ -95,35 +92,57 @@ async function main() {
     addresses,
     async changed(now) {
       await nginx.reload(now)
+      addresses = now
       progress('replicas', now.join(', '))
     },
     failed: (error) => console.error(error),
   })
   started.defer(() => following.stop())
+  started.use(startRotation({ folders: logFolders }))
   claim({ pid: process.pid, url: nginx.url, env })
   progress('ready', `in ${((Date.now() - began) / 1000).toFixed(1)} s`)
   console.log(welcome(nginx.url, seedPassword(secrets), services.mailsUrl))
 
-  for (const [name, server] of Object.entries({ ...services.servers, NGINX: nginx })) {
-    server.exited.then(() => {
-      if (lifetime.ended.aborted) return
-      exitCode = 1
-      lifetime.end(`${name} has ended`)
-    })
+  const fail = (reason: string) => {
+    if (lifetime.ended.aborted) return
+    exitCode = 1
+    lifetime.end(reason)
   }
+  for (const [name, server] of Object.entries({ ...services.servers, NGINX: nginx })) {
+    server.exited.then(() => fail(`${name} has ended`))
+  }
+  let restarting = Promise.resolve()
+  const again = async () => {
+    progress('PM2', 'has ended, and its replicas with it; starting it again')
+    await daemon.stop()
+    await forgetProcesses(services.env.DATABASE_URL)
+    // What runs now may be another version, with other settings, than at the start: `npm run deploy` has written it down.
+    await daemon.start({ ...(readRunning()?.env ?? env), REPLICAS: String(addresses.length) }, lifetime.ended)
+    if (lifetime.ended.aborted) return
+    watchDaemon()
+    await untilReady(pm2)
+    await nginx.reload(await replicaAddresses(pm2)) // which also forgets that they had failed
+    progress('PM2', 'serves again')
+  }
+  const watchDaemon = () =>
+    daemon.watch(() => {
+      restarting = again().catch((error) => fail(`PM2 has ended, and cannot be started again: ${error}`))
+    })
+  watchDaemon()
   const reason = await lifetime.untilEnd()
   await following.stop()
   console.log(`\n${reason}: finishing what is in flight, then stopping`)
-  await stopReplicas() // before NGINX, which brings them what is in flight
-  release()
+  await restarting.catch(() => undefined)
+  await daemon.stop() // before NGINX, which brings them what is in flight
   await started.disposeAsync()
   console.log('everything is stopped')
 }
 
-async function stopPm2(pm2: Pm2): Promise<void> {
-  if (pm2.daemonPid() === undefined) return
-  await pm2.command(['delete', 'all']).catch(() => undefined) // nothing was started yet
-  await pm2.command(['kill'])
+/** All processes that know this database have ended: their places are free at once, not after three missed heartbeats. */
+async function forgetProcesses(connectionString: string | undefined): Promise<void> {
+  const client = new pg.Client({ connectionString, connectionTimeoutMillis: 5000 })
+  await client.connect()
+  await client.query('DELETE FROM replicas').finally(() => client.end())
 }
 
 async function untilReady(pm2: Pm2): Promise<void> {

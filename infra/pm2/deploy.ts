@@ -1,6 +1,8 @@
 import { closeSync, openSync } from 'node:fs'
 import { join } from 'node:path'
-import { pm2Home, type Running, root } from '../local/instance.ts'
+import { callersSettings } from '../local/applications.ts'
+import { pm2Home, type Running, root, updateEnvironment } from '../local/instance.ts'
+import { knownSettings } from '../local/known-settings.ts'
 import { freePort, run, startProcess, tail } from '../local/processes.ts'
 import { checkedOutVersion } from '../local/version.ts'
 import { statusOf, until } from '../local/waiting.ts'
@@ -18,23 +20,28 @@ export interface Pm2DeployOptions {
 /**
  * Replaces what PM2 runs by what is checked out now, one process after the other: PM2 starts the new one beside the old one,
  * on the same port, and drains the old one when the new one is ready. PM2 itself would also do that when the new one never
- * gets ready, and print a tick; so a trial process of each kind has to become ready first, on a port of its own.
+ * gets ready, and print a tick; so a trial process of each kind has to become ready first, on a port of its own. Settings in the
+ * environment of this process, or in `.env`, take the place of those that run; a setting that is not there stays as it is.
  * `false`: the reason was reported, and what was not replaced yet goes on serving. Migrations run first, so they must suit
  * the old version too.
  */
 export async function deployPm2(options: Pm2DeployOptions): Promise<boolean> {
   const { running, pm2 = createPm2(pm2Home), readyMs = 20_000, report = console.log } = options
-  const env = { ...basicEnvironment(), ...running.env, VERSION: process.env.VERSION || checkedOutVersion() }
+  const wanted = { ...callersSettings(knownSettings), VERSION: process.env.VERSION || checkedOutVersion() }
+  const env = { ...basicEnvironment(), ...running.env, ...wanted }
   try {
     const processes = (await pm2.list()).sort((a, b) => a.name.localeCompare(b.name) || a.internalPort - b.internalPort)
     if (processes.length === 0) throw new Error('PM2 runs nothing')
     report(`version ${env.VERSION}`)
+    const changed = Object.entries(wanted).flatMap(([name, value]) => (running.env[name] === value ? [] : [name]))
+    report(`settings that change: ${changed.filter((name) => name !== 'VERSION').join(', ') || 'none'}`)
     const migrated = await run(process.execPath, [join(root, 'apps/api/src/migrate.ts')], { cwd: root, env })
     if (migrated.code !== 0) throw new Error(`the migrations failed; nothing was replaced\n${migrated.output.trim()}`)
     for (const name of new Set(processes.map((one) => one.name))) {
       await tryOut(name, env, readyMs)
       report(`${name}: the new version gets ready`)
     }
+    updateEnvironment({ ...running.env, ...wanted })
     for (const [index, old] of processes.entries()) {
       await replace(pm2, old, env, readyMs)
       report(`${old.name} ${old.id}: replaced (${index + 1} of ${processes.length})`)
@@ -85,7 +92,7 @@ async function replace(
   env: Record<string, string | undefined>,
   readyMs: number,
 ): Promise<void> {
-  await pm2.reload(old.id, { VERSION: env.VERSION })
+  await pm2.reload(old.id, env)
   const place = `${old.name} ${old.id}`
   const ready = async () => {
     const now = (await pm2.list(old.name)).find((one) => one.id === old.id)

@@ -38,7 +38,9 @@ export function createPm2(home: string): Pm2 {
     return pid > 0 && isAlive(pid) ? pid : undefined
   }
   const script = async (file: string, args: string[], { env = basicEnvironment(), signal }: CommandOptions = {}) => {
-    const { code, output } = await run(process.execPath, [join(root, file), ...args], {
+    // PM2's sockets and logs are for this user alone, and its daemon takes the mask over.
+    const shell = ['-c', 'umask 077; exec "$0" "$@"', process.execPath, join(root, file), ...args]
+    const { code, output } = await run('/bin/sh', shell, {
       cwd: root,
       signal,
       // Actions in parallel: a stop takes as long as the slowest drain, not as long as all of them.

@@ -1,0 +1,85 @@
+import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { freePort, isAlive } from '../local/processes.ts'
+import { statusOf, until } from '../local/waiting.ts'
+import { createDaemon } from './daemon.ts'
+import { basicEnvironment, createPm2 } from './pm2.ts'
+
+// The end of a real PM2 daemon: its replicas in cluster mode end with it, a worker in fork mode goes on without it.
+
+const home = mkdtempSync(join(tmpdir(), 'escala-daemon-'))
+const ecosystem = join(home, 'apps.config.cjs')
+const pm2 = createPm2(home)
+const daemon = createDaemon({ pm2, home, ecosystem })
+const never = new AbortController().signal
+let port: number
+
+const programs = {
+  api: `
+    import { createServer } from 'node:http'
+    createServer((_req, res) => res.end()).listen(Number(process.env.PORT), '127.0.0.1', () => process.send('ready'))`,
+  worker: `
+    import { appendFileSync } from 'node:fs'
+    setInterval(() => {}, 1000)
+    process.on('SIGTERM', () => { appendFileSync('drained', process.pid + ' '); process.exit(0) })
+    process.on('SIGINT', () => process.exit(0))
+    process.send('ready')`,
+  stubborn: `
+    setInterval(() => {}, 1000)
+    for (const signal of ['SIGTERM', 'SIGINT']) process.on(signal, () => {})
+    process.send('ready')`,
+}
+
+beforeAll(async () => {
+  port = await freePort()
+  writeFileSync(join(home, 'package.json'), '{"type":"module"}')
+  for (const [name, text] of Object.entries(programs)) writeFileSync(join(home, `${name}.js`), text)
+  const apps = Object.keys(programs).map((name) => ({
+    name,
+    script: `${name}.js`,
+    cwd: home,
+    exec_mode: name === 'api' ? 'cluster' : 'fork',
+    interpreter: process.execPath,
+    wait_ready: true,
+    kill_timeout: 300,
+    pmx: false,
+    env: name === 'api' ? { PORT: String(port) } : { INTERNAL_PORT: '0' },
+  }))
+  writeFileSync(ecosystem, `module.exports = ${JSON.stringify({ apps })}`)
+  await daemon.start(basicEnvironment(), never)
+})
+afterAll(async () => {
+  await daemon.stop()
+  rmSync(home, { recursive: true })
+})
+
+const pids = async () => Object.fromEntries((await pm2.list()).map(({ name, pid }) => [name, pid]))
+const answers = async () => (await statusOf(`http://127.0.0.1:${port}`)) === 200
+
+test('what can start programs is for this user alone', () => {
+  const sockets = readdirSync(home).filter((name) => name.endsWith('.sock'))
+  expect(sockets.length).toBeGreaterThan(0)
+  for (const path of [home, ...sockets.map((name) => join(home, name))]) {
+    expect(`${path} ${(statSync(path).mode & 0o077).toString(8)}`).toBe(`${path} 0`)
+  }
+})
+
+test('a daemon that is killed is noticed, what it left is ended, and it can be started again', async () => {
+  const before = await pids()
+  expect(await answers()).toBe(true)
+  const began = Date.now()
+  const noticed = new Promise<void>((resolve) => daemon.watch(resolve))
+  process.kill(pm2.daemonPid() as number, 'SIGKILL')
+  await noticed
+  await daemon.stop()
+  for (const pid of Object.values(before)) expect(isAlive(pid)).toBe(false)
+  expect(readFileSync(join(home, 'drained'), 'utf8')).toBe(`${before.worker} `)
+
+  await daemon.start(basicEnvironment(), never)
+  await until(answers, 5000, 'the replica does not answer again')
+  expect(Date.now() - began).toBeLessThan(15_000) // 5 s of it for the one that does not want to end
+  const after = await pids()
+  for (const [name, pid] of Object.entries(after)) expect(pid, name).not.toBe(before[name])
+})
