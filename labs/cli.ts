@@ -3,7 +3,7 @@ import { parseArgs } from 'node:util'
 import { stopClusters } from '@escala/testing/cluster.ts'
 import { environment, stopEnvironment } from '@escala/testing/environment.ts'
 import { createLifetime } from '../infra/local/lifetime.ts'
-import { type Check, type HalfName, halfNames, type Lab, runHalf, titleOf } from './lab.ts'
+import { type Check, type HalfName, halfNames, type Lab, refuses, runHalf, titleOf } from './lab.ts'
 import { nearest } from './nearest.ts'
 
 // npm run lab                          the problems, one line each
@@ -94,15 +94,23 @@ function table(seen: Record<HalfName, Check[]>): string {
   return lines.join('\n')
 }
 
+const usage = `usage: npm run lab                          the problems, one line each
+       npm run lab SLUG [-- --replicas N]     both halves of one of them, on N replicas (3)`
+
 async function main(): Promise<number> {
   const { values, positionals } = parseArgs({
     allowPositionals: true,
-    options: { replicas: { type: 'string', default: '3' } },
+    options: { replicas: { type: 'string' }, help: { type: 'boolean', short: 'h' } },
   })
   const [slug, ...rest] = positionals
-  const replicas = Number(values.replicas)
-  if (!Number.isInteger(replicas) || replicas < 1 || replicas > 20 || rest.length > 0) {
-    console.error('usage: npm run lab [SLUG] [-- --replicas N], N from 1 to 20')
+  // npm takes `--replicas=5` for an option of its own when there is no `--` before it.
+  const replicas = values.replicas ?? process.env.npm_config_replicas ?? '3'
+  if (values.help) {
+    console.log(usage)
+    return 0
+  }
+  if (rest.length > 0 || (slug === undefined && values.replicas !== undefined)) {
+    console.error(usage)
     return 2
   }
   if (slug === undefined) {
@@ -113,7 +121,12 @@ async function main(): Promise<number> {
     console.error(`There is no lab ${slug}. Did you mean ${nearest(slug, slugs)}?`)
     return 2
   }
-  return (await run(slug, replicas)) ? 0 : 1
+  const refusal = refuses(await load(slug), replicas)
+  if (refusal) {
+    console.error(refusal)
+    return 2
+  }
+  return (await run(slug, Number(replicas))) ? 0 : 1
 }
 
 const stopped = new Promise<number>((resolve) => lifetime.ended.addEventListener('abort', () => resolve(130)))

@@ -9,6 +9,8 @@ export interface Lab<Size = unknown> {
   /** `full` for `npm run lab`, `test` for `npm test`: what is smaller there, and nothing else. */
   sizes: { full: Size; test: Size }
   halves: { problem: Half<Size>; fix: Half<Size> }
+  /** Which numbers of replicas it makes sense with; 2 to 12 unless it says otherwise. */
+  replicas?: { min: number; max: number }
   /** Why this lab cannot run in containers, if it cannot. */
   localOnly?: string
 }
@@ -63,6 +65,14 @@ function judge(value: Check['value'], expectation: Expectation): [string, boolea
   if ('equals' in expectation) return [`${expectation.equals}`, value === expectation.equals]
   const [low, high] = expectation.between
   return [`${low} to ${high}`, number >= low && number <= high]
+}
+
+/** Returns why a lab cannot run with so many replicas, or `undefined` if it can. */
+export function refuses({ slug, replicas: takes = { min: 2, max: 12 } }: Pick<Lab, 'slug' | 'replicas'>, wish: string) {
+  const number = /^\d{1,3}$/.test(wish) ? Number(wish) : Number.NaN
+  if (number >= takes.min && number <= takes.max) return undefined
+  const numbers = takes.min === takes.max ? `${takes.min}` : `${takes.min} to ${takes.max}`
+  return `the lab ${slug} takes ${numbers} replicas, not ${wish}`
 }
 
 export function titleOf(half: Pick<Half<never>, 'title'>, replicas: number): string {

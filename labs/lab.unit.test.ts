@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { check, titleOf } from './lab.ts'
+import { check, refuses, titleOf } from './lab.ts'
 import { nearest } from './nearest.ts'
 
 test('a check says what was expected, and whether it was so', () => {
@@ -20,4 +20,11 @@ test('the nearest slug to a typing error', () => {
   expect(nearest('session', slugs)).toBe('sessions')
   expect(nearest('overselling', slugs)).toBe('oversell')
   expect(nearest('deploy', slugs)).toBe('deploys')
+})
+
+test('a number of replicas that a lab cannot run with is refused with those that it takes', () => {
+  expect(refuses({ slug: 'any' }, '9')).toBeUndefined()
+  expect(refuses({ slug: 'any' }, '1')).toBe('the lab any takes 2 to 12 replicas, not 1')
+  expect(refuses({ slug: 'any' }, 'true')).toBe('the lab any takes 2 to 12 replicas, not true')
+  expect(refuses({ slug: 'one', replicas: { min: 3, max: 3 } }, '5')).toBe('the lab one takes 3 replicas, not 5')
 })

@@ -20,6 +20,7 @@ const naive = new URL('./handler.ts', import.meta.url)
 export const lab = defineLab<Size>({
   slug: 'capacity',
   problem: 'One replica handles 100 requests at a time; the rest wait, however fast the machine.',
+  replicas: { min: 3, max: 3 },
   sizes: {
     full: { waitMs: 50, clients: 1000, seconds: 5, counts: [1, 2, 3, 4, 6], lawWaitMs: 100 },
     test: { waitMs: 200, clients: 400, seconds: 1.6, counts: [1, 2, 3] },

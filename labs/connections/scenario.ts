@@ -30,6 +30,7 @@ const database = { settings: { max_connections: String(maxConnections) } }
 export const lab = defineLab<Size>({
   slug: 'connections',
   problem: 'With each further replica the database comes nearer to refusing all of them: too many clients.',
+  replicas: { min: 3, max: 3 },
   sizes: {
     full: { crowd: 300, slowMs: 500, perSecond: 40, counts: [1, 2, 3, 4, 5, 6, 3, 1], stayMs: 3000, pgBouncer: true },
     test: { crowd: 100, slowMs: 500, perSecond: 30, counts: [1, 3, 6, 1], stayMs: 500, pgBouncer: false },

@@ -115,8 +115,9 @@ async function interrupt(
   const before = (await listOrders(buyer)).length
   let slowestMs = 0
   for (let n = 0; n < size.interruptions; n++) {
-    const [victim, other] = [cluster.replicas[n % 2], cluster.replicas[2]]
-    if (!victim || !other) throw new Error('this lab needs 3 replicas')
+    const victim = cluster.replicas[n % 2]
+    const other = cluster.replicas.find((replica) => replica !== victim)
+    if (!victim || !other) throw new Error('this lab needs 2 replicas')
     const key = randomUUID()
     const { answer } = await interruptOrder({ cluster, client: elsewhere(buyer, victim.url), show, key }, () =>
       victim[how](),

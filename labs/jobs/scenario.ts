@@ -20,6 +20,7 @@ const workerEnv = {
 export const lab = defineLab<Size>({
   slug: 'jobs',
   problem: 'Work that is done after the answer dies with the replica that promised it.',
+  replicas: { min: 2, max: 6 },
   sizes: { full: { orders: 200, kills: 5 }, test: { orders: 60, kills: 2 } },
   halves: {
     problem: {

@@ -19,6 +19,7 @@ const leaseMs = 1500
 export const lab = defineLab<Size>({
   slug: 'locks',
   problem: 'Whoever holds a lock stands still, wakes after its lease, and overwrites what its successor did.',
+  replicas: { min: 3, max: 3 },
   sizes: {
     full: { pauses: 20, acquisitions: 300, kills: 5 },
     test: { pauses: 3, acquisitions: 60, kills: 1 },

@@ -11,6 +11,8 @@ interface Size {
 
 const route = '/v1/shows'
 
+const places = { MAX_PROCESSES: '14' } // it begins with one replica
+
 export const lab = defineLab<Size>({
   slug: 'metrics',
   problem: 'A counter of requests jumps up and down, and nobody knows how many there were.',
@@ -19,7 +21,11 @@ export const lab = defineLab<Size>({
     problem: {
       title: (replicas) => `with /metrics behind the balancer, ${replicas} replicas tell ${replicas} different numbers`,
       async run(context) {
-        const cluster = await context.cluster({ replicas: 1, naive: new URL('./naive.ts', import.meta.url) })
+        const cluster = await context.cluster({
+          replicas: 1,
+          env: places,
+          naive: new URL('./naive.ts', import.meta.url),
+        })
         const scraper = createClient(cluster.url)
         const told = await sendAndScrape(context, cluster, async () => counterIn((await scraper.get(path)).body))
         return [
@@ -33,7 +39,7 @@ export const lab = defineLab<Size>({
     fix: {
       title: (replicas) => `with each of ${replicas} replicas scraped by itself, the sum is what was sent`,
       async run(context) {
-        const cluster = await context.cluster({ replicas: 1 })
+        const cluster = await context.cluster({ replicas: 1, env: places })
         const shares = new Map<string, number>()
         const told = await sendAndScrape(context, cluster, async () => {
           for (const { id, internalUrl } of cluster.replicas) {

@@ -19,6 +19,7 @@ const workerEnv = { ...maxProcesses, JOB_LOCK_MS: '1000', JOB_STALLED_MS: '500',
 export const lab = defineLab<Size>({
   slug: 'outbox',
   problem: 'A crash, or Redis away, between the commit and the queue: an order that nobody works on.',
+  replicas: { min: 2, max: 8 },
   sizes: { full: { orders: 300, kills: 20 }, test: { orders: 80, kills: 2 } },
   halves: {
     problem: {

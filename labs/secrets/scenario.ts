@@ -15,6 +15,7 @@ const [first, second] = ['first secret '.padEnd(32, '1'), 'second secret '.padEn
 export const lab = defineLab<Size>({
   slug: 'secrets',
   problem: 'Cookies that one replica signs are refused by the others, and all of them after a restart.',
+  replicas: { min: 2, max: 6 },
   sizes: { full: { reads: 300, rotating: 3 }, test: { reads: 30, rotating: 2 } },
   halves: {
     problem: {

@@ -239,7 +239,10 @@ async function start(options: ClusterOptions, own: Own): Promise<Cluster> {
 }
 
 function environmentsOf(options: ClusterOptions, backing: { env: object; peersEnv: object }) {
-  const common = { NODE_ENV: 'production', VERSION: 'lab', HEARTBEAT_MS: '1000', ...backing.env }
+  const processes = (options.replicas ?? 3) + (options.workers ?? 0)
+  // Room for one more of each, and for those that were killed, which count until their heartbeat is too old.
+  const places: Record<string, string> = processes > 4 ? { MAX_PROCESSES: String(2 * processes) } : {}
+  const common = { NODE_ENV: 'production', VERSION: 'lab', HEARTBEAT_MS: '1000', ...places, ...backing.env }
   return {
     api: {
       ...common,
