@@ -77,6 +77,30 @@ test('a change needs the version that was read', async () => {
   expect(await change(missing, { priceCents: 1 }, '"1"')).toMatchObject({ status: 404 })
 })
 
+test('the ETag of any response is an If-Match, also after tickets were sold', async () => {
+  const added = await add()
+  const { id } = added.body
+  const read = await shop.send('GET', `/v1/shows/${id}`)
+  const tag = read.headers.get('etag') as string
+  expect(tag).toMatch(/^"1-[\w-]+"$/)
+  expect(added.headers.get('etag')).toBe(tag)
+  await shop.order(customer, id)
+  const changed = await change(id, { priceCents: 7 }, tag)
+  expect(changed).toMatchObject({ status: 200, body: { priceCents: 7, version: 2, available: 9 } })
+  expect((await change(id, { priceCents: 8 }, tag)).status).toBe(412)
+  const now = changed.headers.get('etag') as string
+  expect((await shop.send('GET', `/v1/shows/${id}`)).headers.get('etag')).toBe(now)
+  expect((await change(id, { priceCents: 8 }, `"other", ${now}`)).status).toBe(200)
+})
+
+test.each(['W/"1-x"', 'W/"1"', '"1', '1-x', '"-1"', '"1x"', '""', '"x-1"'])(
+  'If-Match: %s matches no version',
+  async (tag) => {
+    const { id } = (await add()).body
+    expect((await change(id, { priceCents: 1 }, tag)).status).toBe(412)
+  },
+)
+
 test('of twenty changes at once over three replicas, one is made', async () => {
   const { id } = (await add()).body
   const changes = Array.from({ length: 20 }, (_, at) =>

@@ -1,12 +1,11 @@
 import { kitErrors } from '@escala/kit/errors/errors.ts'
 import type { ApiParts } from '@escala/kit/http/module.ts'
 import { type Route, route } from '@escala/kit/http/route.ts'
-import { ticketErrors } from '../errors.ts'
 import { announceAvailability } from '../live.ts'
 import { idParams, pageOf, pageQuery, show, showChange, showInput } from '../schemas.ts'
 import type { ShowReader } from '../show-reader.ts'
 import { addShow, changeShow, listShows } from '../shows.ts'
-import { matches, tagOf } from './tags.ts'
+import { matches, parseVersions, tagOf } from './tags.ts'
 
 export function showRoutes({ postgres, events }: Pick<ApiParts, 'postgres' | 'events'>, shows: ShowReader): Route[] {
   return [
@@ -17,7 +16,11 @@ export function showRoutes({ postgres, events }: Pick<ApiParts, 'postgres' | 'ev
       access: 'public',
       query: pageQuery,
       answers: { 200: { description: 'One page of shows', schema: pageOf(show) } },
-      handle: async ({ query }) => ({ status: 200, body: await listShows(postgres, query) }),
+      handle: async ({ query }) => ({
+        status: 200,
+        body: await listShows(postgres, query),
+        headers: { 'Cache-Control': 'no-cache' },
+      }),
     }),
     route({
       method: 'get',
@@ -46,7 +49,7 @@ export function showRoutes({ postgres, events }: Pick<ApiParts, 'postgres' | 'ev
       errors: ['E_FORBIDDEN'],
       async handle({ body }) {
         const added = await addShow(postgres, body)
-        return { status: 201, body: added, headers: { Location: `/v1/shows/${added.id}` } }
+        return { status: 201, body: added, headers: { Location: `/v1/shows/${added.id}`, ETag: tagOf(added) } }
       },
     }),
     route({
@@ -56,7 +59,7 @@ export function showRoutes({ postgres, events }: Pick<ApiParts, 'postgres' | 'ev
       access: 'organiser',
       params: idParams,
       body: showChange,
-      headers: { 'If-Match': 'The version that was read, in quotes: "3"' },
+      headers: { 'If-Match': 'The ETag of the show as it was read, or its version in quotes: "3"' },
       answers: { 200: { description: 'The show as it is now', schema: show } },
       errors: ['E_FORBIDDEN', 'E_NOT_FOUND', 'E_VERSION_MISSING', 'E_VERSION_MISMATCH', 'E_CAPACITY_TOO_SMALL'],
       async handle({ params, body, req, log }) {
@@ -66,14 +69,8 @@ export function showRoutes({ postgres, events }: Pick<ApiParts, 'postgres' | 'ev
         if (body.capacity !== undefined) {
           await announceAvailability(events, log, params.id, { available: changed.available, revision })
         }
-        return { status: 200, body: changed }
+        return { status: 200, body: changed, headers: { ETag: tagOf(changed) } }
       },
     }),
   ]
-}
-
-/** Of `"3"` or `"3", "4"`; whatever else is in the header matches no version. */
-function parseVersions(header: string | undefined): number[] {
-  if (header === undefined || header.trim() === '') throw ticketErrors.E_VERSION_MISSING()
-  return header.split(',').flatMap((part) => /^"?(\d{1,9})"?$/.exec(part.trim())?.slice(1).map(Number) ?? [])
 }
