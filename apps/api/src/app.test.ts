@@ -68,6 +68,56 @@ test('writes are not redirected', async () => {
   expect((await send('/v1/users/', { method: 'POST' })).status).toBe(404)
 })
 
+test('what depends on who asks is kept by nobody, errors included; what is the same for all may be', async () => {
+  const cacheControl = async (path: string, options?: RequestInit) =>
+    (await send(path, options)).headers.get('cache-control')
+  const user = createClient(base)
+  const { email, password } = await user.signUp()
+  await user.logIn(email, password)
+  expect(await user.get('/v1/session')).toMatchObject({
+    status: 200,
+    headers: { 'cache-control': 'private, no-store' },
+  })
+  expect(await user.get('/v1/flags')).toMatchObject({ status: 403, headers: { 'cache-control': 'private, no-store' } })
+  user.close()
+  for (const path of ['/v1/session', '/v1/nothing', '/v1/session/', '/docs/nothing']) {
+    expect(await cacheControl(path)).toBe('private, no-store')
+  }
+  expect(await cacheControl('/v1/users', { method: 'POST', body: '{' })).toBe('private, no-store')
+  expect(await cacheControl('/v1/openapi.json')).toBe('no-cache')
+  expect(await cacheControl('/docs/swagger-ui.css')).toContain('max-age=3600')
+})
+
+test('the pages of /docs/ load nothing from elsewhere, and are in no frame', async () => {
+  for (const path of ['/docs/', '/docs/index.html', '/docs/swagger-initializer.js']) {
+    const policy = (await send(path)).headers.get('content-security-policy')
+    expect(policy).toContain("default-src 'none'")
+    expect(policy).toContain("script-src 'self';")
+    expect(policy).toContain("frame-ancestors 'none'")
+  }
+  const html = await (await send('/docs/')).text()
+  expect(html).not.toMatch(/<script(?![^>]*\bsrc=)|\son\w+=|src="https?:/i) // the policy would stop these
+})
+
+test('conditional requests and ranges for a file of /docs/ are no errors of ours', async () => {
+  const of = async (headers: Record<string, string>) => (await send('/docs/swagger-ui.css', { headers })).status
+  expect(await of({ range: 'bytes=99999999-' })).toBe(200)
+  expect(await of({ 'if-match': '"other"' })).toBe(400)
+})
+
+test.each([
+  ['203.0.113.7', '203.0.113.7:4711'],
+  ['203.0.113.7:1', '203.0.113.7:2'],
+  ['2001:db8::1', '[2001:db8::1]:4711'],
+  ['[2001:db8::1]', '[2001:db8::1]:1'],
+])('a client that is %s is no other one as %s', async (one, other) => {
+  const budget = async (address: string) =>
+    (await send('/v1/openapi.json', { headers: { 'x-forwarded-for': address } })).headers.get('ratelimit')
+  const left = (limit: string | null) => Number(/r=(\d+)/.exec(limit ?? '')?.[1])
+  const before = left(await budget(one))
+  expect(left(await budget(other))).toBe(before - 1)
+})
+
 test('the redirect to /docs/ repeats nothing of the request', async () => {
   for (const path of ['/docs', `/docs?${'q'.repeat(5000)}`]) {
     const { status, headers } = await send(path)

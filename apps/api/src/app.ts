@@ -40,13 +40,32 @@ export function createApp(options: AppOptions): Express {
   return app
 }
 
+/** Swagger UI's own files and requests to this API, nothing else; its styles are partly inline, its icons `data:`. */
+const docsPolicy = [
+  "default-src 'none'",
+  "script-src 'self'",
+  "style-src 'self' 'unsafe-inline'",
+  "img-src 'self' data:",
+  "connect-src 'self'",
+  "base-uri 'none'",
+  "form-action 'none'",
+  "frame-ancestors 'none'",
+].join('; ')
+
 function mountDocs(app: Express, { routes, version }: AppOptions): void {
   const description = JSON.stringify(openApi(routes, { title: 'Escala', version }))
-  app.get('/v1/openapi.json', (_req, res) => void res.type('json').send(description))
+  app.get('/v1/openapi.json', (_req, res) => {
+    res.type('json').set('Cache-Control', 'no-cache').send(description)
+  })
   app.get('/v1/openapi.json/', redirectToCanonical('/v1/openapi.json'))
 
   const files = dirname(createRequire(import.meta.url).resolve('swagger-ui-dist/package.json'))
   const initializer = `window.ui = SwaggerUIBundle({ url: '/v1/openapi.json', dom_id: '#swagger-ui', deepLinking: true })`
+  app.use('/docs', (_req, res, next) => {
+    res.removeHeader('Cache-Control') // the same for everybody
+    res.setHeader('Content-Security-Policy', docsPolicy)
+    next()
+  })
   app.get('/docs/swagger-initializer.js', (_req, res) => void res.type('js').send(initializer))
   // Not express.static's own redirect, which repeats the query: a response must not grow with what a client sends.
   app.get('/docs', (_req, res) => res.redirect(308, '/docs/')) // with the slash, which its files are relative to

@@ -20,6 +20,7 @@ export function createClientErrorAnswer(log: Logger): (error: Error, socket: Soc
       `Content-Length: ${Buffer.byteLength(body)}`,
       `X-Request-Id: ${requestId}`,
       'X-Content-Type-Options: nosniff',
+      'Cache-Control: private, no-store',
       'Connection: close',
     ]
     socket.end(`${head.join('\r\n')}\r\n\r\n${body}`)

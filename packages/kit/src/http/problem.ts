@@ -1,6 +1,7 @@
 import type { ErrorRequestHandler, RequestHandler, Response } from 'express'
 import { AppError } from '../errors/app-error.ts'
 import { kitErrors } from '../errors/errors.ts'
+import { personal } from './request-context.ts'
 
 /** What a client reads when a request fails: RFC 9457, with the code and the id to report. */
 export interface Problem {
@@ -36,6 +37,7 @@ export function sendProblem(res: Response, error: AppError, requestId: string): 
   res
     .status(error.kind.status)
     .set('Content-Type', 'application/problem+json')
+    .set('Cache-Control', personal) // whatever the route had said
     .send(JSON.stringify(problemOf(error, requestId)))
 }
 

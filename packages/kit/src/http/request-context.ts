@@ -5,6 +5,7 @@ import { type Logger, withoutRedaction } from '../log/log.ts'
 import { withRequestId } from '../log/request-id.ts'
 import type { RequestSeen } from '../metrics/metrics.ts'
 import { carriedTracing, isTraceparent, type Tracing } from '../tracing/tracing.ts'
+import { withoutPorts } from './forwarded.ts'
 
 declare global {
   namespace Express {
@@ -33,6 +34,9 @@ export interface RequestContextOptions {
   tracing?: Tracing
 }
 
+/** Of every response that may depend on who asks, errors included: neither a proxy nor a browser may keep it. */
+export const personal = 'private, no-store'
+
 const wellFormed = /^[A-Za-z0-9_-]{8,64}$/
 
 /** First in line: gives each request its id, its log and its deadline, and writes one line when it ends. */
@@ -41,11 +45,14 @@ export function requestContext(options: RequestContextOptions): RequestHandler {
   const lines = withoutRedaction(log)
   return (req, res, next) => {
     const startedAt = performance.now()
+    const forwarded = req.headers['x-forwarded-for']
+    if (typeof forwarded === 'string') req.headers['x-forwarded-for'] = withoutPorts(forwarded)
     const given = fromProxy(req) ? req.get('x-request-id') : undefined
     req.id = given !== undefined && wellFormed.test(given) ? given : randomUUID()
     req.log = log.child({ requestId: req.id })
     res.setHeader('X-Request-Id', req.id)
     res.setHeader('X-Content-Type-Options', 'nosniff')
+    res.setHeader('Cache-Control', personal) // unless the route says otherwise
     if (exposeReplica) res.setHeader('X-Replica-Id', replicaId)
 
     const abort = new AbortController()

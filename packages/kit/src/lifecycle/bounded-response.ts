@@ -28,7 +28,7 @@ export function boundedResponse(onLargeHead: OnLargeHead): typeof ServerResponse
       for (const name of this.getHeaderNames()) if (!kept.has(name)) this.removeHeader(name)
       this.setHeader('Content-Type', 'application/problem+json')
       this.setHeader('Content-Length', Buffer.byteLength(body))
-      this.setHeader('Cache-Control', 'no-store')
+      this.setHeader('Cache-Control', 'private, no-store')
       super.writeHead(500, 'Internal Server Error')
       super.write(body)
       this.#replaced = true
