@@ -79,9 +79,13 @@ export function readOperations(document: OpenApiDocument): Operation[] {
   )
 }
 
-/** Returns the operation that a request in its canonical spelling asks for. */
+/**
+ * Returns the operation that a request in its canonical spelling asks for. A target may also be a whole address, which every
+ * server must take (RFC 9112, 3.2.2); a fragment is not for servers.
+ */
 export function findOperation(operations: Operation[], method: string, target: string): Operation | undefined {
-  const segments = (target.split('?')[0] ?? '').split('/')
+  const path = target.replace(/^https?:\/\/[^/]*/i, '').split(/[?#]/)[0] ?? ''
+  const segments = path.split('/')
   const matching = operations.filter(({ path }) => {
     const pattern = path.split('/')
     return (
