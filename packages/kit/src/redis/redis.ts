@@ -26,7 +26,7 @@ export interface RedisConnection extends Redis {
 }
 
 /** Longest time that a command may wait at the server. Longer ones would look like a connection that has gone silent. */
-export const longestBlockMs = 2000
+export const longestBlockMs = 1500
 
 // Less than a second more than the longest block: BullMQ gives up its own wait a second later, and would cut in between.
 const silentMs = { request: 2000, subscriber: 2000, blocking: longestBlockMs + 800, reader: longestBlockMs + 800 }
