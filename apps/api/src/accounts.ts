@@ -1,4 +1,6 @@
-import type { Postgres, Statement } from '@escala/kit/postgres/postgres.ts'
+import type { Postgres, Sql, Statement } from '@escala/kit/postgres/postgres.ts'
+import { endSession } from '@escala/kit/sessions/log-in.ts'
+import type { Request } from 'express'
 import { v7 } from 'uuid'
 
 export interface Account {
@@ -28,7 +30,7 @@ const roleOf: Statement = { name: 'users.role', text: 'SELECT role FROM users WH
 
 /** `undefined`: the address is taken, whatever its letter case. */
 export async function addAccount(
-  postgres: Postgres,
+  postgres: Sql,
   { email, name, passwordHash }: Omit<Account, 'id'> & { passwordHash: string },
 ): Promise<Account | undefined> {
   const { rows } = await postgres.query<Account>(add, [v7(), email, name, passwordHash])
@@ -51,9 +53,16 @@ export async function findByEmail(
   return (await postgres.query<Account & { passwordHash: string }>(byEmail, [email])).rows[0]
 }
 
-/** Asked for each request of an organiser, so that a role that was taken away is gone at once, on every replica. */
-export function isOrganiser(postgres: Postgres): (userId: string) => Promise<boolean> {
-  return async (userId) => (await postgres.query<{ role: Role }>(roleOf, [userId])).rows[0]?.role === 'organiser'
+/**
+ * Asked for each request of an organiser, so that a role that was taken away is gone at once, on every replica.
+ * Ends the session of a user who was deleted (`E_NOT_LOGGED_IN`).
+ */
+export function isOrganiser(postgres: Postgres): (userId: string, req: Request) => Promise<boolean> {
+  return async (userId, req) => {
+    const { rows } = await postgres.query<{ role: Role }>(roleOf, [userId])
+    if (rows[0] === undefined) throw await endSession(req)
+    return rows[0].role === 'organiser'
+  }
 }
 
 /** `false`: there is no such account. */

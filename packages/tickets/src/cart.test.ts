@@ -5,17 +5,28 @@ import type { AddressInfo } from 'node:net'
 import { createMemoryCarts } from '@escala/kit/cart/memory.ts'
 import { mountRoutes } from '@escala/kit/http/mount.ts'
 import { problemHandler } from '@escala/kit/http/problem.ts'
+import { kitMigrations, migrate } from '@escala/kit/postgres/migrations.ts'
+import { createPostgres } from '@escala/kit/postgres/postgres.ts'
 import { logIn } from '@escala/kit/sessions/log-in.ts'
 import { createMemorySessions } from '@escala/kit/sessions/memory.ts'
 import { createSessionMiddleware } from '@escala/kit/sessions/middleware.ts'
+import { createTestDatabase } from '@escala/testing/test-database.ts'
 import express from 'express'
-import { afterAll, beforeAll, expect, test } from 'vitest'
+import { afterAll, beforeAll, expect, inject, test } from 'vitest'
 import { cartRoutes } from './routes/cart.ts'
 import { log } from './test-shop.ts'
 
+const database = await createTestDatabase(inject('postgresUrl'))
+const postgres = createPostgres({ url: database.url, log, applicationName: 'test', maxConnections: 4, timeoutMs: 5000 })
+const users = { ana: randomUUID(), eve: randomUUID() }
 let server: Server
 let url: string
 beforeAll(async () => {
+  await migrate({ url: database.url, folders: [kitMigrations], log })
+  for (const [name, id] of Object.entries(users)) {
+    const values = [id, `${name}@example.com`, name]
+    await postgres.query("INSERT INTO users (id, email, name, password_hash) VALUES ($1, $2, $3, '')", values)
+  }
   const app = express()
   app.use((req, _res, next) => {
     Object.assign(req, { id: randomUUID(), log, deadline: new AbortController().signal })
@@ -23,18 +34,22 @@ beforeAll(async () => {
   })
   app.use(createSessionMiddleware({ sessions: createMemorySessions(), secrets: ['x'.repeat(32)] }))
   app.post('/log-in/:userId', async (req, res) => {
-    await logIn(req, req.params.userId)
+    await logIn(req, users[req.params.userId as keyof typeof users])
     res.status(204).end()
   })
-  mountRoutes(app, cartRoutes({ carts: createMemoryCarts({ maxItems: 3 }) }), { isOrganiser: async () => false })
+  mountRoutes(app, cartRoutes({ postgres, carts: createMemoryCarts({ maxItems: 3 }) }), {
+    isOrganiser: async () => false,
+  })
   app.use(problemHandler)
   server = createServer(app).listen(0, '127.0.0.1')
   await once(server, 'listening')
   url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
 })
-afterAll(() => {
+afterAll(async () => {
   server.closeAllConnections()
   server.close()
+  await postgres.stop()
+  await database.drop()
 })
 
 function visitor() {
@@ -83,6 +98,21 @@ test('a cookie from before the log-in has no cart, and cannot change the one tha
   await put(attacker, randomUUID(), 1)
   expect((await attacker('GET', '/v1/cart')).body.items).toHaveLength(1)
   expect((await send('GET', '/v1/cart')).body.items).toEqual([{ showId: gig, quantity: 2 }])
+})
+
+test('the session of a deleted user ends with its next request', async () => {
+  const send = visitor()
+  const gig = randomUUID()
+  await put(send, gig, 2)
+  await send('POST', '/log-in/ana')
+  const { cookie } = await put(send, gig, 1)
+  const elsewhere = visitor()
+  await elsewhere('POST', '/log-in/ana')
+  await postgres.query('DELETE FROM users WHERE id = $1', [users.ana])
+  expect(await send('GET', '/v1/cart')).toMatchObject({ status: 401, body: { code: 'E_NOT_LOGGED_IN' } })
+  expect(await put(elsewhere, gig, 1)).toMatchObject({ status: 401 })
+  expect((await send('GET', '/v1/cart', undefined, cookie)).body).toEqual({ items: [] })
+  expect((await put(visitor(), gig, 1)).status).toBe(200)
 })
 
 test('a full cart takes no other show', async () => {

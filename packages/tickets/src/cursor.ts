@@ -1,5 +1,5 @@
 import { kitErrors } from '@escala/kit/errors/errors.ts'
-import type { z } from 'zod'
+import { z } from 'zod'
 import type { Page } from './schemas.ts'
 
 /**
@@ -17,6 +17,18 @@ export function decodeCursor<Key extends z.ZodType>(cursor: string, key: Key): z
     throw kitErrors.E_VALIDATION({ fields: { 'query.cursor': 'use a nextCursor that was answered' } })
   return parsed.data
 }
+
+const earliest = Date.parse('0001-01-01T00:00:00.000Z')
+
+/** For keys: a time as `toISOString` writes it, which has another form after the year 9999. */
+export const instantKey = z
+  .string()
+  .regex(/^(\d{4}|\+\d{6})-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/)
+  .transform((text) => new Date(text))
+  .refine((at) => at.getTime() >= earliest) // not a number either
+
+/** For keys: a day that Postgres can read. */
+export const dayKey = z.iso.date().refine((day) => day >= '0001-01-01')
 
 /** `rows`: one more than `limit` was asked for, which tells whether there is a next page. */
 export function toPage<Row, Item>(rows: Row[], limit: number, item: (row: Row) => Item, key: (row: Row) => unknown[]) {

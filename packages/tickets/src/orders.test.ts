@@ -47,6 +47,17 @@ test('the same key again, bare or quoted and on another replica, is the same ord
   expect(bobs.body.id).not.toBe(first.body.id)
 })
 
+test('a user who was deleted is not logged in', async () => {
+  const show = await shop.addShow(1)
+  const gone = await shop.addUser()
+  await shop.postgres.query('DELETE FROM users WHERE id = $1', [gone])
+  const notLoggedIn = { status: 401, body: { code: 'E_NOT_LOGGED_IN' } }
+  expect(await shop.order(gone, show.id)).toMatchObject(notLoggedIn)
+  expect(await shop.send('GET', '/v1/orders', { userId: gone })).toMatchObject(notLoggedIn)
+  expect(await shop.missing(show.id)).toBe(0)
+  expect((await shop.order(ana, show.id)).status).toBe(201)
+})
+
 test('a key is required', async () => {
   const show = await shop.addShow(1)
   const answer = await shop.send('POST', `/v1/shows/${show.id}/orders`, { userId: ana, body: { quantity: 1 } })

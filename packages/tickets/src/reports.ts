@@ -1,6 +1,6 @@
 import type { Sql, Statement } from '@escala/kit/postgres/postgres.ts'
 import { z } from 'zod'
-import { decodeCursor, toPage } from './cursor.ts'
+import { dayKey, decodeCursor, toPage } from './cursor.ts'
 import type { Page, PageQuery, SalesReport } from './schemas.ts'
 
 interface ReportRow {
@@ -50,7 +50,7 @@ export async function computeSales(sql: Sql): Promise<number> {
 
 /** The newest day first. */
 export async function listReports(sql: Sql, { cursor, limit }: PageQuery): Promise<Page<SalesReport>> {
-  const key = z.tuple([z.iso.date(), z.uuid(), z.string().max(3)])
+  const key = z.tuple([dayKey, z.uuid(), z.string().regex(/^[A-Z]{3}$/)])
   const after = cursor === undefined ? undefined : decodeCursor(cursor, key)
   const statement = after ? selectReportsAfter : selectReports
   const { rows } = await sql.query<ReportRow>(statement, [limit + 1, ...(after ?? [])])

@@ -41,10 +41,78 @@ test.each([
   ['no capacity', { ...gig, capacity: 0 }, 'capacity'],
   ['a time without a zone', { ...gig, startsAt: '2030-05-01T20:00:00' }, 'startsAt'],
   ['a blank name', { ...gig, name: '  ' }, 'name'],
+  ['a name with NUL', { ...gig, name: 'a\u0000b' }, 'name'],
+  ['a name of two lines', { ...gig, name: 'a\nb' }, 'name'],
+  ['the year 10000 in UTC', { ...gig, startsAt: '9999-12-31T23:59:59-01:00' }, 'startsAt'],
+  ['a year before 1970', { ...gig, startsAt: '1970-01-01T00:00:00+01:00' }, 'startsAt'],
+  ['the year 0', { ...gig, startsAt: '0000-01-01T00:00:00Z' }, 'startsAt'],
 ])('%s is refused by name', async (_, body, field) => {
   const answer = await add(body)
   expect(answer).toMatchObject({ status: 400, body: { code: 'E_VALIDATION' } })
   expect(Object.keys(answer.body.fields)).toEqual([field])
+})
+
+test('one show for one key, at once over three replicas too; without a key, one for each request', async () => {
+  const headers = { 'idempotency-key': 'first' }
+  const send = (body: unknown, userId = organiser, replica = 0) =>
+    shop.send('POST', '/v1/shows', { userId, body, headers, replica })
+  const answers = await Promise.all(Array.from({ length: 12 }, (_, at) => send(gig, organiser, at % 3)))
+  const made = answers.filter(({ status }) => status === 201)
+  expect(made.length + answers.filter(({ status }) => status === 409).length).toBe(12)
+  expect(new Set(made.map(({ body }) => body.id)).size).toBe(1)
+  const again = await send(gig)
+  expect(again).toMatchObject({ status: 201, body: made[0]?.body })
+  expect(again.headers.get('idempotency-replayed')).toBe('true')
+  expect(again.headers.get('location')).toBe(`/v1/shows/${again.body.id}`)
+  expect((await shop.send('GET', `/v1/shows/${again.body.id}`)).body).toEqual(again.body)
+  expect(await send({ ...gig, capacity: 11 })).toMatchObject({ status: 422, body: { code: 'E_IDEMPOTENCY_MISMATCH' } })
+  expect((await send(gig, await shop.addUser('organiser'))).body.id).not.toBe(again.body.id)
+  const added = await add()
+  expect(Object.keys(added.body)).toEqual(Object.keys(again.body))
+  expect(added.body.id).not.toBe((await add()).body.id)
+})
+
+const cursorOf = (...key: unknown[]) => Buffer.from(JSON.stringify(key)).toString('base64url')
+const anyId = '01990000-0000-7000-8000-00000000ffff'
+test.each([
+  ['shows', 'x'],
+  ['shows', '\u0000'],
+  ['shows', cursorOf('0000-01-01T00:00:00.000Z', anyId)],
+  ['shows', cursorOf('+300000-01-01T00:00:00.000Z', anyId)],
+  ['shows', cursorOf('2030-02-40T00:00:00.000Z', anyId)],
+  ['shows', cursorOf('2030-01-01T00:00:00.000Z\u0000', anyId)],
+  ['shows', cursorOf('2030-01-01T00:00:00.000Z', '\u0000')],
+  ['shows', cursorOf('infinity', anyId)],
+  ['orders', cursorOf(1e300)],
+  ['orders', cursorOf('\u0000')],
+  ['orders', cursorOf(-1)],
+  ['reports/sales', cursorOf('0000-01-01', anyId, 'EUR')],
+  ['reports/sales', cursorOf('2030-01-01', anyId, '\u0000')],
+])('GET /v1/%s with the cursor %j is a 400', async (path, cursor) => {
+  const answer = await shop.send('GET', `/v1/${path}?cursor=${encodeURIComponent(cursor)}`, { userId: organiser })
+  expect(answer).toMatchObject({ status: 400, body: { code: 'E_VALIDATION' } })
+  expect(Object.keys(answer.body.fields)).toEqual(['query.cursor'])
+})
+
+test('a list shows what an earlier version let in, and pages over it', async () => {
+  const ids = ['01990000-0000-7000-8000-00000000fff1', '01990000-0000-7000-8000-00000000fff2']
+  for (const id of ids) {
+    await shop.postgres.query(
+      `INSERT INTO shows (id, name, starts_at, price_cents, currency, capacity, available)
+        VALUES ($1, E'two\nlines', '10000-01-01T00:59:59Z', 1, 'EUR', 1, 1)`,
+      [id],
+    )
+  }
+  const seen: string[] = []
+  for (let cursor: string | null = ''; cursor !== null; ) {
+    const page = await shop.send('GET', `/v1/shows?limit=1${cursor && `&cursor=${cursor}`}`)
+    expect(page.status).toBe(200)
+    seen.push(page.body.items[0].id)
+    cursor = page.body.nextCursor
+  }
+  expect(seen.slice(-2)).toEqual(ids)
+  expect((await shop.send('GET', `/v1/shows/${ids[0]}`)).body.startsAt).toBe('+010000-01-01T00:59:59.000Z')
+  await shop.postgres.query('DELETE FROM shows WHERE id = ANY ($1)', [ids])
 })
 
 test('a show that does not exist is 404, an id that is none 400', async () => {

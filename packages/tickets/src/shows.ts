@@ -1,8 +1,9 @@
 import { kitErrors } from '@escala/kit/errors/errors.ts'
+import type { EffectStatement } from '@escala/kit/idempotency/idempotency.ts'
 import { type Sql, type Statement, violates } from '@escala/kit/postgres/postgres.ts'
 import { v7 } from 'uuid'
 import { z } from 'zod'
-import { decodeCursor, toPage } from './cursor.ts'
+import { decodeCursor, instantKey, toPage } from './cursor.ts'
 import { ticketErrors } from './errors.ts'
 import type { Page, PageQuery, Show, ShowChange, ShowInput } from './schemas.ts'
 
@@ -81,7 +82,7 @@ export async function readAvailability(sql: Sql, id: string): Promise<Availabili
 
 /** In the order in which they start. */
 export async function listShows(sql: Sql, { cursor, limit }: PageQuery): Promise<Page<Show>> {
-  const after = cursor === undefined ? undefined : decodeCursor(cursor, z.tuple([z.iso.datetime(), z.uuid()]))
+  const after = cursor === undefined ? undefined : decodeCursor(cursor, z.tuple([instantKey, z.uuid()]))
   const { rows } = await sql.query<ShowRow>(after ? selectShowsAfter : selectShows, [limit + 1, ...(after ?? [])])
   return toPage(rows, limit, toShow, (row) => [row.starts_at.toISOString(), row.id])
 }
@@ -90,6 +91,24 @@ export async function addShow(sql: Sql, input: ShowInput, id = v7()): Promise<Sh
   const { name, startsAt, priceCents, currency, capacity } = input
   const { rows } = await sql.query<ShowRow>(insertShow, [id, name, new Date(startsAt), priceCents, currency, capacity])
   return toShow(rows[0] as ShowRow)
+}
+
+/** The same, once for each idempotency key. */
+export function addShowOnce(input: ShowInput, id = v7()): EffectStatement {
+  const { name, startsAt: given, priceCents, currency, capacity } = input
+  const startsAt = new Date(given).toISOString()
+  const added: Show = { id, name, startsAt, priceCents, currency, capacity, available: capacity, version: 1 }
+  return {
+    name: 'tickets-show-insert-once',
+    changes: `added AS (
+        INSERT INTO shows (id, name, starts_at, price_cents, currency, capacity, available)
+        SELECT $1::uuid, $2::text, $3::timestamptz, $4::int, $5::text, $6::int, $6::int
+        WHERE EXISTS (SELECT FROM unclaimed)
+        RETURNING id
+      )`,
+    answer: 'SELECT 201 AS status, $7::json AS body FROM added',
+    values: [id, name, startsAt, priceCents, currency, capacity, JSON.stringify(added)],
+  }
 }
 
 export interface ChangedShow {

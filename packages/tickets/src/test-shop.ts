@@ -78,7 +78,7 @@ export async function createShop(adminUrl: string) {
       const idempotency = createPostgresIdempotency({ postgres: replica })
       const shows = createShowReader({ cache: readThrough, postgres: replica })
       const routes = [
-        ...showRoutes({ postgres: replica, events }, shows),
+        ...showRoutes({ postgres: replica, events, idempotency }, shows),
         ...liveRoutes({ postgres: replica, events, streams }, shows),
         ...posterRoutes({ uploads: createPostgresUploads({ postgres: replica }) }, shows),
         ...orderRoutes({ postgres: replica, idempotency, outbox, events, flags }, 900_000),
@@ -205,7 +205,12 @@ async function listen(routes: Route[], isOrganiser: (userId: string) => Promise<
   app.disable('etag')
   app.use((req, _res, next) => {
     const userId = req.get('test-user')
-    Object.assign(req, { id: randomUUID(), log, deadline: new AbortController().signal, session: { userId } })
+    Object.assign(req, {
+      id: randomUUID(),
+      log,
+      deadline: new AbortController().signal,
+      session: { userId, id: 'test' },
+    })
     next()
   })
   mountRoutes(app, routes, { isOrganiser })

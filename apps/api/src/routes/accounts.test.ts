@@ -7,7 +7,7 @@ import { createClient } from '@escala/testing/client.ts'
 import { type FaultProxy, startFaultProxy } from '@escala/testing/fault-proxy.ts'
 import { createTestDatabase } from '@escala/testing/test-database.ts'
 import { afterAll, beforeAll, expect, inject, test } from 'vitest'
-import { setRole } from '../accounts.ts'
+import { addAccount, setRole } from '../accounts.ts'
 import { type Api, apiConfigSettings, compose } from '../compose.ts'
 import { dataModules } from '../modules.ts'
 import { seedAccounts } from '../seed.ts'
@@ -91,10 +91,22 @@ test('one account for one address, whatever the letter case, also at once on bot
   expect(answers.find(({ status }) => status === 409)?.body.code).toBe('E_EMAIL_TAKEN')
 })
 
+test('a taken address is no error to Postgres, which would write it into its log', async () => {
+  const email = newEmail()
+  const profile = { name: 'Ann', passwordHash: '' }
+  await postgres.transaction(async (tx) => {
+    expect(await addAccount(tx, { ...profile, email })).toMatchObject({ email })
+    expect(await addAccount(tx, { ...profile, email: email.toUpperCase() })).toBeUndefined()
+    await tx.query('SELECT 1') // an error would have ended the transaction
+  })
+})
+
 test.each([
   [{ email: 'nobody', password, name: 'Ann' }, ['email']],
   [{ email: 'a@example.com', password: 'short', name: 'Ann' }, ['password']],
   [{ email: 'a@example.com', password, name: 'A\u0000nn' }, ['name']],
+  [{ email: 'a@example.com', password: 'correct\u0000horse', name: 'Ann' }, ['password']],
+  [{ email: 'a@example.com\u0000', password, name: 'Ann' }, ['email']],
   [{ email: 'a@example.com', password, name: 'Ann', role: 'organiser' }, ['role']],
   [{}, ['email', 'name', 'password']],
 ])('refuses %j', async (body, fields) => {
@@ -142,6 +154,30 @@ test('seeds log in; a changed password replaces the old one; a role can be given
   expect(await setRole(postgres, 'Customer@Example.com', 'organiser')).toBe(true)
   expect((await customer.get('/v1/flags')).status).toBe(200)
   expect(await setRole(postgres, newEmail(), 'organiser')).toBe(false)
+})
+
+test('the session of a deleted user ends with its next request', async () => {
+  for (const path of ['/v1/session', '/v1/flags']) {
+    const ann = client()
+    const { id, email } = await ann.signUp()
+    await ann.logIn(email, 'a password of a lab')
+    const cookie = { cookie: `sid=${ann.cookies.get('sid')}` }
+    await postgres.query('DELETE FROM users WHERE id = $1', [id])
+    expect(await ann.get(path)).toMatchObject({ status: 401, body: { code: 'E_NOT_LOGGED_IN' } })
+    await postgres.query("INSERT INTO users (id, email, name, password_hash) VALUES ($1, $2, 'Ann', '')", [id, email])
+    expect((await client(1, cookie).get('/v1/session')).status).toBe(401) // ended, not only unknown
+  }
+})
+
+test('a flag takes no text that Postgres cannot store', async () => {
+  const organiser = client()
+  await organiser.logIn('organiser@example.com', 'another password')
+  for (const value of ['a\u0000b', 'a\nb']) {
+    expect(await organiser.put('/v1/flags/any', { value })).toMatchObject({
+      status: 400,
+      body: { code: 'E_VALIDATION' },
+    })
+  }
 })
 
 test('an authenticated request waits for Redis once', async () => {

@@ -1,8 +1,10 @@
 import type { Flags } from '@escala/kit/flags/flags.ts'
+import { withoutControls } from '@escala/kit/http/fields.ts'
 import { type Route, route } from '@escala/kit/http/route.ts'
 import { z } from 'zod'
 
 const value = z.union([z.boolean(), z.number(), z.string().max(1000)])
+const input = z.union([z.boolean(), z.number(), withoutControls(z.string().max(1000))])
 const flag = z.strictObject({ name: z.string(), value, default: value, description: z.string() })
 
 /** Switches that an organiser can turn; `npm run flags` turns the same ones from a shell. */
@@ -24,7 +26,7 @@ export function flagRoutes({ flags }: { flags: Flags }): Route[] {
       summary: 'Set a flag: every replica goes by it within a second',
       access: 'organiser',
       params: z.strictObject({ name: z.string().max(100) }),
-      body: z.strictObject({ value }),
+      body: z.strictObject({ value: input }),
       answers: { 200: { description: 'The flag as it is now', schema: flag } },
       errors: ['E_FORBIDDEN', 'E_UNKNOWN_FLAG'],
       async handle({ params, body }) {

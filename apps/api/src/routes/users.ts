@@ -1,4 +1,5 @@
 import { kitErrors } from '@escala/kit/errors/errors.ts'
+import { line, withoutControls } from '@escala/kit/http/fields.ts'
 import { type Route, route } from '@escala/kit/http/route.ts'
 import type { Passwords } from '@escala/kit/passwords/passwords.ts'
 import type { Postgres } from '@escala/kit/postgres/postgres.ts'
@@ -13,13 +14,8 @@ export const email = z.email().max(254)
 const newAccount = z.strictObject({
   email,
   // NIST SP 800-63B: length, no rules of composition.
-  password: z.string().min(8).max(200),
-  name: z
-    .string()
-    .trim()
-    .min(1)
-    .max(100)
-    .regex(/^\P{Cc}*$/u, 'must have no control characters'),
+  password: withoutControls(z.string().min(8).max(200)),
+  name: line(100),
 })
 
 export interface UserDeps {

@@ -6,7 +6,7 @@ import type { Context, Route } from './route.ts'
 
 export interface MountOptions {
   /** Asked for routes whose access is `organiser`. */
-  isOrganiser(userId: string): Promise<boolean>
+  isOrganiser(userId: string, req: Request): Promise<boolean>
   /** Largest JSON body. */
   maxBodyBytes?: number
 }
@@ -69,7 +69,7 @@ async function checkAccess(route: Route, req: Request, isOrganiser: MountOptions
   if (route.access === 'public') return userId
   if (req.sessionUnavailable) throw kitErrors.E_REDIS_UNAVAILABLE({ retryAfterMs: 1000 })
   if (userId === undefined) throw kitErrors.E_NOT_LOGGED_IN()
-  if (route.access === 'organiser' && !(await isOrganiser(userId))) throw kitErrors.E_FORBIDDEN()
+  if (route.access === 'organiser' && !(await isOrganiser(userId, req))) throw kitErrors.E_FORBIDDEN()
   return userId
 }
 

@@ -4,9 +4,10 @@ import { type Route, route } from '@escala/kit/http/route.ts'
 import { beginSession, hasStoredSession, sessionOrigin } from '@escala/kit/sessions/log-in.ts'
 import { ticketErrors } from '../errors.ts'
 import { cart, cartInput, cartParams } from '../schemas.ts'
+import { requireUser } from '../users.ts'
 
 /** Also for visitors who are not logged in: logging in keeps the cart. It promises nothing; the order decides. */
-export function cartRoutes({ carts }: Pick<ApiParts, 'carts'>): Route[] {
+export function cartRoutes({ carts, postgres }: Pick<ApiParts, 'carts' | 'postgres'>): Route[] {
   return [
     route({
       method: 'get',
@@ -15,7 +16,9 @@ export function cartRoutes({ carts }: Pick<ApiParts, 'carts'>): Route[] {
       access: 'public',
       answers: { 200: { description: 'The cart', schema: cart } },
       async handle({ req }) {
-        return { status: 200, body: toCart(hasStoredSession(req) ? await carts.get(sessionOrigin(req)) : {}) }
+        if (!hasStoredSession(req)) return { status: 200, body: toCart({}) }
+        const [found] = await Promise.all([carts.get(sessionOrigin(req)), requireUser(postgres, req)])
+        return { status: 200, body: toCart(found) }
       },
     }),
     route({
@@ -29,7 +32,8 @@ export function cartRoutes({ carts }: Pick<ApiParts, 'carts'>): Route[] {
       errors: ['E_CART_FULL', 'E_SESSION_ENDED'],
       async handle({ params, body, req }) {
         await beginSession(req) // with the first thing to remember; only then is there a cookie
-        const changed = await carts.put(sessionOrigin(req), params.showId, body.quantity)
+        const put = carts.put(sessionOrigin(req), params.showId, body.quantity)
+        const [changed] = await Promise.all([put, requireUser(postgres, req)])
         if (changed === undefined) throw ticketErrors.E_CART_FULL()
         return { status: 200, body: toCart(changed) }
       },

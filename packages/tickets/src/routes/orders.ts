@@ -2,12 +2,15 @@ import { kitErrors } from '@escala/kit/errors/errors.ts'
 import type { ApiParts } from '@escala/kit/http/module.ts'
 import { type Route, route } from '@escala/kit/http/route.ts'
 import { fingerprint, parseKey } from '@escala/kit/idempotency/request.ts'
+import { violates } from '@escala/kit/postgres/postgres.ts'
+import { endSession } from '@escala/kit/sessions/log-in.ts'
 import { v7 } from 'uuid'
 import { ticketFlags } from '../flags.ts'
 import { announceAvailability } from '../live.ts'
 import { cancel, listOrders, placeOrder, readOrder, whyRefused } from '../orders.ts'
 import { idParams, order, orderInput, pageOf, pageQuery, placedOrder } from '../schemas.ts'
 import { type Availability, readAvailability } from '../shows.ts'
+import { requireUser } from '../users.ts'
 
 type Parts = Pick<ApiParts, 'postgres' | 'idempotency' | 'outbox' | 'events' | 'flags'>
 
@@ -45,7 +48,11 @@ export function orderRoutes({ postgres, idempotency, outbox, events, flags }: Pa
           traceparent,
           isOpen: flags.get(ticketFlags.salesOpen),
         }
-        const outcome = await idempotency.runStatement<Availability>(request, placeOrder(wanted, outbox))
+        const outcome = await idempotency
+          .runStatement<Availability>(request, placeOrder(wanted, outbox))
+          .catch(async (error) => {
+            throw violates(error, 'orders_user_id_fkey') ? await endSession(req) : error
+          })
         if (outcome === undefined) throw await whyRefused(postgres, wanted)
         // Whoever comes again may do so because the first one died before it could tell.
         const now = outcome.replayed ? await readAvailability(postgres, params.id) : outcome.row
@@ -62,7 +69,11 @@ export function orderRoutes({ postgres, idempotency, outbox, events, flags }: Pa
       access: 'user',
       query: pageQuery,
       answers: { 200: { description: 'One page of orders', schema: pageOf(order) } },
-      handle: async ({ query, user }) => ({ status: 200, body: await listOrders(postgres, user.id, query) }),
+      async handle({ query, user, req }) {
+        const page = await listOrders(postgres, user.id, query)
+        if (page.items.length === 0) await requireUser(postgres, req)
+        return { status: 200, body: page }
+      },
     }),
     route({
       method: 'get',

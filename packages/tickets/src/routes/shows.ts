@@ -1,13 +1,16 @@
 import { kitErrors } from '@escala/kit/errors/errors.ts'
 import type { ApiParts } from '@escala/kit/http/module.ts'
 import { type Route, route } from '@escala/kit/http/route.ts'
+import { fingerprint, parseKey } from '@escala/kit/idempotency/request.ts'
 import { announceAvailability } from '../live.ts'
-import { idParams, pageOf, pageQuery, show, showChange, showInput } from '../schemas.ts'
+import { idParams, pageOf, pageQuery, type Show, show, showChange, showInput } from '../schemas.ts'
 import type { ShowReader } from '../show-reader.ts'
-import { addShow, changeShow, listShows } from '../shows.ts'
+import { addShow, addShowOnce, changeShow, listShows } from '../shows.ts'
 import { matches, parseVersions, tagOf } from './tags.ts'
 
-export function showRoutes({ postgres, events }: Pick<ApiParts, 'postgres' | 'events'>, shows: ShowReader): Route[] {
+type Parts = Pick<ApiParts, 'postgres' | 'events' | 'idempotency'>
+
+export function showRoutes({ postgres, events, idempotency }: Parts, shows: ShowReader): Route[] {
   return [
     route({
       method: 'get',
@@ -45,11 +48,25 @@ export function showRoutes({ postgres, events }: Pick<ApiParts, 'postgres' | 'ev
       summary: 'Put a show on sale',
       access: 'organiser',
       body: showInput,
+      headers: {
+        'Idempotency-Key': 'Optional: one for each show that is meant; the same again when the response was lost',
+      },
       answers: { 201: { description: 'The show', schema: show } },
-      errors: ['E_FORBIDDEN'],
-      async handle({ body }) {
-        const added = await addShow(postgres, body)
-        return { status: 201, body: added, headers: { Location: `/v1/shows/${added.id}`, ETag: tagOf(added) } }
+      errors: ['E_FORBIDDEN', 'E_IDEMPOTENCY_IN_PROGRESS', 'E_IDEMPOTENCY_MISMATCH'],
+      async handle({ body, user, req }) {
+        const header = req.headers['idempotency-key']
+        if (header === undefined) return created(await addShow(postgres, body))
+        const request = {
+          owner: user.id,
+          key: parseKey(header),
+          fingerprint: fingerprint('POST', '/v1/shows', req.body),
+        }
+        const outcome = await idempotency.runStatement(request, addShowOnce(body))
+        if (outcome === undefined) throw new Error('a show was refused that nothing refuses')
+        const { answer, replayed } = outcome
+        const response = created(answer.body as Show)
+        if (!replayed) return response
+        return { ...response, stored: true, headers: { ...response.headers, 'Idempotency-Replayed': 'true' } }
       },
     }),
     route({
@@ -74,3 +91,9 @@ export function showRoutes({ postgres, events }: Pick<ApiParts, 'postgres' | 'ev
     }),
   ]
 }
+
+const created = (added: Show) => ({
+  status: 201,
+  body: added,
+  headers: { Location: `/v1/shows/${added.id}`, ETag: tagOf(added) },
+})

@@ -1,0 +1,25 @@
+import { hasCode } from '@escala/kit/errors/app-error.ts'
+import type { Sql, Statement } from '@escala/kit/postgres/postgres.ts'
+import { endSession } from '@escala/kit/sessions/log-in.ts'
+import type { Request } from 'express'
+
+const selectUser: Statement = { name: 'tickets-user-exists', text: 'SELECT FROM users WHERE id = $1' }
+
+/**
+ * Ends the session of a user who was deleted and throws `E_NOT_LOGGED_IN`; does nothing for a visitor. What needs no Postgres
+ * otherwise goes on while Postgres is unreachable.
+ */
+export async function requireUser(sql: Sql, req: Request): Promise<void> {
+  const userId = req.session?.userId
+  if (userId === undefined || (await exists(sql, userId))) return
+  throw await endSession(req)
+}
+
+async function exists(sql: Sql, userId: string): Promise<boolean> {
+  try {
+    return (await sql.query(selectUser, [userId])).rowCount > 0
+  } catch (error) {
+    if (hasCode(error, 'E_POSTGRES_UNAVAILABLE')) return true
+    throw error
+  }
+}
