@@ -172,6 +172,9 @@ async function measure(): Promise<Row[]> {
   await row('GET /v1/shows', 'next page', 200, () => nobody.get(`/v1/shows?limit=1&cursor=${list.body.nextCursor}`))
   const show = await addShow()
   await row('POST /v1/shows', 'organiser', 201, () => organiser.post('/v1/shows', input))
+  await row('POST /v1/shows', 'with a key', 201, () =>
+    organiser.post('/v1/shows', input, { 'idempotency-key': randomUUID() }),
+  )
   await row('POST /v1/shows', 'not an organiser', 403, () => ann.post('/v1/shows', input))
   const elsewhere = client(`http://127.0.0.1:${other.port()}`)
   await tap.count(() => elsewhere.get(show))
@@ -228,6 +231,8 @@ async function measure(): Promise<Row[]> {
   await row('PUT /v1/cart/items/:showId', 'begins a session', 200, () => visitor.put(item, { quantity: 2 }))
   await row('PUT /v1/cart/items/:showId', 'with a session', 200, () => visitor.put(item, { quantity: 1 }))
   await row('GET /v1/cart', 'with a session', 200, () => visitor.get('/v1/cart'))
+  await row('PUT /v1/cart/items/:showId', 'logged in', 200, () => ann.put(item, { quantity: 1 }))
+  await row('GET /v1/cart', 'logged in', 200, () => ann.get('/v1/cart'))
 
   const poster = Buffer.from('\x89PNG\r\n\x1a\n', 'latin1')
   const headers = { cookie: `sid=${organiser.cookies.get('sid')}`, 'content-type': 'image/png' }

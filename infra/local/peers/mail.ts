@@ -11,6 +11,8 @@ export interface Mail {
   subject: string
   /** Names in lower case. */
   headers: Record<string, string>
+  /** The first 2,000 characters of what follows the headers, as they were sent. */
+  text: string
   /** How often it arrived. */
   count: number
 }
@@ -57,7 +59,7 @@ export async function startMail(options: MailOptions = {}): Promise<MailServer> 
       const messageId = headers['message-id'] ?? `none-${mails.size}`
       const to = session.envelope.rcptTo.map((recipient) => recipient.address)
       const count = (mails.get(messageId)?.count ?? 0) + 1
-      mails.set(messageId, { messageId, to, subject: headers.subject ?? '', headers, count })
+      mails.set(messageId, { messageId, to, subject: headers.subject ?? '', headers, text: textOf(message), count })
       if (behaviour.latencyMs > 0) await wait(behaviour.latencyMs)
       done()
     },
@@ -97,6 +99,14 @@ async function readAll(stream: AsyncIterable<Buffer>): Promise<string | undefine
     return undefined
   }
   return Buffer.concat(chunks).toString()
+}
+
+function textOf(message: string): string {
+  return message
+    .split(/\r?\n\r?\n/)
+    .slice(1)
+    .join('\n\n')
+    .slice(0, 2000)
 }
 
 function readHeaders(message: string): Record<string, string> {

@@ -13,7 +13,6 @@ export interface Confirmation {
   requestId: string
   traceparent: string | undefined
   email: string
-  buyer: string
   showName: string
   startsAt: Date
 }
@@ -35,16 +34,16 @@ export interface MailerOptions {
 
 const selectReceiver: Statement = {
   name: 'tickets-order-receiver',
-  text: `SELECT users.email, users.name AS buyer, shows.name AS show_name, shows.starts_at
+  text: `SELECT users.email, shows.name AS show_name, shows.starts_at
     FROM orders JOIN users ON users.id = orders.user_id JOIN shows ON shows.id = orders.show_id WHERE orders.id = $1`,
 }
 
-/** Where the mail goes, and what for. */
+/** Returns where the mail goes, and what for; `undefined` when the user was deleted. */
 export async function readReceiver(sql: Sql, orderId: string) {
-  type Row = { email: string; buyer: string; show_name: string; starts_at: Date }
+  type Row = { email: string; show_name: string; starts_at: Date }
   const { rows } = await sql.query<Row>(selectReceiver, [orderId])
-  const { email, buyer, show_name, starts_at } = rows[0] as Row
-  return { email, buyer, showName: show_name, startsAt: starts_at }
+  const row = rows[0]
+  return row && { email: row.email, showName: row.show_name, startsAt: row.starts_at }
 }
 
 /** A connection for each mail: nothing is left open between them, and nothing has to be stopped. */
@@ -64,8 +63,9 @@ export function createConfirmationMailer(options: MailerOptions): ConfirmationMa
     async send(confirmation) {
       const mail = (traceparent: string | undefined) => ({
         from,
-        // An object, not text: a comma or a bracket in somebody's name must not become another receiver.
-        to: { name: confirmation.buyer, address: confirmation.email },
+        // An object, not text, in which a comma would make another receiver. Without the user's name: nobody has shown yet that
+        // the address is theirs, so a stranger would get whatever text was typed as a name.
+        to: { name: '', address: confirmation.email },
         // One for the order: SMTP knows no exactly-once, but whoever gets the mail twice can tell.
         messageId: `<${confirmation.orderId}@${domain}>`,
         headers: { 'X-Request-Id': confirmation.requestId, ...(traceparent && { traceparent }) },
@@ -84,11 +84,9 @@ export function isMailServersFailure(error: Error & { code?: string; responseCod
   return !(isAboutThisMail && (error.responseCode ?? 0) >= 500)
 }
 
-function textOf({ buyer, number, quantity, showName, startsAt, totalCents, currency }: Confirmation): string {
+function textOf({ number, quantity, showName, startsAt, totalCents, currency }: Confirmation): string {
   return [
-    `Dear ${buyer},`,
-    '',
-    `your order ${number} is confirmed: ${quantity} × ${showName}, ${startsAt.toUTCString()}.`,
+    `Your order ${number} is confirmed: ${quantity} × ${showName}, ${startsAt.toUTCString()}.`,
     `Paid: ${(totalCents / 100).toFixed(2)} ${currency}`,
     '',
   ].join('\n')

@@ -42,6 +42,26 @@ test('an order is charged once under its id, mailed, and confirmed', async () =>
   expect(mail?.headers['x-request-id']).toMatch(/^[\w-]{36}$/)
 })
 
+test("the mail carries no text that its user chose: the address may be a stranger's", async () => {
+  const { id, number } = await order()
+  await shop.work()
+  const [mail] = await mailsOf(id)
+  expect(mail?.text).toContain(`Your order ${number} is confirmed: 1 `)
+  expect(JSON.stringify(mail)).not.toMatch(/Ana|Buyer/)
+})
+
+test('the mail for a user who was deleted ends cleanly', async () => {
+  const show = await shop.addShow(1)
+  const user = await shop.addUser()
+  const { id } = (await shop.order(user, show.id)).body
+  await shop.run('order.charge', { orderId: id })
+  await shop.postgres.query('ALTER TABLE orders DROP CONSTRAINT orders_user_id_fkey')
+  await shop.postgres.query('DELETE FROM users WHERE id = $1', [user])
+  expect(await shop.run('order.mail', { orderId: id })).toBeUndefined()
+  expect(await shop.statusOf(id)).toBe('confirmed')
+  expect(await mailsOf(id)).toEqual([])
+})
+
 test('jobs that run again and at once charge once', async () => {
   const { id } = await order()
   await Promise.all(Array.from({ length: 5 }, () => shop.run('order.charge', { orderId: id })))

@@ -57,7 +57,8 @@ export function orderJobs({
       const order = await takeOrder(postgres, orderIdOf(job), 'paid')
       if (order === undefined) return job.log.info({ orderId: orderIdOf(job) }, 'nothing to confirm')
       const receiver = await readReceiver(postgres, order.id)
-      await mailer.send({ ...order, orderId: order.id, ...receiver, traceparent: job.traceparent })
+      if (receiver) await mailer.send({ ...order, orderId: order.id, ...receiver, traceparent: job.traceparent })
+      else job.log.info({ orderId: order.id }, 'no mail: its user was deleted')
       await settleOrder(postgres, order.id, 'paid', 'confirmed')
       job.log.info({ orderId: order.id }, 'order confirmed')
     },
