@@ -373,6 +373,16 @@ describe('what NGINX passes on', () => {
     })
   })
 
+  it.each([
+    ['192.0.2.9:4711', '192.0.2.9'],
+    ['[2001:db8::9]:4711', '2001:db8::9'],
+  ])('of %s, which a balancer in front has sent, the address without the port', async (forwarded, address) => {
+    await behindBalancer({})
+    await send('GET', '/', { headers: { 'x-forwarded-for': forwarded } })
+    expect(seen[0]?.headers['x-forwarded-for']).toBe(address)
+    await freshNginx()
+  })
+
   it('many requests over one connection', async () => {
     for (let index = 0; index < 12; index++) await (await send('GET', '/')).text()
     expect(new Set(seen.map(({ socket }) => socket.remotePort)).size).toBeLessThanOrEqual(6) // per worker and replica

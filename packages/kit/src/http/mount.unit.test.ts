@@ -1,6 +1,7 @@
 import { once } from 'node:events'
 import type { AddressInfo } from 'node:net'
 import { Writable } from 'node:stream'
+import { openRaw } from '@escala/testing/raw.ts'
 import express from 'express'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { z } from 'zod'
@@ -83,6 +84,17 @@ const routes = [
   }),
   route({
     method: 'get',
+    path: '/fails-late',
+    summary: 'Answers, and fails afterwards',
+    access: 'public',
+    answers: {},
+    async handle({ res }) {
+      res.end(Buffer.alloc(whole))
+      throw new Error('too late')
+    },
+  }),
+  route({
+    method: 'get',
     path: '/named/:id',
     summary: 'Says what it was asked for',
     access: 'public',
@@ -98,6 +110,8 @@ const routes = [
     handle: ({ signal }) => new Promise((_, reject) => signal.addEventListener('abort', () => reject(signal.reason))),
   }),
 ]
+
+const whole = 20_000_000 // more than the system buffers
 
 const thrown: Record<string, unknown> = {
   'a string': 'x',
@@ -255,6 +269,20 @@ test('a request that takes too long is answered, and its work aborted', async ()
   const { status, body, headers } = await send('GET', '/slow')
   expect({ status, code: body.code }).toEqual({ status: 503, code: 'E_TIMEOUT' })
   expect(headers.get('retry-after')).toBe('1')
+})
+
+test('a response that is whole is sent whole, whatever fails afterwards', async () => {
+  const answer = await fetch(`${base}/fails-late`)
+  expect((await answer.arrayBuffer()).byteLength).toBe(whole)
+})
+
+test('the connection of a request that took too long is kept for the next one', async () => {
+  const connection = openRaw(Number(new URL(base).port))
+  for (const path of ['/slow', '/nowhere', '/slow', '/nowhere']) {
+    connection.write(`GET ${path} HTTP/1.1\r\nHost: x\r\n\r\n`)
+    await connection.next(path === '/slow' ? /HTTP\/1\.1 503 [\s\S]*\}/ : /HTTP\/1\.1 404 [\s\S]*\}/)
+  }
+  connection.socket.destroy()
 })
 
 test('the proxy’s request id is taken if it is well-formed, and is on every line', async () => {

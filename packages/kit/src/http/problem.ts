@@ -1,7 +1,6 @@
 import type { ErrorRequestHandler, RequestHandler, Response } from 'express'
 import { AppError } from '../errors/app-error.ts'
 import { kitErrors } from '../errors/errors.ts'
-import { personal } from './request-context.ts'
 
 /** What a client reads when a request fails: RFC 9457, with the code and the id to report. */
 export interface Problem {
@@ -14,6 +13,9 @@ export interface Problem {
   fields?: Record<string, string>
 }
 
+/** `Cache-Control` of every response that may depend on who asks, errors included: neither a proxy nor a browser may keep it. */
+export const personal = 'private, no-store'
+
 export const notFound: RequestHandler = (_req, _res, next) => next(kitErrors.E_NOT_FOUND())
 
 /** Last in line. Logs unexpected errors in full and reports them to the client as `E_INTERNAL`. Never throws, whatever was thrown. */
@@ -23,13 +25,21 @@ export const problemHandler: ErrorRequestHandler = (thrown, req, res, _next) => 
     const { code, kind, cause } = error
     if (kind.status === 500) req.log.error({ err: thrown, code }, 'request failed')
     else if (cause !== undefined) req.log.warn({ err: cause, code }, 'request failed') // overload has none: it must not flood the log
-    if (res.headersSent) return void res.destroy() // half a response must not look whole
+    if (res.headersSent) return breakOff(res)
     sendProblem(res, error, req.id)
   } catch (failure) {
-    if (res.headersSent) return void res.destroy()
+    if (res.headersSent) return breakOff(res)
     req.log?.error({ reason: String((failure as Error)?.message).slice(0, 500) }, 'error handler failed')
     sendProblem(res, kitErrors.E_INTERNAL(), req.id)
   }
+}
+
+/**
+ * Half a response must not look whole. A whole one stays as it is: work that fails after its deadline has been answered must
+ * not end the connection, on which the proxy may just be sending another request.
+ */
+function breakOff(res: Response): void {
+  if (!res.writableEnded) res.destroy()
 }
 
 export function sendProblem(res: Response, error: AppError, requestId: string): void {

@@ -6,6 +6,7 @@ import { withRequestId } from '../log/request-id.ts'
 import type { RequestSeen } from '../metrics/metrics.ts'
 import { carriedTracing, isTraceparent, type Tracing } from '../tracing/tracing.ts'
 import { withoutPorts } from './forwarded.ts'
+import { personal, problemHandler } from './problem.ts'
 
 declare global {
   namespace Express {
@@ -34,9 +35,6 @@ export interface RequestContextOptions {
   tracing?: Tracing
 }
 
-/** Of every response that may depend on who asks, errors included: neither a proxy nor a browser may keep it. */
-export const personal = 'private, no-store'
-
 const wellFormed = /^[A-Za-z0-9_-]{8,64}$/
 
 /** First in line: gives each request its id, its log and its deadline, and writes one line when it ends. */
@@ -61,7 +59,8 @@ export function requestContext(options: RequestContextOptions): RequestHandler {
       if (res.headersSent) return // a stream, or an answer on its way
       const late = kitErrors.E_TIMEOUT({ retryAfterMs: 1000 })
       abort.abort(late)
-      next(late)
+      // Not by `next`: the handler, once aborted, calls it too, and Express's last handler would then end the connection.
+      problemHandler(late, req, res, () => undefined)
     }, deadlineMs)
     res.once('close', () => {
       clearTimeout(timer)
