@@ -1,7 +1,6 @@
 import { randomBytes, randomUUID } from 'node:crypto'
-import { existsSync } from 'node:fs'
 import { setTimeout as wait } from 'node:timers/promises'
-import { type Client, createClient, expectStatus } from '@escala/testing/client.ts'
+import { type Client, type ClientAnswer, createClient, expectStatus } from '@escala/testing/client.ts'
 import { startTraffic } from '@escala/testing/traffic.ts'
 import { createCompose } from '../infra/docker/compose.ts'
 import { freePort } from '../infra/local/processes.ts'
@@ -26,12 +25,36 @@ const compose = createCompose({
   BIND_ADDRESS: '127.0.0.1',
   PORT: String(port),
 })
-const hasTickets = existsSync(new URL('../packages/tickets', import.meta.url))
+/** What the sample adds: something that a worker has to finish, and a write that NGINX may not send twice. */
+const sample: { order?(client: Client): Promise<void>; write(client: Client): Promise<ClientAnswer> } = {
+  write: (client) =>
+    client.post('/v1/users', { email: `${randomUUID()}@example.com`, password: secret(), name: 'Ann' }),
+}
 const url = `http://127.0.0.1:${port}`
 const startedAt = Date.now()
 const say = (line: string) =>
   console.log(`${String(Math.round((Date.now() - startedAt) / 1000)).padStart(4)} s  ${line}`)
 const scale = (count: number) => compose.command('up', '-d', '--no-build', '--wait', '--scale', `api=${count}`)
+
+// sample
+let show: string | undefined
+sample.write = async (client) => {
+  show ??= expectStatus(await client.get('/v1/shows'), 200).body.items[0].id
+  return client.post(`/v1/shows/${show}/orders`, { quantity: 1 }, { 'Idempotency-Key': randomUUID() })
+}
+sample.order = async (client) => {
+  const { items } = expectStatus(await client.get('/v1/shows'), 200).body
+  const headers = { 'Idempotency-Key': randomUUID() }
+  const ordered = await client.post(`/v1/shows/${items[0].id}/orders`, { quantity: 1 }, headers)
+  const { id } = expectStatus(ordered, 201).body
+  for (const deadline = Date.now() + 20_000; ; await wait(200)) {
+    const { status } = expectStatus(await client.get(`/v1/orders/${id}`), 200).body
+    if (status === 'confirmed') break
+    if (Date.now() > deadline) throw new Error(`the order is still ${status} after 20 s`)
+  }
+  say('an order was charged, mailed and confirmed')
+}
+// /sample
 
 process.once('SIGINT', () => void remove().finally(() => process.exit(130)))
 process.once('SIGTERM', () => void remove().finally(() => process.exit(143)))
@@ -44,7 +67,7 @@ try {
   const client = createClient(url)
   await client.logIn('customer@example.com', password)
   say('logged in')
-  if (hasTickets) await orderIsConfirmed(client)
+  await sample.order?.(client)
   await scaleUnderTraffic(client)
 } catch (error) {
   console.error(error instanceof Error ? error.message : error)
@@ -66,29 +89,11 @@ async function replicas(count: number): Promise<void> {
   say(`requests reach ${[...seen].join(', ')}`)
 }
 
-async function orderIsConfirmed(client: Client): Promise<void> {
-  const { items } = expectStatus(await client.get('/v1/shows'), 200).body
-  const headers = { 'Idempotency-Key': randomUUID() }
-  const ordered = await client.post(`/v1/shows/${items[0].id}/orders`, { quantity: 1 }, headers)
-  const { id } = expectStatus(ordered, 201).body
-  for (const deadline = Date.now() + 20_000; ; await wait(200)) {
-    const { status } = expectStatus(await client.get(`/v1/orders/${id}`), 200).body
-    if (status === 'confirmed') break
-    if (Date.now() > deadline) throw new Error(`the order is still ${status} after 20 s`)
-  }
-  say('an order was charged, mailed and confirmed')
-}
-
 async function scaleUnderTraffic(client: Client): Promise<void> {
   await scale(1)
   say('scaled to 1')
-  const show = hasTickets ? expectStatus(await client.get('/v1/shows'), 200).body.items[0].id : undefined
-  // Reads, and now and then a write that NGINX may not send twice.
-  const write = () =>
-    hasTickets
-      ? client.post(`/v1/shows/${show}/orders`, { quantity: 1 }, { 'Idempotency-Key': randomUUID() })
-      : client.post('/v1/users', { email: `${randomUUID()}@example.com`, password: secret(), name: 'Ann' })
-  const traffic = startTraffic(60, (index) => (index % 20 === 0 ? write() : client.get('/v1/session')))
+  // Reads, and now and then a write.
+  const traffic = startTraffic(60, (index) => (index % 20 === 0 ? sample.write(client) : client.get('/v1/session')))
   for (const count of [5, 2]) {
     await scale(count)
     await wait(8000)

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { type ChildProcess, spawn } from 'node:child_process'
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as wait } from 'node:timers/promises'
@@ -16,8 +16,14 @@ const port = await freePort()
 const url = `http://127.0.0.1:${port}`
 // A busy machine may need longer than a request should: that is not what is tested here.
 const env = { ...process.env, ESCALA_FOLDER: folder, RATE_LIMIT_PER_MINUTE: '1000000', REDIS_TIMEOUT_MS: '3000' }
-const sample = existsSync(join(root, 'packages/tickets'))
-const path = sample ? '/v1/shows' : '/v1/openapi.json'
+/** What the sample adds: a public route, and something that a worker has to finish. */
+const sample: {
+  path: string
+  order?(cookie: string): Promise<string>
+  check?(id: string, cookie: string): Promise<void>
+} = {
+  path: '/v1/openapi.json',
+}
 const began = Date.now()
 const started: ChildProcess[] = []
 
@@ -78,21 +84,28 @@ async function logIn(output: string): Promise<string> {
 }
 
 async function replicasSeen(): Promise<string[]> {
-  const answers = await Promise.all(Array.from({ length: 30 }, () => api('GET', path)))
+  const answers = await Promise.all(Array.from({ length: 30 }, () => api('GET', sample.path)))
   for (const answer of answers) assert.equal(answer.status, 200)
   return [...new Set(answers.map((answer) => answer.headers.get('x-replica-id') ?? 'none'))].sort()
 }
 
-async function orderUntilConfirmed(cookie: string): Promise<string> {
+// sample
+sample.path = '/v1/shows'
+const statusOfOrder = async (id: string, cookie: string) =>
+  (await api('GET', `/v1/orders/${id}`, undefined, { cookie }).catch(() => undefined))?.body?.status
+sample.order = async (cookie) => {
   const shows = await api('GET', '/v1/shows')
   const headers = { cookie, 'idempotency-key': crypto.randomUUID() }
   const order = await api('POST', `/v1/shows/${shows.body.items[0].id}/orders`, { quantity: 1 }, headers)
   assert.equal(order.status, 201)
-  const state = async () =>
-    (await api('GET', `/v1/orders/${order.body.id}`, undefined, { cookie }).catch(() => undefined))?.body?.status
-  await until(async () => (await state()) === 'confirmed', 15_000, 'the order was not confirmed within 15 s')
+  const confirmed = async () => (await statusOfOrder(order.body.id, cookie)) === 'confirmed'
+  await until(confirmed, 15_000, 'the order was not confirmed within 15 s')
   return order.body.id
 }
+sample.check = async (id, cookie) => {
+  assert.equal(await statusOfOrder(id, cookie), 'confirmed', 'the order is still there')
+}
+// /sample
 
 /** About 50 requests a second until told to stop; resolves to what went wrong. */
 function traffic(cookie: string): () => Promise<{ sent: number; failed: string[] }> {
@@ -102,7 +115,7 @@ function traffic(cookie: string): () => Promise<{ sent: number; failed: string[]
   const client = async () => {
     while (!stopped) {
       sent++
-      const where = sent % 2 ? path : '/v1/session'
+      const where = sent % 2 ? sample.path : '/v1/session'
       const answer = await api('GET', where, undefined, { cookie }).catch((error) => ({
         status: 0,
         body: String(error),
@@ -128,8 +141,8 @@ async function underTraffic(cookie: string, what: string, work: () => Promise<vo
 }
 
 /** Log lines are where the pages say, and each script finds this system, wherever its ports are. */
-async function logsAndScripts(order: string | undefined) {
-  const { headers } = await api('GET', path)
+async function logsAndScripts(work: string | undefined) {
+  const { headers } = await api('GET', sample.path)
   const id = headers.get('x-request-id') ?? 'none'
   const files = () =>
     readdirSync(join(folder, 'pm2/logs')).map((name) => readFileSync(join(folder, 'pm2/logs', name), 'utf8'))
@@ -147,9 +160,9 @@ async function logsAndScripts(order: string | undefined) {
   await script(['scale:check'], new RegExp(replicas.join('[\\s\\S]*')))
   await script(['jobs'], /no dead letters/)
   await script(['users', '--', 'customer', 'customer@example.com'], /is a customer now/)
-  await script(['flags'], sample ? /=/ : /^/)
+  await script(['flags'], sample.order ? /=/ : /^/)
   await script(['trace', '--', id], / request {2}.*status=200/)
-  if (order) await script(['trace', '--', order], /job[\s\S]*order/)
+  if (work) await script(['trace', '--', work], /job/)
   say('log lines and scripts are where the pages say')
 }
 
@@ -157,18 +170,18 @@ async function logsAndScripts(order: string | undefined) {
 async function pm2Dies(cookie: string) {
   const replicas = await replicasSeen()
   const daemon = pm2.daemonPid() as number
-  const order = sample ? orderUntilConfirmed(cookie) : Promise.resolve('')
+  const work = sample.order?.(cookie)
   await wait(100)
   const began = Date.now()
   process.kill(daemon, 'SIGKILL')
   const serves = async () => {
-    const { status, headers } = await api('GET', path).catch(() => ({ status: 0, headers: new Headers() }))
+    const { status, headers } = await api('GET', sample.path).catch(() => ({ status: 0, headers: new Headers() }))
     return status === 200 && !replicas.includes(headers.get('x-replica-id') ?? '')
   }
   await until(serves, 20_000, 'it does not serve again')
   say(`PM2 was killed; new replicas answered after ${((Date.now() - began) / 1000).toFixed(1)} s`)
   assert.ok(Date.now() - began < 10_000, 'PM2 is started again within 10 s')
-  await order
+  await work
   const programs = () =>
     processesLeft().filter((pid) => /\/src\/main\.ts/.test(readFileSync(`/proc/${pid}/cmdline`, 'utf8')))
   await until(
@@ -209,10 +222,10 @@ try {
   const before = await replicasSeen()
   assert.equal(before.length, 3, `three replicas answer: ${before}`)
   const cookie = await logIn(first.output())
-  const order = sample ? await orderUntilConfirmed(cookie) : undefined
-  say(`three replicas answer, the customer is logged in${sample ? ', an order is confirmed' : ''}`)
+  const work = await sample.order?.(cookie)
+  say(`three replicas answer, the customer is logged in${work ? ', an order is confirmed' : ''}`)
 
-  await logsAndScripts(order)
+  await logsAndScripts(work)
 
   const again = npm(['start', '--', '--port', String(port + 1)])
   assert.notEqual(await again.exited, 0, 'a second npm start from the same folder is refused')
@@ -236,7 +249,7 @@ try {
     after.every((replica) => !before.includes(replica)),
     `every replica was replaced: ${before} → ${after}`,
   )
-  const policy = (await api('GET', path)).headers.get('ratelimit-policy') ?? ''
+  const policy = (await api('GET', sample.path)).headers.get('ratelimit-policy') ?? ''
   assert.match(policy, /987654/, 'the new environment takes effect')
   say(`every replica was replaced, 0 of ${sent} requests failed`)
 
@@ -272,10 +285,7 @@ try {
 
   const second = await startAll()
   const cookieAgain = await logIn(second.output())
-  if (order) {
-    const found = await api('GET', `/v1/orders/${order}`, undefined, { cookie: cookieAgain })
-    assert.equal(found.body.status, 'confirmed', 'the order is still there')
-  }
+  if (work) await sample.check?.(work, cookieAgain)
   const session = await api('GET', '/v1/session', undefined, { cookie })
   assert.equal(session.status, 200, 'the first log-in still counts: sessions survive a restart')
   say('a second start found its data')

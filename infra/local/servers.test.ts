@@ -59,7 +59,7 @@ test('NGINX balances over the replicas it is given, and over others after a relo
   const addresses = replicas.map((replica) => `127.0.0.1:${(replica.address() as AddressInfo).port}`)
   const server = await startNginx({ binaries, dir: join(folder, 'nginx'), replicas: addresses.slice(0, 2) })
   const seen = async () => {
-    const answers = await Promise.all(names.concat(names).map(() => fetch(`${server.url}/v1/shows`)))
+    const answers = await Promise.all(names.concat(names).map(() => fetch(`${server.url}/v1/things`)))
     return [...new Set(await Promise.all(answers.map((answer) => answer.text())))].sort().join('')
   }
   expect(await seen()).toBe('ab')

@@ -1,4 +1,3 @@
-import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import pg from 'pg'
 import { createDaemon } from '../pm2/daemon.ts'
@@ -168,7 +167,6 @@ function progress(step: string, text: string) {
 }
 
 function welcome(url: string, password: string, mailsUrl: string): string {
-  const path = existsSync(join(root, 'packages/tickets')) ? '/v1/shows' : '/v1/session'
   const body = `'{"email":"customer@example.com","password":"${password}"}'`
   return `
 Escala is ready: ${url}
@@ -179,7 +177,7 @@ Escala is ready: ${url}
   mails      ${mailsUrl}
 
 Try, in another terminal:
-  for i in 1 2 3 4; do curl -s -o /dev/null -D - ${url}${path} | grep -i x-replica; done
+  for i in 1 2 3 4; do curl -s -o /dev/null -D - ${url}/v1/openapi.json | grep -i x-replica; done
   curl -c cookies -H 'content-type: application/json' -d ${body} ${url}/v1/session
   npm run deploy          # replaces every replica while the others serve
 

@@ -2,5 +2,5 @@ import type { Schedule } from '@escala/kit/jobs/jobs.ts'
 
 export const periodMs = 300
 
-/** The sales report of every night, in a lab whose nights are short. */
-export const report = (id: string): Schedule => ({ id, type: 'reports.sales', every: { ms: periodMs } })
+/** The report of every night, in a lab whose nights are short. What makes it is the kit's own job: it is there without any module. */
+export const report = (id: string): Schedule => ({ id, type: 'kit.clean', every: { ms: periodMs } })

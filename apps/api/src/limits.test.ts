@@ -86,6 +86,7 @@ async function statuses(calls: Promise<{ status: number }>[]) {
 }
 const many = <T>(times: number, call: (i: number) => T) => Array.from({ length: times }, (_, i) => call(i))
 
+// sample
 test('sessions that nobody logged in with share the budget of their address; log-ins have their own', async () => {
   await start({ RATE_LIMIT_PER_MINUTE: '20' })
   const visitors = await Promise.all(
@@ -111,6 +112,7 @@ test('sessions that nobody logged in with share the budget of their address; log
   expect(read.headers.ratelimit).toMatch(/^"general"; r=\d+; t=\d+, "address"; r=\d+; t=\d+$/)
   expect(await statuses(many(25, () => at(newAddress(), user).get('/v1/session')))).toMatchObject({ 429: 6 })
 })
+// /sample
 
 test('an address has a limit of its own, whatever it sends; an IPv6 address counts by its first 64 bits', async () => {
   await start({ RATE_LIMIT_PER_MINUTE: '30', ADDRESS_LIMIT_PER_MINUTE: '50' })

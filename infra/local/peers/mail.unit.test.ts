@@ -12,9 +12,9 @@ beforeEach(async () => {
 afterEach(() => server.stop())
 
 const message = {
-  from: 'shop@example.com',
+  from: 'sender@example.com',
   to: 'ann@example.com',
-  subject: 'Your tickets, with a subject so long that a mail client has to fold it over more than one line',
+  subject: 'Your things, with a subject so long that a mail client has to fold it over more than one line',
   text: 'Enjoy',
   messageId: '<order-1@example.com>',
   headers: { 'X-Request-Id': 'abc' },

@@ -254,7 +254,7 @@ function environmentsOf(options: ClusterOptions, backing: { env: object; peersEn
       MAX_LOOP_DELAY_MS: '10000', // this machine runs the clients, too: being late is no reason to shed
       ...options.env,
     },
-    worker: { ...common, ...backing.peersEnv, MAIL_FROM: 'shop@example.com', ...options.workerEnv },
+    worker: { ...common, ...backing.peersEnv, MAIL_FROM: 'lab@example.com', ...options.workerEnv },
   }
 }
 

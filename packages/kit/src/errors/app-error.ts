@@ -36,7 +36,7 @@ export class AppError extends Error {
 
 export type ErrorCatalogue<Code extends string> = Record<Code, (options?: ErrorOptions) => AppError>
 
-/** Turns a table of kinds into functions that make the errors: `errors.E_SOLD_OUT({ detail })`. */
+/** Turns a table of kinds into functions that make the errors: `errors.E_NOT_FOUND({ detail })`. */
 export function defineErrors<Code extends string>(kinds: Record<Code, ErrorKind>): ErrorCatalogue<Code> {
   const entries = Object.entries<ErrorKind>(kinds)
   return Object.fromEntries(

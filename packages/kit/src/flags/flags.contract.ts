@@ -2,8 +2,8 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { defineFlags, type Flags } from './flags.ts'
 
 export const testFlags = defineFlags({
-  salesOpen: { default: true, description: 'Whether tickets are sold' },
-  maxTickets: { default: 10, description: 'Tickets in one order' },
+  salesOpen: { default: true, description: 'Whether sales are open' },
+  maxItems: { default: 10, description: 'Items in one request' },
   banner: { default: '', description: 'Shown on top' },
 })
 export const declared = Object.values(testFlags)
@@ -26,11 +26,11 @@ export function describeFlags(name: string, create: () => Promise<{ flags: Flags
       expect(flags.get(testFlags.salesOpen)).toBe(true)
       await flags.set('salesOpen', false)
       expect(flags.get(testFlags.salesOpen)).toBe(false)
-      await flags.set('maxTickets', 3)
+      await flags.set('maxItems', 3)
       await flags.set('banner', 'Sold "out"')
       expect(flags.all().map(({ flag, value }) => [flag.name, value])).toEqual([
         ['salesOpen', false],
-        ['maxTickets', 3],
+        ['maxItems', 3],
         ['banner', 'Sold "out"'],
       ])
     })
@@ -45,7 +45,7 @@ export function describeFlags(name: string, create: () => Promise<{ flags: Flags
       for (const value of ['false', 0]) {
         await expect(flags.set('salesOpen', value)).rejects.toMatchObject({ code: 'E_VALIDATION' })
       }
-      await expect(flags.set('maxTickets', Number.NaN)).rejects.toMatchObject({ code: 'E_VALIDATION' })
+      await expect(flags.set('maxItems', Number.NaN)).rejects.toMatchObject({ code: 'E_VALIDATION' })
     })
   })
 }

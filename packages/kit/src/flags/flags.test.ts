@@ -60,9 +60,9 @@ test('every replica hears of a change at once', async () => {
     await replica({ pollMs: 60_000 }),
   ]
   for (let round = 0; round < 20; round++) {
-    await replicas[round % 3]?.set('maxTickets', round)
+    await replicas[round % 3]?.set('maxItems', round)
     for (const flags of replicas) {
-      await vi.waitFor(() => expect(flags.get(testFlags.maxTickets)).toBe(round), { timeout: 500, interval: 2 })
+      await vi.waitFor(() => expect(flags.get(testFlags.maxItems)).toBe(round), { timeout: 500, interval: 2 })
     }
   }
 })
@@ -75,11 +75,11 @@ test('every replica sees a change within a second when the broadcast is lost', a
 
 test('what another version of the code stored does not count', async () => {
   await postgres.query(
-    `INSERT INTO flags (name, value) VALUES ('gone', 'true'), ('salesOpen', '"no"'), ('maxTickets', '5')`,
+    `INSERT INTO flags (name, value) VALUES ('gone', 'true'), ('salesOpen', '"no"'), ('maxItems', '5')`,
   )
   const flags = await replica()
   expect(flags.get(testFlags.salesOpen)).toBe(true)
-  expect(flags.get(testFlags.maxTickets)).toBe(5)
+  expect(flags.get(testFlags.maxItems)).toBe(5)
 })
 
 test('while Postgres is away, what was known last goes on', async () => {

@@ -48,7 +48,7 @@ export interface Route<
   Body extends z.ZodType = z.ZodType,
 > {
   method: Method
-  /** Express's form: `/v1/shows/:id`. */
+  /** Express's form: `/v1/things/:id`. */
   path: string
   summary: string
   access: Access

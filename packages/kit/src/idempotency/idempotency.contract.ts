@@ -146,9 +146,9 @@ export function describeIdempotency(
       const request = { owner: 'ana', key: 'refused', fingerprint: 'f' }
       const refuse = idempotency.run(request, async (tx) => {
         await insert(tx, 'refused')
-        throw new Error('sold out')
+        throw new Error('refused')
       })
-      await expect(refuse).rejects.toThrow('sold out')
+      await expect(refuse).rejects.toThrow('refused')
       expect(await effects('refused')).toBe(0)
       expect(await idempotency.run({ ...request, fingerprint: 'g' }, buy('refused'))).toMatchObject({ replayed: false })
     })

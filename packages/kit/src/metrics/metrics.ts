@@ -3,7 +3,7 @@ import { lostLogLines } from '../log/log.ts'
 
 export interface RequestSeen {
   method: string
-  /** The pattern (`/v1/shows/:id`), never the path: a path is one time series for each id. */
+  /** The pattern (`/v1/things/:id`), never the path: a path is one time series for each id. */
   route: string
   status: number
   ms: number

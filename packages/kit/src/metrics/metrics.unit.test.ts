@@ -5,11 +5,11 @@ const labels = { service: 'api', replica: 'a', version: '1' }
 
 test('requests are counted by their pattern', async () => {
   const metrics = createMetrics(labels)
-  metrics.request({ method: 'GET', route: '/v1/shows/:id', status: 200, ms: 3 })
-  metrics.request({ method: 'GET', route: '/v1/shows/:id', status: 200, ms: 30 })
+  metrics.request({ method: 'GET', route: '/v1/things/:id', status: 200, ms: 3 })
+  metrics.request({ method: 'GET', route: '/v1/things/:id', status: 200, ms: 30 })
   const text = await metrics.text()
-  expect(text).toMatch(/http_requests_total\{method="GET",route="\/v1\/shows\/:id",status="200",service="api".*\} 2/)
-  expect(text).toMatch(/http_request_duration_seconds_bucket\{le="0.005",.*route="\/v1\/shows\/:id".*\} 1/)
+  expect(text).toMatch(/http_requests_total\{method="GET",route="\/v1\/things\/:id",status="200",service="api".*\} 2/)
+  expect(text).toMatch(/http_request_duration_seconds_bucket\{le="0.005",.*route="\/v1\/things\/:id".*\} 1/)
 })
 
 test('a source that fails is left out and hides no other', async () => {

@@ -56,16 +56,16 @@ test('a message is published after its transaction commits, under an id that nam
 test('a transaction that rolls back tells nothing', async () => {
   const rolledBack = postgres.transaction(async (tx) => {
     await outbox.add(tx, { type: 'order.charge', aggregate: 'a', payload: null })
-    throw new Error('sold out')
+    throw new Error('refused')
   })
-  await expect(rolledBack).rejects.toThrow('sold out')
+  await expect(rolledBack).rejects.toThrow('refused')
   expect(await waiting()).toBe(0)
 })
 
 test('the insert can be a part of a larger statement', async () => {
   await postgres.query(
-    `WITH sold AS (SELECT 'a' AS id), told AS (${outbox.insert(`SELECT 'order.charge', id, '{"n": 7}'::json, NULL, NULL FROM sold`)})
-     SELECT FROM sold`,
+    `WITH taken AS (SELECT 'a' AS id), told AS (${outbox.insert(`SELECT 'order.charge', id, '{"n": 7}'::json, NULL, NULL FROM taken`)})
+     SELECT FROM taken`,
   )
   const seen: NewJob[] = []
   relay(async (job) => void seen.push(job))

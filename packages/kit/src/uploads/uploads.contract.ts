@@ -39,18 +39,18 @@ export function describeUploads(
 
     for (const type of Object.keys(heads) as (keyof typeof heads)[]) {
       test(`gives back what it was given: ${type}`, async () => {
-        const [key, data] = [`posters/${randomUUID()}`, image(type)]
+        const [key, data] = [`pictures/${randomUUID()}`, image(type)]
         const { tag } = await uploads.put(key, inPieces(data), { maxBytes, contentType: type })
         expect(await uploads.get(key)).toEqual({ contentType: type, data, tag })
       })
     }
 
     test('nothing there is nothing', async () => {
-      expect(await uploads.get(`posters/${randomUUID()}`)).toBeUndefined()
+      expect(await uploads.get(`pictures/${randomUUID()}`)).toBeUndefined()
     })
 
     test('the second replaces the first, and has another tag', async () => {
-      const key = `posters/${randomUUID()}`
+      const key = `pictures/${randomUUID()}`
       const first = await uploads.put(key, inPieces(image('image/png')), { maxBytes })
       const data = image('image/gif', 300)
       const second = await uploads.put(key, inPieces(data), { maxBytes })
@@ -59,7 +59,7 @@ export function describeUploads(
     })
 
     test('a body that is too large is refused while it comes, and nothing of it is kept', async () => {
-      const key = `posters/${randomUUID()}`
+      const key = `pictures/${randomUUID()}`
       let sent = 0
       const endless = Readable.from(
         (function* () {
@@ -76,7 +76,7 @@ export function describeUploads(
     })
 
     test('what is no image is refused, whatever it calls itself', async () => {
-      const key = `posters/${randomUUID()}`
+      const key = `pictures/${randomUUID()}`
       for (const text of ['<svg onload="alert(1)"/>', '<!doctype html><script>', 'GIF', '', 'RIFF1234WAVE']) {
         const put = uploads.put(key, inPieces(Buffer.from(text)), { maxBytes, contentType: 'image/png' })
         await expect(put).rejects.toMatchObject({ code: 'E_UNSUPPORTED_MEDIA_TYPE' })
@@ -87,7 +87,7 @@ export function describeUploads(
     })
 
     test('a body that breaks off is not kept', async () => {
-      const key = `posters/${randomUUID()}`
+      const key = `pictures/${randomUUID()}`
       const broken = Readable.from(
         (function* () {
           yield image('image/png', 1000)

@@ -49,10 +49,10 @@ async function startS3() {
     port: 0,
     silent: true,
     directory: await mkdtemp(join(folder, 's3-')),
-    configureBuckets: [{ name: 'posters', configs: [] }],
+    configureBuckets: [{ name: 'pictures', configs: [] }],
   })
   const { port } = await server.run()
-  return { server, bucketUrl: `http://127.0.0.1:${port}/posters` }
+  return { server, bucketUrl: `http://127.0.0.1:${port}/pictures` }
 }
 
 describeUploads('s3', async () => {

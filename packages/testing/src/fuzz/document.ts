@@ -42,10 +42,10 @@ export interface OpenApiDocument {
 }
 
 export interface Operation {
-  /** `PATCH /v1/shows/{id}`: how findings name it. */
+  /** `PATCH /v1/things/{id}`: how findings name it. */
   name: string
   method: string
-  /** As in the document: `/v1/shows/{id}`. */
+  /** As in the document: `/v1/things/{id}`. */
   path: string
   parameters: Parameter[]
   /** Media type → schema of what it takes. */
