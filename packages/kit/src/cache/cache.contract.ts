@@ -92,7 +92,7 @@ export function describeCache(name: string, create: () => Promise<{ cache: Cache
       const reading = source.reading({ freshMs: 40, staleMs: 0 })
       await cache.get(key, reading)
       source.value = { version: 1, cents: 200 }
-      await wait(41)
+      await wait(45)
       expect(await cache.get(key, reading)).toEqual({ version: 1, cents: 200 })
     })
 

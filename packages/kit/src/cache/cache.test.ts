@@ -266,3 +266,41 @@ test('without Redis: one load in each process, few at once, and soon back', asyn
   await vi.waitFor(async () => expect(await other.cache.get(key, source.reading())).toEqual(source.value), 4000)
   await vi.waitFor(() => expect(cache.degraded()).toBeUndefined(), 4000)
 })
+
+test('more invalidations than it remembers while Redis is away: everything is invalidated, and said', async () => {
+  const proxy = await startFaultProxy({ target: inject('redisUrl') })
+  stops.push(() => proxy.stop())
+  const warn = vi.spyOn(log, 'warn')
+  const [{ cache }, other] = [await replica({ maxPending: 3 }, proxy.url), await replica()]
+  const source = createSource()
+  const keys = Array.from({ length: 10 }, newKey)
+  for (const key of keys) await other.cache.get(key, source.reading())
+  proxy.hang()
+  source.value = { version: 2, cents: 200 }
+  await Promise.all(keys.map((key) => cache.invalidate(key, 2)))
+  expect(warn.mock.calls.filter(([text]) => String(text).startsWith('too many invalidations'))).toHaveLength(1)
+  warn.mockRestore()
+  await proxy.heal()
+  for (const key of keys) {
+    await vi.waitFor(async () => expect(await other.cache.get(key, source.reading())).toEqual(source.value), 6000)
+  }
+  // One that is not in any first tier either: the entry itself is gone.
+  const late = await replica()
+  for (const key of keys) expect(await late.cache.get(key, source.reading())).toEqual(source.value)
+})
+
+test('versions that went back, as after a failover that lost commits: the source is right, and not for one reader alone', async () => {
+  const replicas = await three()
+  const [key, source] = [newKey(), createSource()]
+  const reading = source.reading({ freshMs: 200, staleMs: 60_000 })
+  source.value = { version: 5, cents: 500 }
+  for (const { cache } of replicas) await cache.get(key, reading)
+  source.value = { version: 3, cents: 300 }
+  const everybody = () => Promise.all(replicas.map(({ cache }) => cache.get(key, reading)))
+  await vi.waitFor(async () => expect(await everybody()).toEqual([source.value, source.value, source.value]), 3000)
+  const late = await replica()
+  expect(await late.cache.get(key, reading)).toEqual(source.value)
+  source.value = { version: 4, cents: 400 }
+  await (replicas[0] as Replica).cache.invalidate(key, 4)
+  await vi.waitFor(async () => expect(await everybody()).toEqual([source.value, source.value, source.value]), 1000)
+})

@@ -26,7 +26,7 @@ if not redis.call('SET', KEYS[2], ARGV[1], 'NX', 'PX', ARGV[2]) then lock = redi
 return {usable and e[1], e[2], fresh, lock}`)
 
 /**
- * KEYS entry, lock · ARGV token, data, version or empty, fresh ms, stale ms, form
+ * KEYS entry, lock · ARGV token, data, version or empty, fresh ms, stale ms, form, 1 if the source's versions went back
  * An older version never replaces a newer one, and a newer one drops what other forms have of the older. Whoever lost the lock
  * may only bring a newer version: else an invalidation that came in the middle of the load would be undone.
  */
@@ -36,11 +36,12 @@ local mine = redis.call('GET', KEYS[2]) == ARGV[1]
 local version = tonumber(ARGV[3] == '' and '0' or ARGV[3])
 local newer = version > tonumber(have or 0) and (have or redis.call('EXISTS', KEYS[1]) == 0)
 if mine then redis.call('DEL', KEYS[2]) end
-if not newer and not (mine and version >= tonumber(have or 0)) then return 0 end
+local back = mine and ARGV[7] == '1'
+if not back and not newer and not (mine and version >= tonumber(have or 0)) then return 0 end
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
 local life = ARGV[4] + ARGV[5]
-if version > tonumber(have or 0) then redis.call('DEL', KEYS[1]) end
+if back or version > tonumber(have or 0) then redis.call('DEL', KEYS[1]) end
 redis.call('HSET', KEYS[1], 'd' .. ARGV[6], ARGV[2], 'f' .. ARGV[6], now + ARGV[4], 'u' .. ARGV[6], now + life)
 if ARGV[3] ~= '' then redis.call('HSET', KEYS[1], 'v', ARGV[3]) end
 if redis.call('PTTL', KEYS[1]) < life then redis.call('PEXPIRE', KEYS[1], life) end
@@ -113,14 +114,33 @@ export function createSharedTier({ redis, prefix, lockMs, traceMs }: SharedTierO
     async fill(
       key: string,
       token: string,
-      entry: { text: string; version?: number; freshMs: number; staleMs: number; form: number },
+      entry: { text: string; version?: number; wentBack: boolean; freshMs: number; staleMs: number; form: number },
     ) {
       const ms = [Math.max(Math.round(entry.freshMs), 0), Math.max(Math.round(entry.staleMs), 1)]
-      await fill.run(redis, keysOf(key), [token, entry.text, entry.version ?? '', ...ms, entry.form])
+      await fill.run(redis, keysOf(key), [
+        token,
+        entry.text,
+        entry.version ?? '',
+        ...ms,
+        entry.form,
+        Number(entry.wentBack),
+      ])
     },
     async invalidate(key: string, version: number | undefined) {
       const message = JSON.stringify(version === undefined ? [key] : [key, version])
       await invalidate.run(redis, keysOf(key), [version ?? '', traceMs, channel, message])
+    },
+    /** Entries are invalidated one by one, so that a load that is under way cannot bring back what it read before. */
+    async invalidateAll() {
+      let cursor = '0'
+      do {
+        const [next, found] = await redis.scan(cursor, 'MATCH', `${escapeGlob(prefix)}:{*}`, 'COUNT', 500)
+        cursor = next
+        await Promise.all(
+          found.map((entry) => invalidate.run(redis, [entry, `${entry}:fill`], ['', traceMs, channel, '[]'])),
+        )
+      } while (cursor !== '0')
+      await redis.publish(channel, '[]')
     },
     async prolong(key: string, token: string) {
       await hold.run(redis, [lockKey(key)], [token, lockMs, ''])
@@ -131,3 +151,5 @@ export function createSharedTier({ redis, prefix, lockMs, traceMs }: SharedTierO
     },
   }
 }
+
+const escapeGlob = (text: string) => text.replace(/[\\*?[\]]/g, '\\$&')

@@ -24,6 +24,8 @@ export interface TieredCacheOptions {
   maxLoads?: number
   /** How long others wait for a process that died while it loaded. */
   lockMs?: number
+  /** So many invalidations wait for Redis one by one; beyond them, everything is invalidated once it is back. Default: 10,000. */
+  maxPending?: number
 }
 
 // How long nobody asks a Redis that has just failed.
@@ -51,16 +53,23 @@ export function createTieredCache(options: TieredCacheOptions): Cache {
     const settled = work.catch(() => undefined).finally(() => background.delete(settled))
     background.add(settled)
   }
-  const told = createTold({ tell: shared.invalidate, failed: away })
+  const told = createTold({
+    tell: shared.invalidate,
+    tellAll: shared.invalidateAll,
+    failed: away,
+    maxPending: options.maxPending,
+    overflowed: () => log.warn('too many invalidations wait for redis: the whole cache is invalidated once it is back'),
+  })
 
-  const loadNotOlder = async (key: string, reading: Reading<unknown>): Promise<Loaded> => {
-    // A load that began before a commit of which we have heard since: once more. The third time the source is right.
+  const loadNotOlder = async (key: string, reading: Reading<unknown>): Promise<Loaded & { wentBack: boolean }> => {
+    // A load that began before a commit of which this process has heard since is repeated. The third time the source is right:
+    // a failover has lost commits, and its versions went back.
     for (let tries = 1; ; tries++) {
       const loaded = await load(reading)
-      if (!tier.isOlder(key, loaded.version)) return loaded
+      if (!tier.isOlder(key, loaded.version)) return { ...loaded, wentBack: false }
       if (tries < 3) continue
       tier.accept(key)
-      return loaded
+      return { ...loaded, wentBack: true }
     }
   }
 
@@ -69,10 +78,12 @@ export function createTieredCache(options: TieredCacheOptions): Cache {
     const holding = token && setInterval(() => shared.prolong(key, token).catch(away), lockMs / 3)
     try {
       const loaded = await loadNotOlder(key, reading)
-      const { text, version } = loaded
+      const { text, version, wentBack } = loaded
       const { freshMs, staleMs } = lifeOf(reading, loaded)
       if (token)
-        behind(shared.fill(key, token, { text, version, freshMs, staleMs, form: reading.form ?? 1 }).catch(away))
+        behind(
+          shared.fill(key, token, { text, version, wentBack, freshMs, staleMs, form: reading.form ?? 1 }).catch(away),
+        )
       return keep(key, text, version, freshMs, reading, flight)
     } catch (error) {
       if (token) behind(shared.fail(key, token, error instanceof AppError ? error.code : '').catch(away))
@@ -126,8 +137,9 @@ export function createTieredCache(options: TieredCacheOptions): Cache {
     subscriber,
     channel: shared.channel,
     onMessage(message) {
-      const [key, version] = JSON.parse(message) as [string, number?]
-      tier.invalidate(key, version)
+      const [key, version] = JSON.parse(message) as [string?, number?]
+      if (key === undefined) tier.clear()
+      else tier.invalidate(key, version)
     },
     onListening() {
       listening = true

@@ -1,18 +1,31 @@
 export interface ToldOptions {
   tell(key: string, version: number | undefined): Promise<void>
+  /** Invalidates everything: for invalidations that nobody remembers one by one. */
+  tellAll(): Promise<void>
   failed(error: unknown): void
+  /** So many invalidations are remembered one by one; beyond them, everything is invalidated. Default: 10,000. */
+  maxPending?: number
+  /** Called once when there are too many to remember. */
+  overflowed(): void
 }
 
-const maxPending = 10_000
-
 /**
- * Invalidations that Redis did not take are told again, each second, until it does: the second tier would else go on
- * answering the old value. Only the death of this process in between loses them.
+ * Invalidations that Redis did not take are sent again, each second, until it does: otherwise the second tier would keep
+ * returning the old values. Only the death of this process in between loses them.
  */
-export function createTold({ tell, failed }: ToldOptions) {
+export function createTold({ tell, tellAll, failed, maxPending = 10_000, overflowed }: ToldOptions) {
   const pending = new Map<string, number | undefined>()
+  let everything = false
   let timer: NodeJS.Timeout | undefined
 
+  const remember = (key: string, version: number | undefined) => {
+    if (everything) return
+    pending.set(key, version)
+    if (pending.size <= maxPending) return
+    everything = true
+    pending.clear()
+    overflowed()
+  }
   const attempt = async (key: string, version: number | undefined) => {
     try {
       await tell(key, version)
@@ -20,17 +33,31 @@ export function createTold({ tell, failed }: ToldOptions) {
       return true
     } catch (error) {
       failed(error)
-      if (pending.size < maxPending) pending.set(key, version)
+      remember(key, version)
+      return false
+    }
+  }
+  const attemptAll = async () => {
+    try {
+      everything = false // what fails from now on counts anew
+      await tellAll()
+      return true
+    } catch (error) {
+      failed(error)
+      everything = true
+      pending.clear()
       return false
     }
   }
   const again = async () => {
     timer = undefined
-    for (const [key, version] of [...pending]) if (!(await attempt(key, version))) break
+    if (!everything || (await attemptAll())) {
+      for (const [key, version] of [...pending]) if (!(await attempt(key, version))) break
+    }
     schedule()
   }
   const schedule = () => {
-    if (pending.size > 0) timer ??= setTimeout(again, 1000).unref()
+    if (pending.size > 0 || everything) timer ??= setTimeout(again, 1000).unref()
   }
 
   return {

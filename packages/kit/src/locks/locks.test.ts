@@ -105,6 +105,20 @@ test('redis: fences grow also after it lost its data', async () => {
   await after.release()
 })
 
+test('redis: fences grow also when the next Redis has lost its data and its clock is behind', async () => {
+  const two = redis[1] as Redis
+  const locks = createRedisLocks({ redis: two, prefix, log })
+  const ahead = BigInt(Date.now() + 3_600_000) * 1000n
+  await two.set(`${prefix}{behind}:fence`, String(ahead)) // as the clock of the last server made it
+  const before = (await locks.acquire('behind', { leaseMs: 500 })) as Lease
+  expect(before.fence).toBe(ahead + 1n)
+  await before.release()
+  await two.del(`${prefix}{behind}:fence`)
+  const after = (await locks.acquire('behind', { leaseMs: 500 })) as Lease
+  expect(after.fence).toBeGreaterThan(before.fence)
+  await after.release()
+})
+
 test('redis: a holder that was overtaken while it drew its fence does not get the lock', async () => {
   const two = redis[1] as Redis
   const nextFence = async () => {

@@ -10,9 +10,10 @@ export interface RedisLocksOptions extends LocksOptions {
   prefix?: string
 }
 
-// KEYS: lock, last fence. ARGV: token, lease in ms. Answers with the fence, or nil when somebody else holds the lock.
+// KEYS: lock, last fence. ARGV: token, lease in ms, highest fence that this process has seen. Answers with the fence, or nil when somebody else holds the lock.
 // A token that holds it already asks again because the first answer was lost: it keeps its fence.
-// The fence is a count that is never behind the server's clock, so that it also grows after a Redis that lost its data.
+// The fence is a count that is never behind the server's clock, so that it also grows after a Redis that lost its data, nor
+// behind what this process has seen, so that it also grows when the next Redis's clock is behind the last one's.
 const take = createScript(`
 local holder = redis.call('GET', KEYS[1])
 if holder and holder ~= ARGV[1] then return nil end
@@ -20,7 +21,7 @@ redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 local last = tonumber(redis.call('GET', KEYS[2]) or '0')
 if holder then return string.format('%.0f', last) end
 local time = redis.call('TIME')
-local fence = string.format('%.0f', math.max(last + 1, time[1] * 1000000 + time[2]))
+local fence = string.format('%.0f', math.max(last + 1, time[1] * 1000000 + time[2], ARGV[3] + 1))
 redis.call('SET', KEYS[2], fence, 'EX', 604800)
 return fence`)
 
@@ -46,11 +47,14 @@ export function createRedisLocks({ redis, prefix = 'lock:', ...options }: RedisL
       throw kitErrors.E_REDIS_UNAVAILABLE({ cause, retryAfterMs: 1000 })
     }
   }
+  let highest = 0 // of any lock: one number, however many names there are
   const store: LeaseStore = {
     scope: 'cluster',
     async take(name, token, leaseMs) {
-      const fence = await ask<string | null>(take.run(redis, keys(name), [token, leaseMs]))
-      return fence === null ? undefined : BigInt(fence)
+      const fence = await ask<string | null>(take.run(redis, keys(name), [token, leaseMs, highest]))
+      if (fence === null) return undefined
+      highest = Math.max(highest, Number(fence))
+      return BigInt(fence)
     },
     extend: async (name, token, leaseMs) =>
       (await ask<number>(extend.run(redis, keys(name).slice(0, 1), [token, leaseMs]))) === 1,
