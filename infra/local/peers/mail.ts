@@ -22,6 +22,8 @@ export interface MailBehaviour {
   latencyMs: number
   /** The next so many mails are refused with 451, which asks the sender to try again. */
   failures: number
+  /** Receivers whose address contains one of these get this reply, each time: `{ 'nobody@': 550 }`. */
+  refusals: Record<string, number>
 }
 
 export interface MailOptions extends ListenOptions {
@@ -36,18 +38,25 @@ export interface MailServer {
   stop(): Promise<void>
 }
 
-const usual: MailBehaviour = { latencyMs: 0, failures: 0 }
+const usual: MailBehaviour = { latencyMs: 0, failures: 0, refusals: {} }
 
 /** A fake mail server: SMTP for the sender, HTTP for whoever wants to know what arrived. It keeps everything in memory. */
 export async function startMail(options: MailOptions = {}): Promise<MailServer> {
   const { host = '127.0.0.1', port = 0, httpPort = 0 } = options
   const mails = new Map<string, Mail>()
   let behaviour = usual
+  let refused = 0
 
   const smtp = new SMTPServer({
     authOptional: true,
     disabledCommands: ['STARTTLS', 'AUTH'],
     disableReverseLookup: true,
+    onRcptTo({ address }, _session, done) {
+      const refusal = Object.entries(behaviour.refusals).find(([part]) => address.includes(part))
+      if (!refusal) return done()
+      refused++
+      done(Object.assign(new Error(`no mail for <${address}>`), { responseCode: refusal[1] }))
+    },
     async onData(stream, session, done) {
       const message = await readAll(stream)
       if (message === undefined) return done(new Error('the sender is gone'))
@@ -73,6 +82,7 @@ export async function startMail(options: MailOptions = {}): Promise<MailServer> 
     async (req, res) => {
       if (req.url === '/livez') return answer(res, 200, { status: 'ok' })
       if (req.url === '/_mails') return answer(res, 200, [...mails.values()])
+      if (req.url === '/_refused') return answer(res, 200, refused)
       if (req.url === '/_behaviour' && req.method === 'PUT') {
         behaviour = { ...usual, ...(await readJson(req)) }
         return answer(res, 200, behaviour)
@@ -123,6 +133,8 @@ function readHeaders(message: string): Record<string, string> {
 export interface MailControl {
   url: string
   mails(): Promise<Mail[]>
+  /** Returns how often a receiver was refused. */
+  refused(): Promise<number>
   /** What is left out goes back to normal. */
   behave(behaviour: Partial<MailBehaviour>): Promise<void>
 }
@@ -133,6 +145,9 @@ export function mailControl(url: string): MailControl {
     url,
     async mails() {
       return (await (await fetch(`${url}/_mails`)).json()) as Mail[]
+    },
+    async refused() {
+      return (await (await fetch(`${url}/_refused`)).json()) as number
     },
     async behave(behaviour) {
       await fetch(`${url}/_behaviour`, { method: 'PUT', body: JSON.stringify(behaviour) })

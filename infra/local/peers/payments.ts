@@ -10,6 +10,8 @@ export interface Payment {
   amountCents: number
   currency: string
   status: 'succeeded' | 'declined'
+  /** The charge that a refund gives back, by its id. */
+  charge?: string
   /** How often it was asked for under this key; it was done once. */
   attempts: number
   /** What the request that made it carried. */
@@ -23,10 +25,12 @@ export interface PaymentsSeen {
   refunds: Payment[]
   /** Requests of any kind, also those that failed. */
   requests: number
+  /** Charges that were answered with a status of `refusals`. */
+  refused: number
 }
 
 export interface PaymentsBehaviour {
-  /** Between the effect and the answer. */
+  /** Between the effect and the response; before the response to a question. */
   latencyMs: number
   /** The next so many requests answer 500 and have no effect. */
   failures: number
@@ -36,6 +40,8 @@ export interface PaymentsBehaviour {
   declines: number
   /** Charges of these amounts answer 500, each time, and have no effect. */
   brokenAmounts: number[]
+  /** Charges of these amounts get this status, each time, and have no effect: `{ 4200: 422 }`. */
+  refusals: Record<number, number>
   /** Requests are taken and never answered; they have no effect. */
   hang: boolean
 }
@@ -46,17 +52,20 @@ const usual: PaymentsBehaviour = {
   lostAnswers: 0,
   declines: 0,
   brokenAmounts: [],
+  refusals: {},
   hang: false,
 }
 
 /**
- * A fake payment provider that speaks HTTP: `POST /charges` and `POST /refunds` with an `Idempotency-Key`, `GET /charges/:key`.
- * One key has one effect, whatever the number of attempts. It keeps everything in memory.
+ * Starts a fake payment provider that speaks HTTP: `POST /charges` and `POST /refunds` with an `Idempotency-Key`, `GET /charges/:key`.
+ * One key has one effect, whatever the number of attempts, and is good for either a charge or a refund. A refund names its charge
+ * and gives back no more than was charged. Everything is kept in memory.
  */
 export function startPayments(options: ListenOptions = {}): Promise<Listening> {
   const payments = { charges: new Map<string, Payment>(), refunds: new Map<string, Payment>() }
   let behaviour = usual
   let requests = 0
+  let refused = 0
 
   const control = async (req: IncomingMessage, res: ServerResponse) => {
     if (req.url === '/livez') return answer(res, 200, { status: 'ok' })
@@ -65,6 +74,7 @@ export function startPayments(options: ListenOptions = {}): Promise<Listening> {
         charges: [...payments.charges.values()],
         refunds: [...payments.refunds.values()],
         requests,
+        refused,
       })
     }
     if (req.url === '/_behaviour' && req.method === 'PUT') {
@@ -85,10 +95,16 @@ export function startPayments(options: ListenOptions = {}): Promise<Listening> {
       return answer(res, 500, { error: 'try again later' })
     }
     if (key) {
+      if (behaviour.latencyMs > 0) await wait(behaviour.latencyMs)
       const payment = payments[kind].get(decodeURIComponent(key))
       return payment ? answer(res, 200, payment) : answer(res, 404, { error: 'never seen' })
     }
     if (behaviour.brokenAmounts.includes(Number(body?.amountCents))) return answer(res, 500, { error: 'a bug of ours' })
+    const refusal = behaviour.refusals[Number(body?.amountCents)]
+    if (refusal !== undefined) {
+      refused++
+      return answer(res, refusal, { error: 'refused' })
+    }
     const { status, payment, error } = accept(kind, req.headers, body)
     if (behaviour.latencyMs > 0) await wait(behaviour.latencyMs)
     if (behaviour.lostAnswers > 0) {
@@ -100,17 +116,27 @@ export function startPayments(options: ListenOptions = {}): Promise<Listening> {
 
   const accept = (kind: 'charges' | 'refunds', headers: IncomingHttpHeaders, body?: Record<string, unknown>) => {
     const key = headers['idempotency-key']
-    const { reference, amountCents, currency } = body ?? {}
+    const { charge, reference, amountCents, currency } = body ?? {}
     if (typeof key !== 'string') return { status: 400, error: 'Idempotency-Key is missing' }
     if (typeof reference !== 'string' || typeof amountCents !== 'number' || typeof currency !== 'string') {
       return { status: 400, error: 'reference, amountCents and currency are required' }
     }
-    const before = payments[kind].get(key)
+    if (kind === 'refunds' && typeof charge !== 'string') return { status: 400, error: 'charge is required' }
+    const before = payments.charges.get(key) ?? payments.refunds.get(key)
     if (before) {
-      before.attempts++
-      const same = before.reference === reference && before.amountCents === amountCents && before.currency === currency
+      const same =
+        payments[kind].get(key) === before &&
+        before.charge === (kind === 'refunds' ? charge : undefined) &&
+        before.reference === reference &&
+        before.amountCents === amountCents &&
+        before.currency === currency
       if (!same) return { status: 422, error: 'this key was used for something else' }
+      before.attempts++
       return { status: before.status === 'declined' ? 402 : 201, payment: before }
+    }
+    if (kind === 'refunds') {
+      const problem = whyNotRefundable(charge as string, amountCents, currency)
+      if (problem !== undefined) return { status: 422, error: problem }
     }
     const declined = kind === 'charges' && (amountCents % 100 === 13 || behaviour.declines > 0)
     if (declined && behaviour.declines > 0) behaviour = { ...behaviour, declines: behaviour.declines - 1 }
@@ -118,8 +144,17 @@ export function startPayments(options: ListenOptions = {}): Promise<Listening> {
     const [requestId, traceparent] = [headers['x-request-id']?.toString(), headers.traceparent?.toString()]
     const id = randomUUID()
     const payment = { id, key, reference, amountCents, currency, status, attempts: 1, requestId, traceparent } as const
-    payments[kind].set(key, { ...payment })
+    payments[kind].set(key, { ...payment, ...(kind === 'refunds' && { charge: charge as string }) })
     return { status: declined ? 402 : 201, payment }
+  }
+
+  const whyNotRefundable = (charge: string, amountCents: number, currency: string): string | undefined => {
+    const charged = [...payments.charges.values()].find(({ id, status }) => id === charge && status === 'succeeded')
+    if (!charged) return 'there is no such charge'
+    if (charged.currency !== currency) return 'the charge has another currency'
+    const refunded = [...payments.refunds.values()].filter((refund) => refund.charge === charge)
+    const total = refunded.reduce((sum, refund) => sum + refund.amountCents, amountCents)
+    return total > charged.amountCents ? 'more than was charged' : undefined
   }
 
   return listen((req, res) => void serve(req, res).catch(() => res.destroy()), options)

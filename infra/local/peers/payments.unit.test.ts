@@ -31,11 +31,29 @@ test('one key is charged once, and every attempt gets the same answer', async ()
   expect(seen.charges).toMatchObject([{ key: 'a', reference: 'order-1', amountCents: 5000, attempts: 5 }])
 })
 
-test('a refund has a key of its own', async () => {
-  await post('/charges', 'a', order)
-  expect(await post('/refunds', 'a', order)).toMatchObject({ status: 201, body: { status: 'succeeded' } })
+test('a refund has a key of its own, names its charge, and gives back no more than was charged', async () => {
+  const { id: charge } = (await post('/charges', 'a', order)).body
+  expect((await post('/refunds', 'a', { ...order, charge })).status).toBe(422)
+  expect((await post('/refunds', 'b', order)).status).toBe(400)
+  expect((await post('/refunds', 'b', { ...order, charge: 'unknown' })).status).toBe(422)
+  expect((await post('/refunds', 'b', { ...order, charge, currency: 'BRL' })).status).toBe(422)
+  for (let n = 0; n < 2; n++) {
+    expect(await post('/refunds', 'b', { ...order, charge })).toMatchObject({
+      status: 201,
+      body: { status: 'succeeded' },
+    })
+  }
+  expect((await post('/refunds', 'c', { ...order, charge, amountCents: 1 })).status).toBe(422)
+  expect((await post('/charges', 'b', order)).status).toBe(422)
   const seen = await payments.seen()
-  expect([seen.charges.length, seen.refunds.length]).toEqual([1, 1])
+  expect(seen.charges).toHaveLength(1)
+  expect(seen.refunds).toMatchObject([{ key: 'b', charge, attempts: 2 }])
+})
+
+test('amounts that it refuses get their status each time, and have no effect', async () => {
+  await payments.behave({ refusals: { 5000: 422 } })
+  expect((await post('/charges', 'a', order)).status).toBe(422)
+  expect((await payments.seen()).charges).toEqual([])
 })
 
 test('what happened under a key can be asked', async () => {
