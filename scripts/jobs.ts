@@ -5,6 +5,7 @@ import { createBullmqDeadLetters } from '@escala/kit/jobs/dead-letters.ts'
 import type { DeadLetter } from '@escala/kit/jobs/jobs.ts'
 import { createLog } from '@escala/kit/log/log.ts'
 import { createRedis, stopRedis } from '@escala/kit/redis/redis.ts'
+import { workerLanes } from '@escala/worker/modules.ts'
 
 const usage = `npm run jobs -- list [--limit 20]    jobs that failed for good, the latest first
 npm run jobs -- show ID             one of them, with its payload
@@ -27,7 +28,7 @@ try {
 }
 const log = createLog({ service: 'jobs', replicaId: 'jobs', version: '', level: 'error' })
 const redis = createRedis({ url, role: 'request', log, timeoutMs: 5000 })
-const deadLetters = createBullmqDeadLetters({ redis })
+const deadLetters = createBullmqDeadLetters({ redis, lanes: workerLanes() })
 try {
   await new Promise((resolve, reject) => {
     redis.once('ready', resolve)

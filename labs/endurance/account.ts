@@ -1,8 +1,9 @@
-import { queueName } from '@escala/kit/jobs/queue.ts'
+import { allLanes, queueName } from '@escala/kit/jobs/queue.ts'
 import type { Cluster } from '@escala/testing/cluster.ts'
 import { withClient } from '@escala/testing/test-database.ts'
 import { Redis } from 'ioredis'
 import type { Client as PgClient } from 'pg'
+import { workerLanes } from '../../apps/worker/src/modules.ts'
 import { type Check, check } from '../lab.ts'
 import type { Ledger, MeantOrder } from './ledger.ts'
 import type { Buyer } from './load.ts'
@@ -49,17 +50,21 @@ interface QueueCounts {
 
 async function withQueue<T>(redisUrl: string, work: (counts: QueueCounts) => Promise<T>): Promise<T> {
   const redis = new Redis(redisUrl)
-  const { prefix, name } = queueName({})
-  const key = (part: string) => `${prefix}:${name}:${part}`
+  const { prefix } = queueName({})
+  const lanes = allLanes({ lanes: workerLanes() })
+  const all = async (read: (key: string) => Promise<string[]>, part: string) =>
+    (await Promise.all(lanes.map((lane) => read(`${prefix}:${lane}:${part}`)))).flat()
+  const listed = (part: string) => all((key) => redis.lrange(key, 0, -1), part)
+  const sorted = (part: string) => all((key) => redis.zrange(key, '0', '-1'), part)
   // A schedule's job is there at any time: waiting for its tick, or being done.
   const isScheduled = (id: string) => id.startsWith('repeat:')
   try {
     const [waiting, active, delayed, failed, schedules] = await Promise.all([
-      redis.lrange(key('wait'), 0, -1),
-      redis.lrange(key('active'), 0, -1),
-      redis.zrange(key('delayed'), '0', '-1'),
-      redis.zrange(key('failed'), '0', '-1'),
-      redis.zrange(key('repeat'), '0', '-1'),
+      listed('wait'),
+      listed('active'),
+      sorted('delayed'),
+      sorted('failed'),
+      sorted('repeat'),
     ])
     return await work({
       waiting: waiting.filter((id) => !isScheduled(id)).length,
@@ -87,7 +92,8 @@ export async function account(cluster: Cluster, ledger: Ledger, buyers: Buyer[])
   const byId = new Map(orders.map((order) => [order.id, order]))
   const byKey = Map.groupBy(orders, ({ user_id, key }) => `${user_id} ${key}`)
   const chargeOf = new Map(charges.map((charge) => [charge.key, charge]))
-  const refundOf = new Map(refunds.map((refund) => [refund.key, refund]))
+  const keyOf = new Map(charges.map((charge) => [charge.id, charge.key]))
+  const refundOf = new Map(refunds.map((refund) => [keyOf.get(refund.charge ?? ''), refund]))
   const mailOf = new Map(mails.map((mail) => [mail.messageId, mail]))
   const meantOf = new Map(ledger.orders.flatMap((meant) => (meant.answer ? [[meant.answer.id, meant] as const] : [])))
   const isCharged = ({ id }: OrderRow) => chargeOf.get(id)?.status === 'succeeded'

@@ -10,6 +10,7 @@ import type { ScaleReport } from '@escala/kit/replicas/scale-report.ts'
 import type { AddOptions, Cluster } from '@escala/testing/cluster.ts'
 import type { Replica } from '@escala/testing/replica.ts'
 import { withClient } from '@escala/testing/test-database.ts'
+import { workerLanes } from '../../apps/worker/src/modules.ts'
 import { check, defineLab, type LabContext } from '../lab.ts'
 import { untilQuiet } from '../shop.ts'
 import { fixed } from './fixed.ts'
@@ -183,12 +184,12 @@ async function versionsOf(cluster: Cluster): Promise<string> {
 }
 
 async function hasSchedule(cluster: Cluster, id: string): Promise<boolean> {
-  return await withRedis(cluster, async (redis) => (await redis.zscore('{escala}:jobs:repeat', id)) !== null)
+  return await withRedis(cluster, async (redis) => (await redis.zscore('{escala}:jobs-schedules:repeat', id)) !== null)
 }
 
 async function countDeadLetters(cluster: Cluster): Promise<number> {
   return await withRedis(cluster, async (redis) => {
-    const deadLetters = createBullmqDeadLetters({ redis })
+    const deadLetters = createBullmqDeadLetters({ redis, lanes: workerLanes() })
     const { length } = await deadLetters.list({ limit: 1000 })
     await deadLetters.stop()
     return length

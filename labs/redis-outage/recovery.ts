@@ -47,7 +47,7 @@ export async function recovered(cluster: Cluster, { buyer, logIn, show, accepted
 /** As Redis has them. */
 async function standingSchedules({ redisUrl }: Cluster): Promise<string> {
   const redis = new Redis(redisUrl)
-  const names = await redis.zrange('{escala}:jobs:repeat', '0', '-1')
+  const names = await redis.zrange('{escala}:jobs-schedules:repeat', '0', '-1')
   redis.disconnect()
   return names.sort().join(', ')
 }

@@ -1,5 +1,5 @@
 import { setTimeout as wait } from 'node:timers/promises'
-import { connectQueue } from '@escala/kit/jobs/queue.ts'
+import { connectQueue, laneName, schedulesLane } from '@escala/kit/jobs/queue.ts'
 import { createLog } from '@escala/kit/log/log.ts'
 import { createRedis, stopRedis } from '@escala/kit/redis/redis.ts'
 import type { Cluster } from '@escala/testing/cluster.ts'
@@ -108,7 +108,7 @@ async function readSchedules(url: string): Promise<string> {
   const log = createLog({ service: 'lab', replicaId: 'lab', version: '', level: 'silent' })
   const redis = createRedis({ url, role: 'blocking', log })
   await redis.ping()
-  const queue = connectQueue({ redis })
+  const queue = connectQueue({ redis, name: laneName({}, schedulesLane) })
   const schedulers = await queue.use((bull) => bull.getJobSchedulers())
   await queue.close()
   await stopRedis(redis)

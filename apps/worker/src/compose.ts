@@ -5,7 +5,9 @@ import type { EventPublisher } from '@escala/kit/events/events.ts'
 import { createRedisPublisher } from '@escala/kit/events/redis.ts'
 import { createInternalApp } from '@escala/kit/http/internal.ts'
 import { createBullmqConsumer, createBullmqQueue } from '@escala/kit/jobs/bullmq.ts'
-import type { JobConsumer, JobCounts, JobHandler, JobQueue, Schedule } from '@escala/kit/jobs/jobs.ts'
+import { createBullmqDeadLetters } from '@escala/kit/jobs/dead-letters.ts'
+import type { DeadAggregates, JobConsumer, JobCounts, JobHandler, JobQueue, Schedule } from '@escala/kit/jobs/jobs.ts'
+import { type Lanes, laneName, schedulesLane } from '@escala/kit/jobs/queue.ts'
 import { bounded } from '@escala/kit/lifecycle/bounded.ts'
 import { createHttpServer } from '@escala/kit/lifecycle/http-server.ts'
 import { createLifecycle } from '@escala/kit/lifecycle/lifecycle.ts'
@@ -33,7 +35,7 @@ import type { Redis } from 'ioredis'
 import { kitJobs, kitSchedules } from './clean.ts'
 import { type WorkerConfig, workerSettings } from './config.ts'
 import { workerMetrics } from './metrics.ts'
-import { workerModules } from './modules.ts'
+import { workerLanes, workerModules } from './modules.ts'
 
 /** What an adapter may need. */
 export interface Deps {
@@ -47,6 +49,8 @@ export interface Deps {
   /** The same server; waits for it. */
   blockingRedis: Redis
   tracing: Tracing
+  /** Of every module's job types: whoever adds and whoever consumes must agree on them. */
+  lanes: Lanes
 }
 
 export interface Queue extends JobQueue {
@@ -63,6 +67,7 @@ export interface Parts {
   /** What this worker's code knows: it is told to the others. */
   ownSchedules(): Schedule[]
   queue(deps: Deps): Queue
+  deadLetters(deps: Deps): DeadAggregates & { stop(): Promise<void> }
   relay(deps: Deps & { queue: Queue }): Relay
   schedules(deps: Deps & { queue: Queue; own: Schedule[]; declared(): Promise<string[]> }): Schedules
   /** Made last: it begins to work at once. */
@@ -81,7 +86,8 @@ const clusterParts: Parts = {
   breakers: ({ log, config }) =>
     createBreakers({ log, failures: config.BREAKER_FAILURES, openMs: config.BREAKER_OPEN_MS }),
   ownSchedules: () => [...kitSchedules, ...workerModules.flatMap((module) => module.schedules)],
-  queue: ({ redis, config }) => createBullmqQueue({ redis, ...jobPolicy(config) }),
+  queue: ({ redis, lanes, config }) => createBullmqQueue({ redis, lanes, ...jobPolicy(config) }),
+  deadLetters: ({ redis, lanes }) => createBullmqDeadLetters({ redis, lanes }),
   relay: ({ postgres, connections, queue, log, config }) =>
     createRelay({
       postgres,
@@ -99,11 +105,20 @@ const clusterParts: Parts = {
         }),
     }),
   schedules: ({ redis, log, own, declared, config }) =>
-    createBullmqSchedules({ redis, log, own, declared, repairMs: config.SCHEDULES_REPAIR_MS, ...jobPolicy(config) }),
-  consumer: ({ blockingRedis: redis, log, tracing, handlers, config }) =>
+    createBullmqSchedules({
+      redis,
+      name: laneName({}, schedulesLane),
+      log,
+      own,
+      declared,
+      repairMs: config.SCHEDULES_REPAIR_MS,
+      ...jobPolicy(config),
+    }),
+  consumer: ({ blockingRedis: redis, log, tracing, lanes, handlers, config }) =>
     createBullmqConsumer({
       redis,
       log,
+      lanes,
       tracing,
       handlers,
       concurrency: config.JOB_CONCURRENCY,
@@ -151,16 +166,19 @@ export async function compose(
   })
   const redis = createRedis({ url: REDIS_URL, role: 'request', log, timeoutMs: config.REDIS_TIMEOUT_MS })
   const blockingRedis = createRedis({ url: REDIS_URL, role: 'blocking', log })
-  const deps: Deps = { config, log, postgres, connections, redis, blockingRedis, tracing }
+  const lanes = workerLanes()
+  const deps: Deps = { config, log, postgres, connections, redis, blockingRedis, tracing, lanes }
 
   const parts = { ...clusterParts, ...replaced }
   const own = parts.ownSchedules()
   const queue = parts.queue(deps)
+  const deadLetters = parts.deadLetters(deps)
   const given = {
     outbox: parts.outbox(deps),
     locks: countLocks(parts.locks(deps)),
     events: parts.events(deps),
     breakers: parts.breakers(deps),
+    deadLetters,
     tracing,
   }
   const handlers = Object.assign(
@@ -239,7 +257,7 @@ export async function compose(
       await bounded(schedules.stop(), 2000)
       await consumer?.stop(config.DRAIN_DEADLINE_MS)
       await bounded(relay.stop(), 3000) // after the jobs: what they left in the outbox may still go out with it
-      await bounded(queue.stop(), 2000)
+      await bounded(Promise.all([queue.stop(), deadLetters.stop()]), 2000)
       blockingRedis.disconnect()
       await Promise.all([stopRedis(redis), bounded(postgres.stop(), 2000)])
       await bounded(replicas.leave(), 2000)

@@ -3,3 +3,6 @@ import { ticketsWorker } from '@escala/tickets/worker.ts'
 
 /** The domains that this worker works for. `npm run sample:delete` removes the ticket shop from here. */
 export const workerModules: WorkerModule[] = [ticketsWorker]
+
+/** The lanes of every module's job types. */
+export const workerLanes = (): Record<string, string> => Object.assign({}, ...workerModules.map(({ lanes }) => lanes))

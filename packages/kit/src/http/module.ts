@@ -8,7 +8,7 @@ import type { EventPublisher, Events } from '../events/events.ts'
 import type { EventStreams } from '../events/sse.ts'
 import type { Flag, Flags } from '../flags/flags.ts'
 import type { Idempotency } from '../idempotency/idempotency.ts'
-import type { JobHandler, Schedule } from '../jobs/jobs.ts'
+import type { DeadAggregates, JobHandler, Schedule } from '../jobs/jobs.ts'
 import type { Locks } from '../locks/locks.ts'
 import type { Logger } from '../log/log.ts'
 import type { Outbox } from '../outbox/outbox.ts'
@@ -45,6 +45,8 @@ export interface WorkerParts {
   events: EventPublisher
   /** For calls to systems outside. */
   breakers: Breakers
+  /** For whoever repeats lost work: what is a dead letter waits for an operator. */
+  deadLetters: DeadAggregates
   /** The same; a job's spans are there without it. */
   tracing: Tracing
   log: Logger
@@ -66,6 +68,8 @@ export interface WorkerModule<S extends Settings = Settings> {
   migrations: URL
   jobs(parts: WorkerParts, settings: Config<S>): Record<string, JobHandler>
   schedules: Schedule[]
+  /** Job type → lane: its jobs wait for no job of another lane. Types that are not listed share one. */
+  lanes?: Record<string, string>
 }
 
 /** A domain's tables and first rows. */

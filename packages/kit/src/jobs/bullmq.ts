@@ -1,20 +1,25 @@
-import { setTimeout as wait } from 'node:timers/promises'
-import { type Job as BullJob, DelayedError, UnrecoverableError, WaitingError, Worker } from 'bullmq'
+import { Worker } from 'bullmq'
 import type { Redis } from 'ioredis'
 import type { Logger } from '../log/log.ts'
-import { withRequestId } from '../log/request-id.ts'
 import { longestBlockMs } from '../redis/redis.ts'
 import { carriedTracing, type Tracing } from '../tracing/tracing.ts'
+import { watchClock } from './clock.ts'
+import type { JobConsumer, JobCounts, JobHandler, JobQueue, WaitLimits } from './jobs.ts'
+import { watchLoop } from './loop.ts'
 import {
-  isPermanent,
-  type JobConsumer,
-  type JobCounts,
-  type JobHandler,
-  type JobQueue,
-  postponedBy,
-  unknownType,
-} from './jobs.ts'
-import { connectQueue, type JobData, type QueueConnectionOptions, type QueueName, queueName } from './queue.ts'
+  allLanes,
+  connectLanes,
+  droppedKey,
+  inTime,
+  type JobData,
+  type LaneNames,
+  laneName,
+  laneOf,
+  type QueueConnectionOptions,
+  queueName,
+  schedulesLane,
+} from './queue.ts'
+import { createRunner, within } from './runner.ts'
 
 export interface BullmqQueue extends JobQueue {
   counts(): Promise<JobCounts>
@@ -23,40 +28,63 @@ export interface BullmqQueue extends JobQueue {
 }
 
 /** Adding throws `E_REDIS_UNAVAILABLE` when the job may not have been added: add it again under the same id. */
-export function createBullmqQueue(options: QueueConnectionOptions): BullmqQueue {
-  const connection = connectQueue(options)
+export function createBullmqQueue(options: QueueConnectionOptions & LaneNames): BullmqQueue {
+  const { redis } = options
+  const { prefix } = queueName(options)
+  const lanes = connectLanes(options)
   return {
     scope: 'cluster',
-    async add({ id, type, payload, requestId, traceparent }) {
-      await connection.use((queue) => queue.add(type, { payload, requestId, traceparent }, { jobId: id }))
+    async add({ id, type, payload, aggregate, requestId, traceparent }) {
+      const data = { payload, aggregate, requestId, traceparent }
+      await lanes.of(type).use((queue) => queue.add(type, data, { jobId: id }))
+    },
+    async missing(jobs) {
+      const isKnown = async ({ id, type }: (typeof jobs)[0]) => {
+        const name = laneOf(options, type)
+        return (await redis.exists(`${prefix}:${name}:${id}`, droppedKey({ prefix, name }, id))) > 0
+      }
+      const known = await inTime(() => Promise.all(jobs.map(isKnown)))
+      return jobs.filter((_, at) => !known[at]).map(({ id }) => id)
     },
     async counts() {
-      const counts = await connection.use((queue) => queue.getJobCounts())
-      return { waiting: 0, active: 0, delayed: 0, failed: 0, ...counts }
+      const total: JobCounts = { waiting: 0, active: 0, delayed: 0, failed: 0 }
+      for (const name of lanes.names) {
+        const counts = await lanes.lane(name).use((queue) => queue.getJobCounts())
+        for (const state of Object.keys(total) as (keyof JobCounts)[]) total[state] += counts[state] ?? 0
+      }
+      return total
     },
     async oldestMs() {
-      const [oldest] = await connection.use((queue) => queue.getJobs('waiting', 0, 0, true))
-      return oldest ? Math.max(0, Date.now() - oldest.timestamp) : 0
+      const ages = lanes.names.map(async (name) => {
+        const [oldest] = await lanes.lane(name).use((queue) => queue.getJobs('waiting', 0, 0, true))
+        return oldest ? Date.now() - oldest.timestamp : 0
+      })
+      return Math.max(0, ...(await Promise.all(ages)))
     },
-    stop: () => connection.close(),
+    stop: () => lanes.close(),
   }
 }
 
-export interface BullmqConsumerOptions extends QueueName {
+export interface BullmqConsumerOptions extends LaneNames {
   /** Of the role `blocking`. */
   redis: Redis
   log: Logger
   /** Job type → handler. */
   handlers: Record<string, JobHandler>
+  /** Jobs at a time, in each lane. */
   concurrency?: number
   /** How long a job stays with a worker that died; renewed at half of it. */
   lockMs?: number
-  /** How often it is looked for such jobs. */
+  /** Interval between checks for jobs of dead workers. */
   stalledMs?: number
   /** How many workers may die over one job before it is taken for the culprit. BullMQ's own default is 1: two deploys gone wrong. */
   maxStalled?: number
-  /** How long a job that is too new for this worker is left for another one. */
-  tooNewMs?: number
+  /** How long jobs may wait without using an attempt. */
+  limits?: WaitLimits
+  /** Interval between comparisons of this process's clock with Redis'. */
+  clockMs?: number
+  /** How late the event loop may be before it is logged with the jobs that ran. */
+  lateMs?: number
   /** Default: what the job carries is handed on. */
   tracing?: Tracing
 }
@@ -74,113 +102,78 @@ class ImpatientWorker extends Worker<JobData, void> {
   }
 }
 
-/** Consumes every type of one queue. A type without a handler is left for another version's worker. */
+/** Consumes every type in every lane. A type without a handler is left for another version's worker. */
 export function createBullmqConsumer(options: BullmqConsumerOptions): JobConsumer {
-  const { redis, log, concurrency = 10, lockMs = 30_000, stalledMs = 30_000, maxStalled = 5, tooNewMs } = options
-  const { tracing = carriedTracing } = options
-  const { name, prefix } = queueName(options)
-  const handlers = new Map(Object.entries(options.handlers))
-  const deadline = new AbortController()
-  const running = new Set<Promise<void>>()
+  const { redis, log, concurrency = 10, lockMs = 30_000, stalledMs = 30_000 } = options
+  const { tracing = carriedTracing, maxStalled = 5, limits = {}, clockMs = 5000, lateMs = 1000 } = options
+  const { prefix } = queueName(options)
+  const runner = createRunner({ ...options, tracing, limits, maxStalled, lockMs })
   let stopping = false
 
-  const run = async (job: BullJob<JobData, void>, traceparent: string | undefined, jobLog: Logger): Promise<void> => {
-    const handler = handlers.get(job.name)
-    if (!handler) throw unknownType({ type: job.name })
-    await handler({
-      id: job.id as string,
-      type: job.name,
-      payload: job.data.payload,
-      requestId: job.data.requestId,
-      traceparent,
-      attempt: job.attemptsStarted,
-      signal: deadline.signal,
-      log: jobLog,
-    })
-  }
-
-  /** Another worker takes it at once, and the attempt does not count. */
-  const giveBack = async (job: BullJob<JobData, void>, token: string | undefined) => {
-    await job.moveToWait(token)
-    throw new WaitingError()
-  }
-
-  const worker = new ImpatientWorker(
-    name,
-    async (job, token) => {
-      if (stopping) return giveBack(job, token) // it was on its way when the worker stopped taking jobs
-      const { requestId, traceparent } = job.data
-      const jobLog = log.child({
-        queue: name,
-        jobId: job.id,
-        jobType: job.name,
-        attempt: job.attemptsStarted,
-        requestId,
-      })
-      const startedAt = performance.now()
-      const attributes = {
-        'escala.request.id': requestId,
-        'escala.job.id': job.id,
-        'escala.job.attempt': job.attemptsStarted,
-      }
-      const work = withRequestId(log, requestId, () =>
-        tracing.span({ name: job.name, kind: 'consumer', traceparent, attributes }, (span) =>
-          run(job, span.traceparent, jobLog),
-        ),
-      )
-      const settled = work.catch(() => undefined).finally(() => running.delete(settled))
-      running.add(settled)
-      try {
-        await work
-        jobLog.info({ ms: Math.round(performance.now() - startedAt) }, 'job done')
-      } catch (err) {
-        if (deadline.signal.aborted) return giveBack(job, token)
-        const waitMs = postponedBy(err, Date.now() - job.timestamp, tooNewMs)
-        if (waitMs !== undefined) {
-          jobLog.debug({ err, ms: waitMs }, 'job postponed')
-          await job.moveToDelayed(Date.now() + waitMs, token)
-          throw new DelayedError()
-        }
-        const permanent = isPermanent(err)
-        const isLast = permanent || job.attemptsMade + 1 >= (job.opts.attempts ?? 1)
-        const dead = isLast && job.opts.removeOnFail !== true // a tick whose successor does the same is no dead letter
-        jobLog[dead ? 'error' : 'warn']({ err }, dead ? 'job failed for good' : 'job failed')
-        throw permanent && err instanceof Error ? new UnrecoverableError(err.message) : err
-      }
-    },
-    {
+  const start = (name: string): Worker<JobData, void> => {
+    const worker = new ImpatientWorker(name, (job, token) => runner.run(name, job, token), {
       connection: redis,
       prefix,
       concurrency,
       lockDuration: lockMs,
       stalledInterval: stalledMs,
-      maxStalledCount: maxStalled,
+      // The runner counts takeovers: BullMQ's own count fails a job without a word to the index of dead letters.
+      maxStalledCount: Number.MAX_SAFE_INTEGER,
       runRetryDelay: retryMs,
       drainDelay: blockSeconds,
+      autorun: name !== ticks,
+    })
+    worker.on('error', (err) => {
+      if (!stopping) log[redis.status === 'ready' ? 'warn' : 'debug']({ err, queue: name }, 'job worker failed')
+    })
+    worker.on('stalled', (jobId) => log.warn({ queue: name, jobId }, 'job taken over from a worker that is gone'))
+    return worker
+  }
+  const ticks = laneName(options, schedulesLane)
+  const workers = new Map(allLanes(options).map((name) => [name, start(name)]))
+
+  // Whoever runs a tick also plans the next one, by its own clock.
+  const ticker = workers.get(ticks) as Worker<JobData, void>
+  let begun = false
+  const clock = watchClock({
+    redis,
+    everyMs: clockMs,
+    onChange(isRight, offsetMs) {
+      if (stopping) return
+      if (!isRight) {
+        log.error({ offsetMs }, 'the clock of this worker is wrong: it runs no schedules')
+        if (begun) void ticker.pause(true)
+      } else if (begun) ticker.resume()
+      else {
+        begun = true
+        ticker.run().catch((err) => log.warn({ err, queue: ticks }, 'job worker failed'))
+      }
     },
-  )
-  worker.on('error', (err) => {
-    if (!stopping) log[redis.status === 'ready' ? 'warn' : 'debug']({ err, queue: name }, 'job worker failed')
   })
-  worker.on('stalled', (jobId) => log.warn({ queue: name, jobId }, 'job taken over from a worker that is gone'))
+  const loop = watchLoop({
+    lateMs,
+    onLate: (ms) => log.warn({ ms, jobs: runner.running(ms) }, 'the event loop was blocked'),
+  })
 
   return {
     async stop(deadlineMs) {
       stopping = true
-      await worker.pause(true)
-      if (!(await within(Promise.all(running), deadlineMs))) {
-        log.warn({ queue: name, jobs: running.size }, 'jobs did not end in time')
-        deadline.abort()
-        await within(Promise.all(running), graceMs)
+      clock.stop()
+      loop.stop()
+      runner.stopTaking()
+      const each = (work: (worker: Worker<JobData, void>) => Promise<unknown>) =>
+        Promise.all([...workers.values()].map(work))
+      await each((worker) => worker.pause(true))
+      if (!(await runner.settled(deadlineMs))) {
+        log.warn({ jobs: runner.running() }, 'jobs did not end in time')
+        runner.abort()
+        await runner.settled(graceMs)
       }
       // Jobs that run on lose their lock with this process, and are taken over when it has run out.
-      await within(worker.close(running.size > 0), graceMs)
+      await within(
+        each((worker) => worker.close(runner.running().length > 0)),
+        graceMs,
+      )
     },
   }
-}
-
-async function within(work: Promise<unknown>, ms: number): Promise<boolean> {
-  const timer = new AbortController()
-  const late = wait(ms, false, { signal: timer.signal }).catch(() => false)
-  return Promise.race([work.then(() => true), late]).finally(() => timer.abort())
 }

@@ -1,40 +1,102 @@
 import type { Job as BullJob, Queue } from 'bullmq'
 import type { DeadLetter, DeadLetters } from './jobs.ts'
-import { connectQueue, type JobData, type QueueConnectionOptions } from './queue.ts'
+import {
+  connectLanes,
+  deadIndex,
+  droppedKey,
+  droppedMs,
+  inTime,
+  type JobData,
+  type LaneNames,
+  type QueueConnectionOptions,
+  queueName,
+} from './queue.ts'
 
 type Bull = Queue<JobData, void>
+type DeadJob = BullJob<JobData, void>
 
-/** BullMQ's failed set. */
-export function createBullmqDeadLetters(options: QueueConnectionOptions): DeadLetters & { stop(): Promise<void> } {
-  const connection = connectQueue(options)
-  const find = async (queue: Bull, id: string) => {
-    const job = (await queue.getJob(id)) as BullJob<JobData, void> | undefined
-    return job && (await job.isFailed()) ? job : undefined
+/** BullMQ's failed sets, of all lanes. */
+export function createBullmqDeadLetters(
+  options: QueueConnectionOptions & LaneNames,
+): DeadLetters & { stop(): Promise<void> } {
+  const { redis } = options
+  const { prefix } = queueName(options)
+  const index = deadIndex(options)
+  const lanes = connectLanes(options)
+
+  /** Runs `command` on the dead letter of that id, in whichever lane it is. */
+  const onDead = async <T>(id: string, command: (job: DeadJob, queue: Bull) => Promise<T>): Promise<T | undefined> => {
+    for (const name of lanes.names) {
+      const found = await lanes.lane(name).use(async (queue) => {
+        const job = (await queue.getJob(id)) as DeadJob | undefined
+        return job && (await job.isFailed()) ? { result: await command(job, queue) } : undefined
+      })
+      if (found) return found.result
+    }
+    return undefined
   }
+  const forget = async ({ name, data }: DeadJob) => {
+    if (data.aggregate !== undefined) await redis.hdel(index.key, index.field(name, data.aggregate))
+  }
+
+  /** Ids first, since only they are cheap: the newest of each lane, merged. */
+  const newest = async (count: number) => {
+    const ranges = await Promise.all(
+      lanes.names.map(async (lane) => {
+        const flat = await redis.zrevrange(`${prefix}:${lane}:failed`, 0, count - 1, 'WITHSCORES')
+        return flat.flatMap((id, at) => (at % 2 === 0 ? [{ lane, id, failedAt: Number(flat[at + 1]) }] : []))
+      }),
+    )
+    return ranges.flat().sort((a, b) => b.failedAt - a.failedAt)
+  }
+
   return {
-    list: ({ offset = 0, limit = 100 } = {}) =>
-      connection.use(async (queue) => {
-        const jobs = (await queue.getFailed(offset, offset + limit - 1)) as BullJob<JobData, void>[]
-        return jobs.map(toDeadLetter)
-      }),
-    find: (id) =>
-      connection.use(async (queue) => {
-        const job = await find(queue, id)
-        return job && toDeadLetter(job)
-      }),
-    replay: (id) =>
-      connection.use(async (queue) => {
-        const job = await find(queue, id)
-        await job?.retry('failed', { resetAttemptsMade: true, resetAttemptsStarted: true })
-        return job !== undefined
-      }),
-    drop: (id) =>
-      connection.use(async (queue) => {
-        const job = await find(queue, id)
-        await job?.remove()
-        return job !== undefined
-      }),
-    stop: () => connection.close(),
+    async list({ offset = 0, limit = 100 } = {}) {
+      const page = (await inTime(() => newest(offset + limit))).slice(offset, offset + limit)
+      const jobs = await Promise.all(
+        page.map(({ lane, id }) => lanes.lane(lane).use((queue) => queue.getJob(id) as Promise<DeadJob | undefined>)),
+      )
+      return jobs.filter((job) => job !== undefined).map(toDeadLetter)
+    },
+    find: (id) => onDead(id, async (job) => toDeadLetter(job)),
+    async replay(id) {
+      const done = await onDead(id, async (job) => {
+        const { waits, forgiven: _, ...data } = job.data
+        // A run that failed may have had an effect, although its attempts begin again.
+        await job.updateData({
+          ...data,
+          waits: { interruptions: (waits?.interruptions ?? 0) + 1 },
+          forgiven: job.stalledCounter,
+        })
+        await job.retry('failed', { resetAttemptsMade: true, resetAttemptsStarted: true })
+        await forget(job)
+        return true
+      })
+      return done ?? false
+    },
+    async drop(id) {
+      const done = await onDead(id, async (job, queue) => {
+        const { name } = queue
+        await redis.set(droppedKey({ prefix, name }, id), 1, 'PX', droppedMs) // first: a relay must not bring it back
+        await queue.remove(id)
+        await forget(job)
+        return true
+      })
+      return done ?? false
+    },
+    async among(type, aggregates) {
+      if (aggregates.length === 0) return new Set()
+      const fields = aggregates.map((aggregate) => index.field(type, aggregate))
+      const entries = await inTime(() => redis.hmget(index.key, ...fields))
+      const isDead = async (entry: string | null | undefined) => {
+        if (!entry) return false
+        const [lane, id] = JSON.parse(entry) as [string, string]
+        return (await redis.zscore(`${prefix}:${lane}:failed`, id)) !== null
+      }
+      const dead = await inTime(() => Promise.all(entries.map(isDead)))
+      return new Set(aggregates.filter((_, at) => dead[at]))
+    },
+    stop: () => lanes.close(),
   }
 }
 

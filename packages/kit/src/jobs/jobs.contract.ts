@@ -10,12 +10,13 @@ import {
   type JobQueue,
   type NewJob,
   PermanentFailure,
+  type WaitLimits,
 } from './jobs.ts'
 import { readPayload } from './payload.ts'
 
 export interface JobsUnderTest {
   queue: JobQueue
-  consume(handlers: Record<string, JobHandler>, concurrency?: number, tooNewMs?: number): JobConsumer
+  consume(handlers: Record<string, JobHandler>, concurrency?: number, limits?: WaitLimits): JobConsumer
   deadLetters: DeadLetters
   stop(): Promise<void>
 }
@@ -67,6 +68,76 @@ export function describeJobs(name: string, create: () => Promise<JobsUnderTest>)
       await jobs.queue.add(newJob('charge'))
       await vi.waitFor(() => expect(tries).toBe(6), 5000)
       expect(await jobs.deadLetters.list()).toEqual([])
+    })
+
+    test("an outage of the kit's own servers uses no attempt, and the job knows that it has run before", async () => {
+      const tries: boolean[] = []
+      const outage = [kitErrors.E_POSTGRES_UNAVAILABLE, kitErrors.E_REDIS_UNAVAILABLE]
+      consume({
+        async charge({ isFirstTry }) {
+          tries.push(isFirstTry)
+          if (tries.length <= 5) throw outage[tries.length % 2]?.({ retryAfterMs: 5 })
+        },
+      })
+      await jobs.queue.add(newJob('charge'))
+      await vi.waitFor(() => expect(tries).toEqual([true, false, false, false, false, false]), 10_000)
+      expect(await jobs.deadLetters.list()).toEqual([])
+    })
+
+    test('a failure that looks like an outage for too long counts: the job itself may be the cause', async () => {
+      const limits = { outageMs: 30 }
+      const fail = vi.fn(async () => {
+        throw kitErrors.E_POSTGRES_UNAVAILABLE({ retryAfterMs: 10 })
+      })
+      consume({ charge: fail }, 10, limits)
+      await jobs.queue.add(newJob('charge'))
+      await vi.waitFor(async () => expect(await jobs.deadLetters.list()).toMatchObject([{ attempts: 3 }]), 5000)
+    })
+
+    test('a job that only waited for its peer has not run yet; one that failed, or is replayed, has', async () => {
+      const seen: boolean[] = []
+      consume({
+        async charge({ isFirstTry }) {
+          seen.push(isFirstTry)
+          if (seen.length <= 2) throw kitErrors.E_PEER_UNAVAILABLE({ retryAfterMs: 5 })
+          if (seen.length <= 5) throw new Error('no answer')
+        },
+      })
+      const job = newJob('charge')
+      await jobs.queue.add(job)
+      await vi.waitFor(async () => expect(await jobs.deadLetters.find(job.id)).toBeDefined(), 5000)
+      await jobs.deadLetters.replay(job.id)
+      await vi.waitFor(() => expect(seen).toEqual([true, true, true, false, false, false]), 5000)
+    })
+
+    test('says which aggregates have a dead letter of a type, until it is replayed or dropped', async () => {
+      let broken = true
+      consume({
+        charge: async () => {
+          if (broken) throw new PermanentFailure('no')
+        },
+      })
+      const letters = ['a', 'b'].map((aggregate) => ({ ...newJob('charge'), aggregate }))
+      for (const job of letters) await jobs.queue.add(job)
+      const dead = (type: string) => jobs.deadLetters.among(type, ['a', 'b', 'c'])
+      await vi.waitFor(async () => expect(await dead('charge')).toEqual(new Set(['a', 'b'])), 5000)
+      expect(await dead('mail')).toEqual(new Set())
+      expect(await jobs.deadLetters.among('charge', [])).toEqual(new Set())
+      broken = false
+      await jobs.deadLetters.replay(letters[0]?.id as string)
+      await jobs.deadLetters.drop(letters[1]?.id as string)
+      expect(await dead('charge')).toEqual(new Set())
+    })
+
+    test('knows which jobs it does not know', async () => {
+      const [done, waiting, lost] = [newJob('done'), newJob('later'), newJob('done')]
+      const run = vi.fn(async () => {})
+      consume({ done: run })
+      await jobs.queue.add(done)
+      await jobs.queue.add(waiting)
+      await vi.waitFor(() => expect(run).toHaveBeenCalled())
+      expect(await jobs.queue.missing([done, lost, waiting])).toEqual([lost.id])
+      expect(await jobs.queue.missing([])).toEqual([])
     })
 
     test('the same id is added once, also after it is done', async () => {
@@ -175,7 +246,7 @@ export function describeJobs(name: string, create: () => Promise<JobsUnderTest>)
     })
 
     test('what stays too new for everybody ends among the dead letters, with the reason', async () => {
-      consume({ greet: async (job) => void readPayload(job, z.unknown(), 3) }, 10, 50)
+      consume({ greet: async (job) => void readPayload(job, z.unknown(), 3) }, 10, { tooNewMs: 50 })
       const job = newJob('greet', { version: 4 })
       await jobs.queue.add(job)
       await jobs.queue.add(newJob('unknown'))

@@ -1,5 +1,8 @@
+import { spawn } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
+import { once } from 'node:events'
 import { setTimeout as wait } from 'node:timers/promises'
+import { fileURLToPath } from 'node:url'
 import { startFaultProxy } from '@escala/testing/fault-proxy.ts'
 import { expect, inject, test, vi } from 'vitest'
 import { kitErrors } from '../errors/errors.ts'
@@ -8,8 +11,9 @@ import { createRedis, stopRedis } from '../redis/redis.ts'
 import { createBullmqConsumer, createBullmqQueue } from './bullmq.ts'
 import { createBullmqDeadLetters } from './dead-letters.ts'
 import { describeJobs, newJob } from './jobs.contract.ts'
-import type { JobHandler } from './jobs.ts'
+import { type JobHandler, PermanentFailure, type WaitLimits } from './jobs.ts'
 import { createMemoryJobs } from './memory.ts'
+import { jobOptions } from './queue.ts'
 
 const log = createLog({ service: 'test', replicaId: 'test', version: '0', level: 'silent' })
 
@@ -20,8 +24,9 @@ async function createBullmq(url = inject('redisUrl')) {
   const admin = createRedis({ url: inject('redisUrl'), role: 'request', log, timeoutMs: 1000 })
   const connections = [redis, admin]
   await vi.waitFor(() => expect(admin.status).toBe('ready'))
-  const queue = createBullmqQueue({ redis, prefix, attempts: 3, backoffMs: 5 })
-  const deadLetters = createBullmqDeadLetters({ redis: admin, prefix })
+  const lanes = { slow: 'peer' }
+  const queue = createBullmqQueue({ redis, prefix, lanes, attempts: 3, backoffMs: 5 })
+  const deadLetters = createBullmqDeadLetters({ redis: admin, prefix, lanes })
   return {
     queue,
     deadLetters,
@@ -32,12 +37,14 @@ async function createBullmq(url = inject('redisUrl')) {
       return clients
         .filter((line) => line.includes(prefix) && line.includes(' cmd=bzpopmin '))
         .map((line) => line.split(' ')[0])
+        .sort()
     },
-    consume(handlers: Record<string, JobHandler>, concurrency?: number, tooNewMs?: number) {
+    prefix,
+    consume(handlers: Record<string, JobHandler>, concurrency?: number, limits?: WaitLimits) {
       const blocking = createRedis({ url, role: 'blocking', log })
       connections.push(blocking)
       const timing = { lockMs: 300, stalledMs: 100 }
-      return createBullmqConsumer({ redis: blocking, log, prefix, handlers, concurrency, tooNewMs, ...timing })
+      return createBullmqConsumer({ redis: blocking, log, prefix, handlers, concurrency, limits, lanes, ...timing })
     },
     async stop() {
       await queue.stop()
@@ -58,6 +65,93 @@ describeJobs('bullmq', async () => {
   const jobs = await createBullmq()
   await vi.waitFor(() => expect(jobs.redis.status).toBe('ready'))
   return jobs
+})
+
+test('bullmq: jobs of one lane wait for no job of another', async () => {
+  const jobs = await createBullmq()
+  await vi.waitFor(() => expect(jobs.redis.status).toBe('ready'))
+  const goOn = Promise.withResolvers<void>()
+  const slow = vi.fn(() => goOn.promise)
+  const quick = vi.fn(async () => {})
+  const consumer = jobs.consume({ slow, quick }, 2)
+  for (let n = 0; n < 20; n++) await jobs.queue.add(newJob('slow'))
+  await vi.waitFor(() => expect(slow).toHaveBeenCalledTimes(2))
+  await jobs.queue.add(newJob('quick'))
+  await vi.waitFor(() => expect(quick).toHaveBeenCalledOnce())
+  expect(await jobs.queue.counts()).toMatchObject({ waiting: 18, active: 2 })
+  goOn.resolve()
+  await vi.waitFor(() => expect(slow).toHaveBeenCalledTimes(20))
+  await consumer.stop(1000)
+  await jobs.stop()
+})
+
+test('bullmq: a dead letter is deleted by no count and no age, and an operator sees those of every lane', async () => {
+  const jobs = await createBullmq()
+  await vi.waitFor(() => expect(jobs.redis.status).toBe('ready'))
+  const fail = async () => {
+    throw new PermanentFailure('no')
+  }
+  const consumer = jobs.consume({ slow: fail, quick: fail }, 1)
+  const added = Array.from({ length: 30 }, (_, n) => newJob(n % 2 ? 'slow' : 'quick'))
+  for (const job of added) await jobs.queue.add(job)
+  const all = () => jobs.deadLetters.list({ limit: 100 })
+  await vi.waitFor(async () => expect(await all()).toHaveLength(30), 5000)
+  const pages = await Promise.all([0, 10, 20].map((offset) => jobs.deadLetters.list({ offset, limit: 10 })))
+  expect(pages.flat()).toEqual(await all())
+  const times = pages.flat().map(({ failedAt }) => failedAt.getTime())
+  expect(times).toEqual(times.toSorted((a, b) => b - a))
+  expect(jobOptions({}).removeOnFail).toBe(false) // BullMQ's name for: keep all
+  await jobs.deadLetters.drop(added[0]?.id as string)
+  expect(await jobs.queue.missing(added)).toEqual([]) // what an operator dropped is not lost
+  await consumer.stop(1000)
+  await jobs.stop()
+})
+
+test('bullmq: a job over which too many workers died is a dead letter like any other, and a replay forgives them', async () => {
+  const jobs = await createBullmq()
+  await vi.waitFor(() => expect(jobs.redis.status).toBe('ready'))
+  const job = { ...newJob('charge'), aggregate: 'a' }
+  await jobs.queue.add(job)
+  const setTakeovers = (count: number) => jobs.redis.hset(`${jobs.prefix}:jobs:${job.id}`, 'stc', count)
+  await setTakeovers(6)
+  const run = vi.fn(async () => {})
+  const consumer = jobs.consume({ charge: run })
+  await vi.waitFor(async () => expect(await jobs.deadLetters.among('charge', ['a'])).toEqual(new Set(['a'])), 5000)
+  expect(run).not.toHaveBeenCalled()
+  await jobs.deadLetters.replay(job.id)
+  await vi.waitFor(() => expect(run).toHaveBeenCalledOnce())
+  await consumer.stop(1000)
+  await jobs.stop()
+})
+
+test('bullmq: jobs that compute for longer than their lock are taken over once, and are no dead letters', async () => {
+  const jobs = await createBullmq()
+  await vi.waitFor(() => expect(jobs.redis.status).toBe('ready'))
+  const fixture = fileURLToPath(new URL('./busy-worker.ts', import.meta.url))
+  const workers = [1, 2].map(() =>
+    spawn(process.execPath, [fixture, inject('redisUrl'), jobs.prefix], { stdio: 'pipe' }),
+  )
+  let output = ''
+  for (const { stdout } of workers) stdout?.on('data', (chunk) => (output += chunk))
+  const count = (what: RegExp) => output.match(what)?.length ?? 0
+  const job = newJob('compute')
+  await jobs.queue.add(job)
+  try {
+    await vi.waitFor(() => expect(count(/"job was done already/g)).toBe(1), 15_000)
+    await vi.waitFor(async () =>
+      expect(await jobs.queue.counts()).toEqual({ waiting: 0, active: 0, delayed: 0, failed: 0 }),
+    )
+    expect(count(/"computed"/g)).toBeLessThanOrEqual(2)
+    // The loop that stood still, and the job that did it.
+    expect(output).toMatch(
+      new RegExp(`"jobs":\\[\\{"jobId":"${job.id}","jobType":"compute"\\}\\],"msg":"the event loop was blocked"`),
+    )
+  } finally {
+    const ended = workers.map((worker) => once(worker, 'exit'))
+    for (const worker of workers) worker.kill('SIGKILL')
+    await Promise.all(ended)
+    await jobs.stop()
+  }
 })
 
 test('bullmq: a job that ignores its signal is taken over when its lock has run out', async () => {
@@ -89,8 +183,8 @@ test('bullmq: connections that go silent are noticed: jobs are added and done ag
   // With a delayed job, BullMQ waits at the server for longer than its usual while.
   await jobs.queue.add(newJob('postpone'))
   await vi.waitFor(() => expect([run, postpone].map(({ mock }) => mock.calls.length)).toEqual([1, 1]), 5000)
+  await vi.waitFor(async () => expect(await jobs.waitingConnections()).toHaveLength(3)) // one for each lane
   const waiting = await jobs.waitingConnections()
-  expect(waiting).toHaveLength(1)
   await wait(3500)
   expect(await jobs.waitingConnections()).toEqual(waiting) // and is not taken for silent meanwhile
 

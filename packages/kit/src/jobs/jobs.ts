@@ -1,6 +1,7 @@
 import { AppError, hasCode } from '../errors/app-error.ts'
 import { kitErrors } from '../errors/errors.ts'
 import type { Logger } from '../log/log.ts'
+import { sqlState } from '../postgres/postgres.ts'
 import type { Scope } from '../scope.ts'
 
 export interface NewJob {
@@ -8,6 +9,8 @@ export interface NewJob {
   id: string
   type: string
   payload: unknown
+  /** What the job is about, an order's id for example: dead letters can be looked up by it. */
+  aggregate?: string
   /** The request that caused it: every log line of the job carries it. */
   requestId?: string
   /** The trace that it goes on with. */
@@ -17,6 +20,8 @@ export interface NewJob {
 export interface JobQueue {
   scope: Scope
   add(job: NewJob): Promise<void>
+  /** Returns the ids that the queue does not know: never added, lost with the queue's data, or finished long ago. */
+  missing(jobs: Pick<NewJob, 'id' | 'type'>[]): Promise<string[]>
   stop(): Promise<void>
 }
 
@@ -25,10 +30,12 @@ export interface Job {
   type: string
   payload: unknown
   requestId: string | undefined
-  /** For what the handler calls and tells. */
+  /** Parent of the handler's outgoing calls and messages. */
   traceparent: string | undefined
-  /** 1 for the first try. */
+  /** 1 for the first run. Runs that were postponed count here, but not as attempts. */
   attempt: number
+  /** Whether no earlier run can have had an effect: none has failed, was interrupted, or died with its worker. */
+  isFirstTry: boolean
   /** Fires when the worker stops and cannot wait for longer. */
   signal: AbortSignal
   log: Logger
@@ -39,21 +46,59 @@ export type JobHandler = (job: Job) => Promise<void>
 
 /** Throw it for a failure that no further try can cure: the job goes to the dead letters at once. */
 export class PermanentFailure extends Error {
-  override readonly name = 'PermanentFailure'
+  override readonly name: string = 'PermanentFailure'
 }
 
-/** Longest that a job waits for a worker of the version that knows it: longer than any roll-out, and then somebody must look. */
+/** How long a job waits for a worker new enough to run it. Longer than any rollout; after that an operator must look. */
 export const rollOutMs = 3_600_000
 
+/** How long failures of Postgres and Redis use no attempt of a job. After that they count: the job itself may be the cause. */
+export const outageMs = 24 * 3_600_000
+const maxOutageWaitMs = 15_000
+
+/** What a job has waited for so far without using an attempt. Times are of one clock, the queue's. */
+export interface Waits {
+  /** Runs that ended with an outage of Postgres or Redis, or because their worker stopped: they may have had an effect. */
+  interruptions: number
+  interruptedAt?: number
+  tooNewAt?: number
+}
+
+export interface WaitLimits {
+  tooNewMs?: number
+  outageMs?: number
+}
+
 /**
- * How long a job has to wait when its handler threw `E_PEER_UNAVAILABLE` or `E_JOB_TOO_NEW`: nothing was tried, so it is no
- * attempt. Else `undefined`. Up to half as long again at random, so that not all of them come at once.
+ * Returns how long a job has to wait when its failure is no attempt, with what must be remembered about that, or `undefined`
+ * when it is one. No attempt: the peer is held back by a breaker, the job is too new for this worker, or the kit's own servers
+ * are unreachable. Up to half as long again at random, so that not all jobs come back at once.
  */
-export function postponedBy(error: unknown, ageMs: number, tooNewMs = rollOutMs): number | undefined {
+export function postpone(error: unknown, waits: Waits, now: number, limits: WaitLimits = {}) {
   if (!(error instanceof AppError)) return undefined
-  const isTooNew = hasCode(error, 'E_JOB_TOO_NEW') && ageMs < tooNewMs
-  if (!isTooNew && !hasCode(error, 'E_PEER_UNAVAILABLE')) return undefined
-  return Math.ceil((error.retryAfterMs ?? 1000) * (1 + Math.random() / 2))
+  const baseMs = error.retryAfterMs ?? 1000
+  const spread = (ms: number) => Math.ceil(ms * (1 + Math.random() / 2))
+  if (hasCode(error, 'E_PEER_UNAVAILABLE')) return { ms: spread(baseMs), waits }
+  if (hasCode(error, 'E_JOB_TOO_NEW')) {
+    const tooNewAt = waits.tooNewAt ?? now
+    return now - tooNewAt < (limits.tooNewMs ?? rollOutMs)
+      ? { ms: spread(baseMs), waits: { ...waits, tooNewAt } }
+      : undefined
+  }
+  if (!isOutage(error)) return undefined
+  const interruptedAt = waits.interruptedAt ?? now
+  if (now - interruptedAt >= (limits.outageMs ?? outageMs)) return undefined
+  const ms = Math.min(baseMs * 2 ** Math.min(waits.interruptions, 10), maxOutageWaitMs)
+  return { ms: spread(ms), waits: { ...waits, interruptions: waits.interruptions + 1, interruptedAt } }
+}
+
+// Cancelled for its length, or after waiting for a lock: that can be this job's own doing.
+const ownDoing = /^(57014|55P03)$/
+
+/** Whether one of the kit's own servers is unreachable, rather than busy with what this job asked. */
+function isOutage(error: AppError): boolean {
+  if (hasCode(error, 'E_REDIS_UNAVAILABLE')) return true
+  return hasCode(error, 'E_POSTGRES_UNAVAILABLE') && !ownDoing.test(sqlState(error.cause) ?? '')
 }
 
 /** Whether no further try of this worker's can help. */
@@ -93,8 +138,14 @@ export interface DeadLetter {
   failedAt: Date
 }
 
-/** For an operator: what failed for good stays until it is replayed, dropped, or a week old. */
-export interface DeadLetters {
+/** Says which aggregates have a dead letter, so that whoever repeats lost work leaves those to an operator. */
+export interface DeadAggregates {
+  /** Returns those of `aggregates` whose latest dead letter of that type has been neither replayed nor dropped. */
+  among(type: string, aggregates: string[]): Promise<Set<string>>
+}
+
+/** For an operator: what failed for good stays until it is replayed or dropped, however many and however old. */
+export interface DeadLetters extends DeadAggregates {
   /** Latest first. */
   list(options?: { offset?: number; limit?: number }): Promise<DeadLetter[]>
   find(id: string): Promise<DeadLetter | undefined>

@@ -8,8 +8,10 @@ import {
   type JobHandler,
   type JobQueue,
   type NewJob,
-  postponedBy,
+  postpone,
   unknownType,
+  type WaitLimits,
+  type Waits,
 } from './jobs.ts'
 
 export interface MemoryJobsOptions {
@@ -22,7 +24,8 @@ interface Entry {
   job: NewJob
   state: 'waiting' | 'active' | 'done' | 'failed'
   attempts: number
-  addedAt: number
+  waits: Waits
+  hasRun: boolean
   reason: string
   failedAt: Date
 }
@@ -40,29 +43,35 @@ export function createMemoryJobs({ log, attempts = 10, backoffMs = 1000 }: Memor
         job,
         state: 'waiting',
         attempts: 0,
-        addedAt: Date.now(),
+        waits: { interruptions: 0 },
+        hasRun: false,
         reason: '',
         failedAt: new Date(0),
       })
       pump()
     },
+    async missing(jobs) {
+      return jobs.filter(({ id }) => !entries.has(id)).map(({ id }) => id)
+    },
     async stop() {},
   }
 
-  const consume = (handlers: Record<string, JobHandler>, concurrency = 10, tooNewMs?: number): JobConsumer => {
+  const consume = (handlers: Record<string, JobHandler>, concurrency = 10, limits: WaitLimits = {}): JobConsumer => {
     const known = new Map(Object.entries(handlers))
     const deadline = new AbortController()
     const running = new Set<Promise<void>>()
     let stopping = false
 
     const fail = async (entry: Entry, error: unknown) => {
-      const waitMs = postponedBy(error, Date.now() - entry.addedAt, tooNewMs)
-      if (waitMs !== undefined) {
+      const postponed = postpone(error, entry.waits, Date.now(), limits)
+      if (postponed !== undefined) {
         entry.attempts--
-        await wait(waitMs, undefined, { ref: false })
+        entry.waits = postponed.waits
+        await wait(postponed.ms, undefined, { ref: false })
         entry.state = 'waiting'
         return
       }
+      entry.hasRun = true
       entry.reason = error instanceof Error ? error.message : String(error)
       if (isPermanent(error) || entry.attempts >= attempts) {
         Object.assign(entry, { state: 'failed', failedAt: new Date() })
@@ -81,10 +90,13 @@ export function createMemoryJobs({ log, attempts = 10, backoffMs = 1000 }: Memor
       try {
         const handler = known.get(type)
         if (!handler) throw unknownType({ type })
-        await handler({ id, type, payload, requestId, traceparent, attempt, signal: deadline.signal, log: jobLog })
+        const isFirstTry = !entry.hasRun && entry.waits.interruptions === 0
+        const { signal } = deadline
+        await handler({ id, type, payload, requestId, traceparent, attempt, isFirstTry, signal, log: jobLog })
         entry.state = 'done'
       } catch (error) {
-        if (deadline.signal.aborted) Object.assign(entry, { state: 'waiting', attempts: entry.attempts - 1 })
+        if (deadline.signal.aborted)
+          Object.assign(entry, { state: 'waiting', attempts: entry.attempts - 1, hasRun: true })
         else void fail(entry, error).then(() => pump())
       }
     }
@@ -136,6 +148,11 @@ export function createMemoryJobs({ log, attempts = 10, backoffMs = 1000 }: Memor
     },
     async drop(id) {
       return failed(id) !== undefined && entries.delete(id)
+    },
+    async among(type, aggregates) {
+      const dead = [...entries.values()].filter(({ state, job }) => state === 'failed' && job.type === type)
+      const known = new Set(dead.map(({ job }) => job.aggregate))
+      return new Set(aggregates.filter((aggregate) => known.has(aggregate)))
     },
   }
   return { queue, consume, deadLetters }

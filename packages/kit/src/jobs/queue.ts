@@ -1,6 +1,13 @@
 import { type JobsOptions, Queue } from 'bullmq'
 import type { Redis } from 'ioredis'
 import { kitErrors } from '../errors/errors.ts'
+import type { Waits } from './jobs.ts'
+
+/** Job type → lane. Each lane is a queue of its own with its own places, so that its jobs wait for no other lane's. */
+export type Lanes = Record<string, string>
+
+/** The lane of every tick of a schedule. */
+export const schedulesLane = 'schedules'
 
 export interface QueueName {
   /** In braces, so that all keys of a queue are in one slot of a Redis Cluster. */
@@ -8,14 +15,49 @@ export interface QueueName {
   name?: string
 }
 
+export interface LaneNames extends QueueName {
+  /** Types that are not listed share the default lane. */
+  lanes?: Lanes
+}
+
 /** One place for the names: whoever adds, consumes, schedules or inspects must agree on them. */
 export const queueName = ({ prefix = '{escala}', name = 'jobs' }: QueueName) => ({ prefix, name })
+
+/** The queue of one lane; the default lane's has the bare name. */
+export const laneName = (options: QueueName, lane: string | undefined): string =>
+  lane === undefined ? queueName(options).name : `${queueName(options).name}-${lane}`
+
+/** Every lane's queue, the default one first. */
+export function allLanes(options: LaneNames): string[] {
+  const lanes = new Set([undefined, schedulesLane, ...Object.values(options.lanes ?? {})])
+  return [...lanes].map((lane) => laneName(options, lane))
+}
+
+/** `Object.hasOwn`, since a type is a name from outside. */
+export const laneOf = (options: LaneNames, type: string): string =>
+  laneName(options, Object.hasOwn(options.lanes ?? {}, type) ? options.lanes?.[type] : undefined)
+
+/** Where the latest dead letter of each type and aggregate is found: a hint, since the failed set alone is the truth. */
+export const deadIndex = (options: QueueName) => {
+  const { prefix, name } = queueName(options)
+  return { key: `${prefix}:${name}:dead`, field: (type: string, aggregate: string) => `${type} ${aggregate}` }
+}
+
+/** Remembers a dead letter that an operator dropped, for as long as its message stays in the outbox, so that no relay repeats it. */
+export const droppedKey = (queue: Required<QueueName>, id: string) => `${queue.prefix}:${queue.name}:dropped:${id}`
+export const droppedMs = 48 * 3_600_000
 
 /** What a job carries in Redis, in clear: never put a secret into a payload. */
 export interface JobData {
   payload: unknown
+  aggregate?: string
   requestId?: string
   traceparent?: string
+  waits?: Waits
+  /** Its handler has returned, although its worker had lost the lock by then: nothing is left to do. */
+  done?: true
+  /** Takeovers that an operator's replay has made up for. */
+  forgiven?: number
 }
 
 export interface JobPolicy {
@@ -26,12 +68,15 @@ export interface JobPolicy {
 
 const hour = 3600
 
-/** Options of every job. Finished ones are kept by age, since a kept id is what drops a copy, and by count, since Redis is finite. */
+/**
+ * Options of every job. Finished ones are kept by age, since a kept id is what drops a copy, and by count, since Redis is finite.
+ * A dead letter is accepted work that nobody has done: it is kept until an operator replays or drops it.
+ */
 export const jobOptions = ({ attempts = 10, backoffMs = 1000 }: JobPolicy): JobsOptions => ({
   attempts,
   backoff: { type: 'exponential', delay: backoffMs, jitter: 0.5 },
   removeOnComplete: { age: 24 * hour, count: 10_000 },
-  removeOnFail: { age: 7 * 24 * hour, count: 10_000 },
+  removeOnFail: false,
 })
 
 export interface QueueConnection {
@@ -66,16 +111,32 @@ export function connectQueue(options: QueueConnectionOptions): QueueConnection {
     return made
   }
   return {
-    async use(command) {
-      try {
-        return await command(await get())
-      } catch (cause) {
-        throw kitErrors.E_REDIS_UNAVAILABLE({ cause, retryAfterMs: 1000 })
-      }
-    },
+    use: (command) => inTime(async () => command(await get())),
     async close() {
       const queue = await made?.catch(() => undefined)
       await queue?.close()
+    },
+  }
+}
+
+/** Turns every failure into `E_REDIS_UNAVAILABLE`: the command may or may not have run. */
+export async function inTime<T>(command: () => Promise<T>): Promise<T> {
+  try {
+    return await command()
+  } catch (cause) {
+    throw kitErrors.E_REDIS_UNAVAILABLE({ cause, retryAfterMs: 1000 })
+  }
+}
+
+/** One connection per lane, all over the same Redis client. */
+export function connectLanes(options: QueueConnectionOptions & LaneNames) {
+  const lanes = new Map(allLanes(options).map((name) => [name, connectQueue({ ...options, name })]))
+  return {
+    names: [...lanes.keys()],
+    lane: (name: string) => lanes.get(name) as QueueConnection,
+    of: (type: string) => lanes.get(laneOf(options, type)) as QueueConnection,
+    async close() {
+      await Promise.all([...lanes.values()].map((lane) => lane.close()))
     },
   }
 }
