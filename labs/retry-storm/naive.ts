@@ -1,12 +1,13 @@
-import type { Breaker } from '@escala/kit/breaker/breaker.ts'
+import type { Breaker, BreakerCall } from '@escala/kit/breaker/breaker.ts'
 import { createBullmqQueue } from '@escala/kit/jobs/bullmq.ts'
 import type { Parts } from '../../apps/worker/src/compose.ts'
 
 const tries = 3
 
 /** What an HTTP client does that is set to retry. */
-const patient: Breaker = {
-  async run(call) {
+const patient = {
+  async run<T>(call: () => Promise<T>, { begin }: BreakerCall = {}) {
+    if ((await begin?.()) === false) return undefined
     for (let left = tries - 1; ; left--) {
       try {
         return await call()
@@ -15,10 +16,10 @@ const patient: Breaker = {
       }
     }
   },
-}
+} as Breaker
 
 /** A charge must not be lost, so everybody who notices a failure repeats: the client three times, the queue each of its attempts. */
 export const workerParts: Partial<Parts> = {
   breakers: () => ({ of: () => patient, states: () => ({}) }),
-  queue: ({ redis, config }) => createBullmqQueue({ redis, attempts: config.JOB_ATTEMPTS, backoffMs: 0 }),
+  queue: ({ redis, lanes, config }) => createBullmqQueue({ redis, lanes, attempts: config.JOB_ATTEMPTS, backoffMs: 0 }),
 }
