@@ -1,4 +1,4 @@
-import type { Breaker } from '@escala/kit/breaker/breaker.ts'
+import type { Breaker, BreakerCall } from '@escala/kit/breaker/breaker.ts'
 import type { EffectStatement, IdempotentRequest } from '@escala/kit/idempotency/idempotency.ts'
 import { createPostgresIdempotency } from '@escala/kit/idempotency/postgres.ts'
 import type { OutboxMessage } from '@escala/kit/outbox/outbox.ts'
@@ -29,12 +29,16 @@ export const apiParts: Partial<Parts> = {
   },
 }
 
-const none: Breaker = { run: (call) => call() }
+const none = {
+  run: async <T>(call: () => Promise<T>, { begin }: BreakerCall = {}) =>
+    (await begin?.()) === false ? undefined : call(),
+} as Breaker
 
 async function work({ postgres, log }: Deps, messages: OutboxMessage[]): Promise<void> {
   const handlers = orderJobs({
     postgres,
-    outbox: { add: async (_tx, message) => String(messages.push(message)) },
+    outbox: { add: async (_tx, message) => String(messages.push(message)), insert: (select) => select },
+    deadLetters: { among: async () => new Set() },
     events: { publish: async () => '' },
     payments: createPayments({ url: PAYMENTS_URL, breaker: none }),
     mailer: createConfirmationMailer({ smtpUrl: SMTP_URL, from: 'shop@example.com', breaker: none }),
@@ -43,6 +47,16 @@ async function work({ postgres, log }: Deps, messages: OutboxMessage[]): Promise
   const { signal } = new AbortController()
   // What a handler tells of is appended, and done next.
   for (const { type, payload, requestId } of messages) {
-    await handlers[type]?.({ id: type, type, payload, requestId, traceparent: undefined, attempt: 1, signal, log })
+    await handlers[type]?.({
+      id: type,
+      type,
+      payload,
+      requestId,
+      traceparent: undefined,
+      attempt: 1,
+      isFirstTry: true,
+      signal,
+      log,
+    })
   }
 }

@@ -18,10 +18,11 @@ const forEver =
   }
 
 export const workerParts: Partial<Parts> = {
-  consumer: ({ blockingRedis: redis, log, handlers, config }) =>
+  consumer: ({ blockingRedis: redis, log, lanes, handlers, config }) =>
     createBullmqConsumer({
       redis,
       log,
+      lanes,
       concurrency: config.JOB_CONCURRENCY,
       handlers: Object.fromEntries(Object.entries(handlers).map(([type, handler]) => [type, forEver(handler)])),
     }),

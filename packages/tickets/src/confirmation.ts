@@ -1,4 +1,5 @@
 import type { Breaker } from '@escala/kit/breaker/breaker.ts'
+import { PermanentFailure } from '@escala/kit/jobs/jobs.ts'
 import type { Sql, Statement } from '@escala/kit/postgres/postgres.ts'
 import { carriedTracing, type SpanOptions, type Tracing } from '@escala/kit/tracing/tracing.ts'
 import { createTransport } from 'nodemailer'
@@ -12,23 +13,31 @@ export interface Confirmation {
   currency: string
   requestId: string
   traceparent: string | undefined
+  /** Whether it has not been tried before. */
+  isFirst: boolean
   email: string
   showName: string
   startsAt: Date
 }
 
 export interface ConfirmationMailer {
-  /** Resolves when the mail server has taken the mail. At least once: a second try carries the same `Message-ID`. */
+  /**
+   * Resolves when the mail server has taken the mail. At least once: a second try carries the same `Message-ID`.
+   * Throws a `PermanentFailure` when the server refuses for good (a 5xx reply).
+   */
   send(confirmation: Confirmation): Promise<void>
 }
 
-export interface MailerOptions {
+export interface MailTransportOptions {
   smtpUrl: string
+  timeoutMs?: number
+}
+
+export interface MailerOptions extends MailTransportOptions {
   /** `tickets@example.com` or `Tickets <tickets@example.com>`. */
   from: string
   /** Every mail goes through it. */
   breaker: Breaker
-  timeoutMs?: number
   tracing?: Tracing
 }
 
@@ -47,9 +56,8 @@ export async function readReceiver(sql: Sql, orderId: string) {
 }
 
 /** A connection for each mail: nothing is left open between them, and nothing has to be stopped. */
-export function createConfirmationMailer(options: MailerOptions): ConfirmationMailer {
-  const { smtpUrl, from, breaker, timeoutMs = 5000, tracing = carriedTracing } = options
-  const transport = createTransport({
+function createMailTransport({ smtpUrl, timeoutMs = 5000 }: MailTransportOptions) {
+  return createTransport({
     url: smtpUrl,
     connectionTimeout: timeoutMs,
     greetingTimeout: timeoutMs,
@@ -58,6 +66,17 @@ export function createConfirmationMailer(options: MailerOptions): ConfirmationMa
     disableFileAccess: true,
     disableUrlAccess: true,
   })
+}
+
+/** For the breaker: connects, says hello, logs in where the URL has a user, and sends nothing. */
+export function createMailCheck(options: MailTransportOptions): () => Promise<unknown> {
+  const transport = createMailTransport(options)
+  return () => transport.verify()
+}
+
+export function createConfirmationMailer(options: MailerOptions): ConfirmationMailer {
+  const { from, breaker, tracing = carriedTracing } = options
+  const transport = createMailTransport(options)
   const domain = /@([\w.-]+)/.exec(from)?.[1] ?? 'localhost'
   return {
     async send(confirmation) {
@@ -73,15 +92,33 @@ export function createConfirmationMailer(options: MailerOptions): ConfirmationMa
         text: textOf(confirmation),
       })
       const span: SpanOptions = { name: 'mail', kind: 'client', traceparent: confirmation.traceparent }
-      await breaker.run(() => tracing.span(span, ({ traceparent }) => transport.sendMail(mail(traceparent))))
+      const send = () => tracing.span(span, ({ traceparent }) => transport.sendMail(mail(traceparent)))
+      await breaker.run(send, { isFirst: confirmation.isFirst }).catch((error) => {
+        throw withoutAddress(error)
+      })
     },
   }
 }
 
+interface SmtpError extends Error {
+  code?: string
+  responseCode?: number
+}
+
 /** For the breaker: what the server refuses for good, an address or a text, says nothing about the server. */
-export function isMailServersFailure(error: Error & { code?: string; responseCode?: number }): boolean {
+export function isMailServersFailure(error: SmtpError): boolean {
   const isAboutThisMail = error.code === 'EENVELOPE' || error.code === 'EMESSAGE'
-  return !(isAboutThisMail && (error.responseCode ?? 0) >= 500)
+  return !(isAboutThisMail && isForGood(error))
+}
+
+/** RFC 5321, 4.2.1: after a 5xx reply the same mail must not be sent again. */
+const isForGood = ({ responseCode = 0 }: SmtpError) => responseCode >= 500 && responseCode < 600
+
+/** A reply of the server repeats the receiver's address, which belongs into no log and no dead letter. */
+function withoutAddress(error: SmtpError): Error {
+  if (error.responseCode === undefined) return error
+  const what = `the mail server replied ${error.responseCode} (${error.code})`
+  return isForGood(error) ? new PermanentFailure(what) : new Error(what)
 }
 
 function textOf({ number, quantity, showName, startsAt, totalCents, currency }: Confirmation): string {

@@ -1,9 +1,10 @@
 import { randomUUID } from 'node:crypto'
 import { PermanentFailure } from '@escala/kit/jobs/jobs.ts'
-import { afterAll, beforeAll, beforeEach, expect, inject, test } from 'vitest'
+import { afterAll, beforeAll, beforeEach, expect, inject, test, vi } from 'vitest'
 import { isMailServersFailure } from './confirmation.ts'
+import { isProvidersFailure } from './payments.ts'
 import { createShop, type Shop } from './test-shop.ts'
-import { expireSome } from './transitions.ts'
+import { expireSome, reemitSome } from './transitions.ts'
 
 let shop: Shop
 let ana: string
@@ -12,12 +13,18 @@ beforeAll(async () => {
   ana = await shop.addUser()
 })
 afterAll(() => shop?.stop())
-beforeEach(() => {
+beforeEach(async () => {
   shop.breaker.open = false
-  return shop.payments.behave({})
+  shop.dead.clear()
+  await Promise.all([shop.payments.behave({}), shop.mail.behave({})])
 })
 
 const chargesOf = async (orderId: string) => (await shop.payments.seen()).charges.filter(({ key }) => key === orderId)
+/** The refunds of the order's charge. */
+const refundsOf = async (orderId: string) => {
+  const { charges, refunds } = await shop.payments.seen()
+  return refunds.filter(({ charge }) => charges.some(({ id, key }) => key === orderId && id === charge))
+}
 const mailsOf = async (orderId: string) =>
   (await shop.mail.mails()).filter(({ messageId }) => messageId === `<${orderId}@example.com>`)
 const cancel = (orderId: string, replica = 0) => shop.send('DELETE', `/v1/orders/${orderId}`, { userId: ana, replica })
@@ -175,8 +182,9 @@ test('a paid order that is cancelled gives its tickets back at once and its mone
   expect(await availableOf(showId)).toBe(10)
   await shop.work()
   expect(await shop.statusOf(id)).toBe('cancelled')
-  const refunds = (await shop.payments.seen()).refunds.filter(({ key }) => key === id)
+  const refunds = await refundsOf(id)
   expect(refunds).toMatchObject([{ amountCents: 3000, attempts: 1 }])
+  expect(refunds[0]?.key).not.toBe(id)
   expect(await cancel(id)).toMatchObject({ status: 200, body: { status: 'cancelled' } })
   expect(await availableOf(showId)).toBe(10)
 })
@@ -207,12 +215,10 @@ test('whoever comes first: a hold that runs out, a charge and a cancellation at 
   expect(await shop.missing(show.id)).toBe(0)
   await shop.work()
   expect(await shop.missing(show.id)).toBe(0)
-  const { charges, refunds } = await shop.payments.seen()
   for (const id of ids) {
     const status = await shop.statusOf(id)
     expect(['confirmed', 'cancelled', 'expired']).toContain(status)
-    const charged = charges.filter(({ key }) => key === id).length
-    const refunded = refunds.filter(({ key }) => key === id).length
+    const [charged, refunded] = [(await chargesOf(id)).length, (await refundsOf(id)).length]
     expect(charged - refunded, status).toBe(status === 'confirmed' ? 1 : 0)
   }
 })
@@ -261,6 +267,158 @@ test('the sweep emits the work of orders that stand still, whatever the state, a
     'cancelled',
   ])
   expect(await shop.statusOf(fresh.id)).toBe('pending')
+})
+
+/** What a failover does that loses the last commits, or an operator: the order is as it is given, whatever was done. */
+const rewind = (orderId: string, status: string) =>
+  shop.postgres.query('UPDATE orders SET status = $2, charge_id = NULL, paid_at = NULL WHERE id = $1', [
+    orderId,
+    status,
+  ])
+
+test.each(['cancelled', 'expired', 'failed', 'gone'])(
+  'a charge that succeeds for an order that is %s by then is refunded, once',
+  async (state) => {
+    const { id } = await order({ quantity: 2 })
+    await shop.payments.behave({ latencyMs: 150 })
+    const charging = Promise.all([1, 2].map(() => shop.run('order.charge', { orderId: id })))
+    await vi.waitFor(async () => expect(await chargesOf(id)).toHaveLength(1))
+    if (state === 'gone') await shop.postgres.query('DELETE FROM orders WHERE id = $1', [id])
+    else await rewind(id, state)
+    expect(await charging).toEqual([undefined, undefined])
+    expect(await refundsOf(id)).toMatchObject([{ amountCents: 2000, currency: 'EUR', status: 'succeeded' }])
+    expect(await shop.statusOf(id)).toBe(state === 'gone' ? undefined : state)
+    await shop.work()
+    expect(await mailsOf(id)).toEqual([])
+  },
+)
+
+test('a charge whose result was lost with its order is found by the next run, and refunded', async () => {
+  const orders = [await order(), await order()]
+  for (const { id } of orders) await shop.run('order.charge', { orderId: id })
+  const [cancelled, gone] = orders.map(({ id }) => id) as [string, string]
+  await rewind(cancelled, 'cancelled')
+  await shop.postgres.query('DELETE FROM orders WHERE id = $1', [gone])
+  await shop.run('order.charge', { orderId: cancelled, again: true }) // by the sweep
+  await shop.run('order.charge', { orderId: gone }, { isFirstTry: false })
+  for (const id of [cancelled, gone]) expect(await refundsOf(id)).toHaveLength(1)
+  await shop.run('order.charge', { orderId: cancelled, again: true })
+  expect(await refundsOf(cancelled)).toMatchObject([{ attempts: 1 }])
+})
+
+test('a charge whose steps were lost pays the order, as long as its tickets are held', async () => {
+  for (const [holdIsOver, part] of [
+    [false, {}],
+    [true, { isFirstTry: false }],
+  ] as const) {
+    const { id } = await order()
+    await shop.run('order.charge', { orderId: id })
+    await rewind(id, 'pending')
+    if (holdIsOver) await shop.age(id, 'hold_until')
+    await shop.run('order.charge', { orderId: id }, part)
+    expect(await shop.statusOf(id)).toBe('paid')
+    expect(await chargesOf(id)).toHaveLength(1)
+    expect(await refundsOf(id)).toEqual([])
+  }
+})
+
+test('a refund without an order that the provider refuses is a dead letter', async () => {
+  const { id } = await order()
+  await shop.run('order.charge', { orderId: id })
+  await rewind(id, 'cancelled')
+  await shop.payments.behave({ refusals: { 1000: 422 } })
+  expect(await shop.run('order.charge', { orderId: id, again: true })).toBeInstanceOf(PermanentFailure)
+})
+
+test('a first run that finds nothing to charge asks the provider nothing', async () => {
+  const { id } = await order()
+  await cancel(id)
+  const before = (await shop.payments.seen()).requests
+  expect(await shop.run('order.charge', { orderId: id })).toBeUndefined()
+  expect((await shop.payments.seen()).requests).toBe(before)
+})
+
+test.each([400, 404, 410, 422])(
+  'a refusal with %i is a known outcome: the order fails, its tickets come back',
+  async (status) => {
+    const { id, showId } = await order({ quantity: 2 })
+    await shop.payments.behave({ refusals: { 2000: status } })
+    expect(await shop.run('order.charge', { orderId: id })).toBeInstanceOf(PermanentFailure)
+    expect(await shop.statusOf(id)).toBe('failed')
+    expect(await availableOf(showId)).toBe(10)
+  },
+)
+
+test.each([401, 403])(
+  'a provider that refuses us (%i) leaves the order to its hold: it can be cancelled',
+  async (status) => {
+    const { id, showId } = await order()
+    await shop.payments.behave({ refusals: { 1000: status } })
+    const failure = (await shop.run('order.charge', { orderId: id })) as Error
+    expect(failure).toBeInstanceOf(PermanentFailure)
+    expect(isProvidersFailure(failure)).toBe(true)
+    expect(await shop.statusOf(id)).toBe('pending')
+    expect(await cancel(id)).toMatchObject({ status: 200, body: { status: 'cancelled' } })
+    expect(await availableOf(showId)).toBe(10)
+  },
+)
+
+test.each([408, 409, 425, 429, 500, 503])('a refusal with %i may be another answer at the next try', async (status) => {
+  const { id } = await order()
+  await shop.payments.behave({ refusals: { 1000: status } })
+  const failure = await shop.run('order.charge', { orderId: id })
+  expect(failure).toBeInstanceOf(Error)
+  expect(failure).not.toBeInstanceOf(PermanentFailure)
+  expect(await shop.statusOf(id)).toBe('charging')
+})
+
+test('a refusal after a try without an answer does not hide that the try has charged', async () => {
+  const { id } = await order()
+  await shop.payments.behave({ lostAnswers: 1 })
+  await shop.run('order.charge', { orderId: id })
+  await shop.payments.behave({ refusals: { 1000: 422 } })
+  expect(await shop.run('order.charge', { orderId: id }, { isFirstTry: false })).toBeUndefined()
+  expect(await shop.statusOf(id)).toBe('paid')
+})
+
+test('a receiver whom the mail server refuses is a permanent failure, whose message names no address', async () => {
+  const { id } = await order()
+  await shop.run('order.charge', { orderId: id })
+  await shop.mail.behave({ refusals: { [ana]: 550 } })
+  const failure = (await shop.run('order.mail', { orderId: id })) as Error
+  expect(failure).toBeInstanceOf(PermanentFailure)
+  expect(`${failure.message} ${failure.stack}`).not.toContain('@example.com')
+  await shop.mail.behave({ refusals: { [ana]: 450 } })
+  expect(await shop.run('order.mail', { orderId: id })).not.toBeInstanceOf(PermanentFailure)
+  expect(await shop.statusOf(id)).toBe('paid')
+})
+
+test('the sweep leaves orders whose job is a dead letter to an operator, and finds the others behind them', async () => {
+  const orders = []
+  for (let n = 0; n < 3; n++) orders.push(await order())
+  await shop.postgres.query('DELETE FROM outbox')
+  for (const { id } of orders) await shop.age(id, 'touched_at')
+  for (const { id } of orders.slice(0, 2)) shop.dead.add(`order.charge ${id}`)
+  const emitted = async () =>
+    (await shop.postgres.query<{ aggregate: string }>('SELECT aggregate FROM outbox')).rows.map((row) => row.aggregate)
+  const { seen } = await reemitSome(shop.postgres, shop.outbox, { among: async (_, ids) => new Set(ids) }, 60_000, 2)
+  expect(seen).toBe(2)
+  expect(await emitted()).toEqual([])
+  await shop.run('orders.sweep')
+  expect(await emitted()).toHaveLength(1)
+  for (const { id } of orders) await shop.age(id, 'touched_at')
+  await shop.postgres.query('DELETE FROM outbox')
+  shop.dead.clear() // replayed, or dropped
+  await shop.run('orders.sweep')
+  expect((await emitted()).sort()).toEqual(orders.map(({ id }) => id).sort())
+})
+
+test('a hold that is over is not charged, swept or not', async () => {
+  const { id } = await order()
+  await shop.age(id, 'hold_until')
+  await shop.run('order.charge', { orderId: id })
+  expect(await chargesOf(id)).toEqual([])
+  expect(await shop.statusOf(id)).toBe('pending')
 })
 
 test('a payload that names no order goes to the dead letters, and one of a newer version to a newer worker', async () => {

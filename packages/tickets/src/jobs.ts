@@ -1,25 +1,17 @@
 import type { WorkerParts } from '@escala/kit/http/module.ts'
 import type { Job, JobHandler } from '@escala/kit/jobs/jobs.ts'
 import type { Outbox } from '@escala/kit/outbox/outbox.ts'
+import { chargeJob, refundOrder } from './charging.ts'
 import { type ConfirmationMailer, readReceiver } from './confirmation.ts'
 import { announceAvailability } from './live.ts'
-import { orderIdOf } from './messages.ts'
-import type { PaymentRequest, Payments } from './payments.ts'
+import { orderOf } from './messages.ts'
+import type { Payments } from './payments.ts'
 import { computeSales } from './reports.ts'
 import type { ShowAvailability } from './shows.ts'
-import {
-  beginCharge,
-  expireSome,
-  markFailed,
-  markPaid,
-  type OrderAtWork,
-  reemitSome,
-  settleOrder,
-  takeOrder,
-} from './transitions.ts'
+import { expireSome, reemitSome, settleOrder, takeOrder } from './transitions.ts'
 
-export interface OrderJobsOptions extends Pick<WorkerParts, 'postgres' | 'events'> {
-  outbox: Pick<Outbox, 'add'>
+export interface OrderJobsOptions extends Pick<WorkerParts, 'postgres' | 'events' | 'deadLetters'> {
+  outbox: Pick<Outbox, 'add' | 'insert'>
   payments: Payments
   mailer: ConfirmationMailer
   /** An order that nobody worked on for so long gets its job again. */
@@ -29,47 +21,32 @@ export interface OrderJobsOptions extends Pick<WorkerParts, 'postgres' | 'events
 const sweepBatch = 200
 
 /** Each may run twice, at once too: the order's state says what is still to be done, and the peers know the order's key. */
-export function orderJobs({
-  postgres,
-  outbox,
-  events,
-  payments,
-  mailer,
-  stuckMs,
-}: OrderJobsOptions): Record<string, JobHandler> {
+export function orderJobs(options: OrderJobsOptions): Record<string, JobHandler> {
+  const { postgres, outbox, events, deadLetters, payments, mailer, stuckMs } = options
   const announce = async (job: Job, shows: ShowAvailability[]) => {
     await Promise.all(shows.map(({ showId, ...now }) => announceAvailability(events, job.log, showId, now)))
   }
   return {
-    async 'order.charge'(job) {
-      const orderId = orderIdOf(job)
-      const order = await takeOrder(postgres, orderId, 'pending', 'charging')
-      // An order that the breaker holds back stays `pending`, so its buyer can still cancel it. Once it is `charging`, a throw leaves
-      // it so: the money may have moved, and only another try with the same key can tell.
-      const outcome = order && (await payments.charge(paymentOf(order, job), () => beginCharge(postgres, orderId)))
-      if (outcome === undefined) return job.log.info({ orderId }, 'nothing to charge')
-      if (outcome.status === 'declined') await announce(job, await markFailed(postgres, orderId))
-      else await markPaid(postgres, outbox, orderId, outcome.id, job.traceparent)
-      job.log.info({ orderId, outcome: outcome.status }, 'order charged')
-    },
+    'order.charge': chargeJob({ postgres, outbox, payments, announce }),
 
     async 'order.mail'(job) {
-      const order = await takeOrder(postgres, orderIdOf(job), 'paid')
-      if (order === undefined) return job.log.info({ orderId: orderIdOf(job) }, 'nothing to confirm')
-      const receiver = await readReceiver(postgres, order.id)
-      if (receiver) await mailer.send({ ...order, orderId: order.id, ...receiver, traceparent: job.traceparent })
-      else job.log.info({ orderId: order.id }, 'no mail: its user was deleted')
-      await settleOrder(postgres, order.id, 'paid', 'confirmed')
-      job.log.info({ orderId: order.id }, 'order confirmed')
+      const { orderId, isFirst } = orderOf(job)
+      const order = await takeOrder(postgres, orderId, 'paid')
+      if (order === undefined) return job.log.info({ orderId }, 'nothing to confirm')
+      const receiver = await readReceiver(postgres, orderId)
+      if (receiver) await mailer.send({ ...order, orderId, ...receiver, traceparent: job.traceparent, isFirst })
+      else job.log.info({ orderId }, 'no mail: its user was deleted')
+      await settleOrder(postgres, orderId, 'paid', 'confirmed')
+      job.log.info({ orderId }, 'order confirmed')
     },
 
     async 'order.refund'(job) {
-      const order = await takeOrder(postgres, orderIdOf(job), 'refunding')
-      if (order === undefined) return job.log.info({ orderId: orderIdOf(job) }, 'nothing to refund')
-      const outcome = await payments.refund(paymentOf(order, job))
-      if (outcome.status === 'declined') throw new Error('the payment provider refused to refund')
-      await settleOrder(postgres, order.id, 'refunding', 'cancelled')
-      job.log.info({ orderId: order.id }, 'order refunded')
+      const { orderId, isFirst } = orderOf(job)
+      const order = await takeOrder(postgres, orderId, 'refunding')
+      if (order === undefined) return job.log.info({ orderId }, 'nothing to refund')
+      await refundOrder(payments, job, order, isFirst)
+      await settleOrder(postgres, orderId, 'refunding', 'cancelled')
+      job.log.info({ orderId }, 'order refunded')
     },
 
     async 'orders.sweep'(job) {
@@ -78,7 +55,12 @@ export function orderJobs({
         await announce(job, shows)
         return expired
       })
-      const emitted = await repeat(job, () => reemitSome(postgres, outbox, stuckMs, sweepBatch))
+      let emitted = 0
+      await repeat(job, async () => {
+        const batch = await reemitSome(postgres, outbox, deadLetters, stuckMs, sweepBatch)
+        emitted += batch.emitted
+        return batch.seen
+      })
       if (expired + emitted > 0) job.log.info({ expired, emitted }, 'orders swept')
     },
 
@@ -87,12 +69,6 @@ export function orderJobs({
       job.log.info({ reports }, 'sales report computed')
     },
   }
-}
-
-function paymentOf(order: OrderAtWork, job: Job): PaymentRequest {
-  const { id, number, totalCents, currency, requestId } = order
-  const { signal, traceparent } = job
-  return { key: id, reference: String(number), amountCents: totalCents, currency, requestId, traceparent, signal }
 }
 
 /** Batch after batch until one is not full: no statement locks many rows, and no transaction is long. */

@@ -8,15 +8,19 @@ import { z } from 'zod'
  * and let the schema take both: a payload of the old form may wait for as long as its order does. A field more needs no new version.
  */
 export const payloadVersion = 1
-const payload = z.object({ orderId: z.uuid() })
+const payload = z.object({
+  orderId: z.uuid(),
+  /** By the sweep: an earlier job of the order may have had an effect that nobody knows of. */
+  again: z.boolean().default(false),
+})
 
 export const chargeMessage = about('order.charge')
 export const mailMessage = about('order.mail')
-export const refundMessage = about('order.refund')
 
-/** The order that a job is about. */
-export function orderIdOf(job: Pick<Job, 'payload'>): string {
-  return readPayload(job, payload, payloadVersion).orderId
+/** Returns the order that a job is about, and whether nothing can have been done for it by an earlier run or job. */
+export function orderOf(job: Pick<Job, 'payload' | 'isFirstTry'>): { orderId: string; isFirst: boolean } {
+  const { orderId, again } = readPayload(job, payload, payloadVersion)
+  return { orderId, isFirst: job.isFirstTry && !again }
 }
 
 /** The payload as a part of a statement: `orderId` is an expression. */

@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto'
 import { once } from 'node:events'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import type { Breaker, BreakerCall } from '@escala/kit/breaker/breaker.ts'
 import type { Cache } from '@escala/kit/cache/cache.ts'
 import { kitErrors } from '@escala/kit/errors/errors.ts'
 // biome-ignore lint/style/noRestrictedImports: a test composes
@@ -58,17 +59,23 @@ export async function createShop(adminUrl: string) {
   const flags = createMemoryFlags({ declared: Object.values(ticketFlags) })
 
   const [payments, mail] = await Promise.all([startPayments(), startMail()])
-  const breaker = {
+  const guard = {
     open: false,
-    async run<T>(call: () => Promise<T>) {
-      if (breaker.open) throw kitErrors.E_PEER_UNAVAILABLE()
-      return await call()
+    async run<T>(call: () => Promise<T>, { begin }: BreakerCall = {}) {
+      if (guard.open) throw kitErrors.E_PEER_UNAVAILABLE()
+      return (await begin?.()) === false ? undefined : await call()
     },
   }
+  const breaker = guard as typeof guard & Breaker
+  /** Type and order of each dead letter. */
+  const dead = new Set<string>()
   const jobs = orderJobs({
     postgres,
     outbox,
     events,
+    deadLetters: {
+      among: async (type, ids) => new Set(ids.filter((id) => dead.has(`${type} ${id}`))),
+    },
     payments: createPayments({ url: payments.url, timeoutMs: 300, breaker }),
     mailer: createConfirmationMailer({ smtpUrl: mail.smtpUrl, from: 'Shop <shop@example.com>', breaker }),
     stuckMs: 60_000, // longer than the tests run: only what they age is stuck
@@ -100,6 +107,7 @@ export async function createShop(adminUrl: string) {
     /** Of a replica. */
     url: (path: string, replica = 0) => `http://127.0.0.1:${servers[replica]?.port}${path}`,
     payments: paymentsControl(payments.url),
+    dead,
     /** Before the provider and the mail server: `open` holds calls back. */
     breaker,
     mail: mailControl(mail.url),
@@ -136,7 +144,7 @@ export async function createShop(adminUrl: string) {
       return this.send('POST', `/v1/shows/${showId}/orders`, { userId, replica, headers, body: { quantity } })
     },
     /** Runs one job as the queue would; answers with what it threw. */
-    async run(type: string, payload: unknown = {}, signal = new AbortController().signal) {
+    async run(type: string, payload: unknown = {}, part: Partial<Job> = {}) {
       const job: Job = {
         id: `${type}-${randomUUID()}`,
         type,
@@ -144,8 +152,10 @@ export async function createShop(adminUrl: string) {
         requestId: undefined,
         traceparent: undefined,
         attempt: 1,
-        signal,
+        isFirstTry: true,
+        signal: new AbortController().signal,
         log,
+        ...part,
       }
       return (jobs[type] as JobHandler)(job).catch((error: Error) => error)
     },

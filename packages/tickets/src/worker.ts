@@ -1,10 +1,10 @@
 import { integer, url } from '@escala/kit/config/config.ts'
 import { workerModule } from '@escala/kit/http/module.ts'
 import { z } from 'zod'
-import { createConfirmationMailer, isMailServersFailure } from './confirmation.ts'
+import { createConfirmationMailer, createMailCheck, isMailServersFailure } from './confirmation.ts'
 import { ticketsData } from './data.ts'
 import { orderJobs } from './jobs.ts'
-import { createPayments, isProvidersFailure } from './payments.ts'
+import { createPayments, createPaymentsCheck, isProvidersFailure } from './payments.ts'
 
 export const ticketsWorker = workerModule({
   name: 'tickets',
@@ -17,25 +17,27 @@ export const ticketsWorker = workerModule({
     ORDER_STUCK_MS: integer(100, 86_400_000, 60_000),
   },
   migrations: ticketsData.migrations,
-  jobs: ({ postgres, outbox, events, breakers, tracing }, settings) =>
-    orderJobs({
+  lanes: { 'order.mail': 'mail' },
+  jobs({ postgres, outbox, events, breakers, deadLetters, tracing }, settings) {
+    const provider = { url: settings.PAYMENTS_URL, timeoutMs: settings.PAYMENTS_TIMEOUT_MS }
+    const smtp = { smtpUrl: settings.SMTP_URL }
+    const payments = { isFailure: isProvidersFailure, check: createPaymentsCheck(provider) }
+    const mail = { isFailure: isMailServersFailure, check: createMailCheck(smtp) }
+    return orderJobs({
       postgres,
       outbox,
       events,
-      payments: createPayments({
-        url: settings.PAYMENTS_URL,
-        timeoutMs: settings.PAYMENTS_TIMEOUT_MS,
-        breaker: breakers.of('payments', isProvidersFailure),
-        tracing,
-      }),
+      deadLetters,
+      payments: createPayments({ ...provider, breaker: breakers.of('payments', payments), tracing }),
       mailer: createConfirmationMailer({
-        smtpUrl: settings.SMTP_URL,
+        ...smtp,
         from: settings.MAIL_FROM,
-        breaker: breakers.of('mail', isMailServersFailure),
+        breaker: breakers.of('mail', mail),
         tracing,
       }),
       stuckMs: settings.ORDER_STUCK_MS,
-    }),
+    })
+  },
   schedules: [
     { id: 'orders-sweep', type: 'orders.sweep', every: { ms: 5000 } },
     { id: 'reports-sales', type: 'reports.sales', every: { cron: '15 0 * * *' } },
