@@ -1,7 +1,8 @@
 import { setTimeout as wait } from 'node:timers/promises'
-import type { Queue } from 'bullmq'
+import { defaultRepeatStrategy, type Queue } from 'bullmq'
+import { clockOffset, maxClockOffsetMs, serverMs } from '../jobs/clock.ts'
 import type { Schedule } from '../jobs/jobs.ts'
-import { connectQueue, type JobData, type QueueConnectionOptions } from '../jobs/queue.ts'
+import { connectQueue, type JobData, type QueueConnectionOptions, queueName } from '../jobs/queue.ts'
 import type { Logger } from '../log/log.ts'
 import type { Schedules } from './schedules.ts'
 
@@ -28,10 +29,24 @@ const onceOnly = { attempts: 1, removeOnFail: true }
 export function createBullmqSchedules(options: BullmqSchedulesOptions): Schedules {
   const { redis, log, own, declared, repairMs = 30_000 } = options
   const connection = connectQueue(options)
+  const former = connectQueue({ ...options, name: undefined })
   const stopping = new AbortController()
   let repairing: Promise<void> | undefined
 
+  /** Whether this worker's clock can be trusted with planning. Says so when it can not, and when it can again. */
+  let wasRight = true
+  const isClockRight = async () => {
+    const offsetMs = Math.round(await clockOffset(redis))
+    const isRight = Math.abs(offsetMs) <= maxClockOffsetMs
+    if (!isRight && wasRight) log.error({ offsetMs }, 'the clock of this worker is wrong: it plans no schedules')
+    if (isRight && !wasRight) log.info('the clock of this worker is right again')
+    wasRight = isRight
+    return isRight
+  }
+
   const put = async (queue: Queue<JobData, void>) => {
+    if (!(await isClockRight())) return
+    await dropFarTicks(queue)
     for (const { id, type, every } of own) {
       const isPeriod = 'ms' in every
       const repeat = isPeriod ? { every: every.ms } : { pattern: every.cron, tz: 'UTC' }
@@ -49,11 +64,30 @@ export function createBullmqSchedules(options: BullmqSchedulesOptions): Schedule
     }
   }
 
+  /** Removes ticks that a worker with a wrong clock has planned too far ahead; they are planned again at once. */
+  const dropFarTicks = async (queue: Queue<JobData, void>) => {
+    const now = await serverMs(redis)
+    const every = new Map(own.map((schedule) => [schedule.id, schedule.every]))
+    for (const { key, next = 0 } of await queue.getJobSchedulers()) {
+      const latest = latestNext(every.get(key), now)
+      if (latest === undefined || next <= latest) continue
+      await queue.removeJobScheduler(key)
+      log.warn({ schedule: key, aheadMs: Math.round(next - latest) }, 'next tick was planned too far ahead')
+    }
+  }
+
+  /** Before there were lanes, ticks were in the queue of all other jobs. */
+  const dropFormer = async (queue: Queue<JobData, void>) => {
+    if (queueName(options).name === queue.name) return
+    for (const { key } of await queue.getJobSchedulers()) await queue.removeJobScheduler(key)
+  }
+
   /** Tries until it succeeds; `false` when stopped before. */
   const repair = async (): Promise<boolean> => {
     for (let told = false; !stopping.signal.aborted; told = true) {
       try {
         await connection.use(put)
+        await former.use(dropFormer)
         if (told) log.info('schedules stand again')
         return true
       } catch (err) {
@@ -85,7 +119,16 @@ export function createBullmqSchedules(options: BullmqSchedulesOptions): Schedule
     async stop() {
       stopping.abort()
       await repairing
-      await connection.close()
+      await Promise.all([connection.close(), former.close()])
     },
   }
+}
+
+/** The latest moment that a right clock can have planned the next tick for; `undefined`: the schedule is not known here. */
+function latestNext(every: Schedule['every'] | undefined, now: number): number | undefined {
+  if (every === undefined) return undefined
+  if ('ms' in every) return now + every.ms + maxClockOffsetMs
+  // After the tolerance: a clock that is a little ahead has planned the tick after the one that is just due.
+  const next = defaultRepeatStrategy(now + maxClockOffsetMs, { pattern: every.cron, tz: 'UTC' })
+  return next === undefined ? undefined : next + maxClockOffsetMs
 }

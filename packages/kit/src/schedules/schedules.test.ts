@@ -1,10 +1,13 @@
+import { spawn } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
+import { once } from 'node:events'
 import { setTimeout as wait } from 'node:timers/promises'
+import { fileURLToPath, pathToFileURL } from 'node:url'
 import { afterAll, beforeAll, expect, inject, test, vi } from 'vitest'
 import { createBullmqConsumer } from '../jobs/bullmq.ts'
 import type { JobHandler, Schedule } from '../jobs/jobs.ts'
 import { createMemoryJobs } from '../jobs/memory.ts'
-import { connectQueue } from '../jobs/queue.ts'
+import { connectQueue, laneName, schedulesLane } from '../jobs/queue.ts'
 import { createLog } from '../log/log.ts'
 import { createRedis, stopRedis } from '../redis/redis.ts'
 import { createBullmqSchedules } from './bullmq.ts'
@@ -39,10 +42,13 @@ function createWorkers() {
   const prefix = `{test-${randomUUID()}}`
   const live = new Map<string, Schedule[]>()
   const stops: (() => Promise<void>)[] = []
-  const queue = connectQueue({ redis: shared(), prefix })
+  const name = laneName({}, schedulesLane)
+  const queue = connectQueue({ redis: shared(), prefix, name })
   const declared = async () => [...live.values()].flat().map(({ id }) => id)
   return {
     live,
+    prefix,
+    queue,
     present: () => queue.use(async (bull) => (await bull.getJobSchedulers()).map(({ key }) => key).sort()),
     counts: () => queue.use((bull) => bull.getJobCounts('failed', 'delayed', 'wait', 'active')),
     next: () => queue.use(async (bull) => (await bull.getJobSchedulers())[0]?.next as number),
@@ -50,9 +56,9 @@ function createWorkers() {
       shared()
         .keys(`${prefix}*`)
         .then((keys) => shared().del(...keys)),
-    worker(own: Schedule[], name: string = randomUUID(), repairMs = 60_000, known = declared) {
-      live.set(name, own)
-      return createBullmqSchedules({ redis: shared(), prefix, log, own, declared: known, repairMs })
+    worker(own: Schedule[], worker: string = randomUUID(), repairMs = 60_000, known = declared) {
+      live.set(worker, own)
+      return createBullmqSchedules({ redis: shared(), prefix, name, log, own, declared: known, repairMs })
     },
     consume(handlers: Record<string, JobHandler>) {
       const blocking = createRedis({ url: url(), role: 'blocking', log })
@@ -163,3 +169,75 @@ test('a cron pattern is read in UTC', async () => {
   await schedules.stop()
   await workers.stop()
 })
+
+/** Runs `fixture` in a process whose clock is that far ahead. */
+function startAhead(fixture: string, aheadMs: number, args: string[]) {
+  const path = (name: string) => fileURLToPath(new URL(name, import.meta.url))
+  const shift = `${pathToFileURL(path('./shifted-clock.ts'))}?ahead=${aheadMs}`
+  const child = spawn(process.execPath, ['--import', shift, path(fixture), ...args], { stdio: 'pipe' })
+  let output = ''
+  for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk) => (output += chunk))
+  return {
+    output: () => output,
+    async kill() {
+      const ended = once(child, 'exit')
+      child.kill('SIGKILL')
+      await ended
+    },
+  }
+}
+
+test('ticks that a clock an hour ahead has planned are set right, of a period and of a pattern', async () => {
+  const workers = createWorkers()
+  const everyHour: Schedule = { id: 'hourly', type: 'hourly', every: { cron: '0 * * * *' } }
+  const hour = 3_600_000
+  await workers.queue.use(async (bull) => {
+    // What BullMQ of such a worker writes: the first tick has been taken, the next one is planned.
+    await bull.upsertJobScheduler('sweep', { every: 5000, startDate: Date.now() + hour }, { name: 'sweep' })
+    await bull.upsertJobScheduler(
+      'hourly',
+      { pattern: '0 * * * *', startDate: Date.now() + 2 * hour },
+      { name: 'hourly' },
+    )
+  })
+  const ticks: string[] = []
+  workers.consume({ sweep: async () => void ticks.push('sweep'), hourly: async () => {} })
+  await wait(100)
+  expect(ticks).toEqual([])
+  const schedules = workers.worker([schedule('sweep', 5000), everyHour], 'one', 100)
+  await schedules.start()
+  await vi.waitFor(() => expect(ticks).toEqual(['sweep']), 5000)
+  const next = await workers.queue.use(
+    async (bull) => new Map((await bull.getJobSchedulers()).map((s) => [s.key, s.next])),
+  )
+  expect(next.get('sweep')).toBeLessThan(Date.now() + 10_000)
+  expect(next.get('hourly')).toBeLessThanOrEqual(Date.now() + hour)
+  await schedules.stop()
+  await workers.stop()
+})
+
+test.each([3_600_000, -3_600_000])(
+  'a worker whose clock is off by %i ms plans nothing, takes no tick, and says so',
+  async (aheadMs) => {
+    const workers = createWorkers()
+    const schedules = workers.worker([schedule('sweep', 60_000)], 'right')
+    const ahead = startAhead('./ticking-worker.ts', aheadMs, [url(), workers.prefix])
+    try {
+      await vi.waitFor(() => expect(ahead.output()).toContain('it plans no schedules'), 10_000)
+      await vi.waitFor(() => expect(ahead.output()).toContain('it runs no schedules'), 10_000)
+      expect(await workers.present()).toEqual([])
+      await schedules.start()
+      await vi.waitFor(async () => expect(await workers.counts()).toMatchObject({ wait: 1 }))
+      await wait(300)
+      expect(await workers.counts()).toMatchObject({ wait: 1, active: 0 }) // there is nobody else to take it
+      expect(ahead.output()).not.toContain('job done')
+    } finally {
+      await ahead.kill()
+    }
+    let ticks = 0
+    workers.consume({ sweep: async () => void ticks++ })
+    await vi.waitFor(() => expect(ticks).toBe(1))
+    await schedules.stop()
+    await workers.stop()
+  },
+)
