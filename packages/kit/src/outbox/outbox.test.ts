@@ -6,9 +6,10 @@ import { createListener } from '../postgres/listen.ts'
 import { kitMigrations, migrate } from '../postgres/migrations.ts'
 import { createPostgres, type Postgres } from '../postgres/postgres.ts'
 import { cleanOutbox } from './clean.ts'
+import { republishLost } from './lost.ts'
 import type { Relay } from './outbox.ts'
 import { createPostgresOutbox } from './postgres.ts'
-import { createRelay, type RelayOptions } from './relay.ts'
+import { createRelay, type RelayOptions, statements } from './relay.ts'
 
 const log = createLog({ service: 'test', replicaId: 'test', version: '0', level: 'silent' })
 const outbox = createPostgresOutbox()
@@ -33,23 +34,31 @@ afterAll(async () => {
   await database.drop()
 })
 
+const noLoss = async () => []
 /** Starts a relay whose queue is `add`. */
 function relay(add: (job: NewJob) => Promise<void>, options: Partial<RelayOptions> = {}) {
-  const created = createRelay({ postgres, queue: { add }, log, pollMs: 30, ...options })
+  const created = createRelay({ postgres, queue: { add, missing: noLoss }, log, pollMs: 30, ...options })
   created.start()
   relays.push(created)
   return created
 }
 const add = (aggregate: string, n: number) =>
   postgres.transaction((tx) => outbox.add(tx, { type: 'order.charge', aggregate, payload: { n }, requestId: 'r1' }))
-const waiting = async () => (await createRelay({ postgres, queue: { add: async () => {} }, log }).lag()).waiting
+const waiting = async () =>
+  (await createRelay({ postgres, queue: { add: async () => {}, missing: noLoss }, log }).lag()).waiting
 
 test('a message is published after its transaction commits, under an id that names its type', async () => {
   const seen: NewJob[] = []
   relay(async (job) => void seen.push(job))
   const id = await add('a', 1)
   await vi.waitFor(() => expect(seen).toHaveLength(1))
-  expect(seen[0]).toEqual({ id: `order.charge-${id}`, type: 'order.charge', payload: { n: 1 }, requestId: 'r1' })
+  expect(seen[0]).toEqual({
+    id: `order.charge-${id}`,
+    type: 'order.charge',
+    aggregate: 'a',
+    payload: { n: 1 },
+    requestId: 'r1',
+  })
   await vi.waitFor(async () => expect(await waiting()).toBe(0))
 })
 
@@ -155,7 +164,7 @@ test('a hint spares the wait for the poll', async () => {
 })
 
 test('tells how far behind it is, and forgets what was published long ago', async () => {
-  const idle = createRelay({ postgres, queue: { add: async () => {} }, log })
+  const idle = createRelay({ postgres, queue: { add: async () => {}, missing: noLoss }, log })
   await add('a', 1)
   await postgres.query(`UPDATE outbox SET created_at = now() - interval '10 seconds'`)
   const { waiting: count, oldestMs } = await idle.lag()
@@ -164,4 +173,101 @@ test('tells how far behind it is, and forgets what was published long ago', asyn
   expect(await cleanOutbox(postgres, 0)).toBe(0)
   await postgres.query(`UPDATE outbox SET published_at = now() - interval '25 hours'`)
   expect(await cleanOutbox(postgres)).toBe(1)
+})
+
+/** Adds so many messages of one aggregate. */
+const addMany = (aggregate: string, count: number) =>
+  postgres.query(
+    `INSERT INTO outbox (type, aggregate, payload) SELECT 'order.charge', $1, json_build_object('n', n) FROM generate_series(1, $2) AS n`,
+    [aggregate, count],
+  )
+
+test('many waiting messages of one aggregate are published in order, and hold up no other', async () => {
+  const many = 20_000
+  await addMany('large', many)
+  await addMany('m-small', 1)
+  await postgres.query('ANALYZE outbox')
+  const seen: number[] = []
+  const others = new Map<string, number>()
+  const { promise: half, resolve } = Promise.withResolvers<void>()
+  relay(async ({ aggregate = '', payload }) => {
+    const { n } = payload as { n: number }
+    if (aggregate !== 'large') others.set(`${aggregate} ${n}`, seen.length)
+    else if (seen.push(n) === many / 2) resolve()
+  })
+  await half
+  // Before, behind and between: each has its turn with the next batch.
+  for (const aggregate of ['a', 'z']) await add(aggregate, 7)
+  const before = seen.length
+  await vi.waitFor(async () => expect(await waiting()).toBe(0), 20_000)
+  expect(seen).toEqual(Array.from({ length: many }, (_, at) => at + 1))
+  expect(others.get('m-small 1')).toBeLessThanOrEqual(200)
+  for (const other of ['a 7', 'z 7']) expect(others.get(other), other).toBeLessThanOrEqual(before + 2000)
+})
+
+test('what it costs to find the next messages does not grow with those that wait behind them', async () => {
+  await addMany('large', 20_000)
+  await postgres.query('ANALYZE outbox')
+  for (const { text, values } of statements('large')) {
+    const { rows } = await postgres.query<{ 'QUERY PLAN': string }>(
+      `EXPLAIN (ANALYZE, BUFFERS, FORMAT TEXT) ${text}`,
+      values,
+    )
+    const plan = rows.map((row) => row['QUERY PLAN']).join('\n')
+    const touched = [...plan.matchAll(/shared hit=(\d+)/g)].map(([, blocks]) => Number(blocks))
+    expect(Math.max(...touched), plan).toBeLessThan(100)
+  }
+})
+
+test('a queue that comes back without its data, or without the end of them, gets again what it has lost', async () => {
+  const has = new Set<string>()
+  const order: number[] = []
+  const queue = {
+    async add({ id, payload }: NewJob) {
+      has.add(id)
+      order.push((payload as { n: number }).n)
+    },
+    missing: async (jobs: { id: string }[]) => jobs.map(({ id }) => id).filter((id) => !has.has(id)),
+  }
+  const relayOnce = async () => {
+    await vi.waitFor(async () => expect(await waiting()).toBe(0), 5000)
+    const published = [...order]
+    order.length = 0
+    return published
+  }
+  const started = createRelay({ postgres, queue, log, pollMs: 20, verifyMs: 50 })
+  started.start()
+  relays.push(started)
+  const all = Array.from({ length: 30 }, (_, n) => n)
+  for (const n of all) await add('a', n)
+  expect(await relayOnce()).toEqual(all)
+  const ids = [...has]
+
+  has.clear() // the whole file is gone
+  await vi.waitFor(() => expect(has.size).toBe(30), 5000)
+  expect(await relayOnce()).toEqual(all)
+  expect([...has].sort()).toEqual(ids.sort())
+
+  // The last second is gone: the newest by the time of their publication.
+  const { rows } = await postgres.query<{ id: string; n: number }>(
+    `SELECT id, (payload->>'n')::int AS n FROM outbox ORDER BY published_at DESC, id DESC LIMIT 3`,
+  )
+  for (const { id } of rows) has.delete(`order.charge-${id}`)
+  await vi.waitFor(() => expect(has.size).toBe(30), 5000)
+  expect((await relayOnce()).sort()).toEqual(rows.map(({ n }) => n).sort())
+})
+
+test('a queue that has everything costs one look, however much was published', async () => {
+  await addMany('large', 2000)
+  await postgres.query(`UPDATE outbox SET published_at = now() - interval '1 minute'`)
+  const asked: number[] = []
+  const missing = async (jobs: unknown[]) => {
+    asked.push(jobs.length)
+    return []
+  }
+  expect(await republishLost(postgres, { missing }, new AbortController().signal)).toBe(0)
+  expect(asked).toEqual([20])
+  const none = async (jobs: { id: string }[]) => jobs.map(({ id }) => id)
+  await postgres.query(`UPDATE outbox SET published_at = now() - interval '1 day' WHERE position % 2 = 0`)
+  expect(await republishLost(postgres, { missing: none }, new AbortController().signal)).toBe(1000)
 })
