@@ -50,6 +50,7 @@ export async function fuzzShop(cluster: Target, options: ShopFuzzOptions): Promi
     identities: { customer: customer.headers, organiser: organiser.headers, leaver: leaver.headers },
     identitiesFor: ({ name }) =>
       /\/v1\/session/.test(name) && !name.startsWith('GET') ? ['leaver'] : ['customer', 'organiser'],
+    weightOf: ({ name }) => (/^POST \/v1\/(users|session)$/.test(name) ? 1 : undefined),
     known: ({ path }, name) => known[path.startsWith('/v1/orders') && name === 'id' ? 'orderId' : name] ?? [],
     files: {
       'image/png': [png],

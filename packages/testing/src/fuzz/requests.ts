@@ -15,13 +15,20 @@ export interface RequestOptions extends BodyOptions {
   identities: string[]
   /** Who sends the requests of an operation, where that is not any of them: one that ends sessions needs a user of its own. */
   identitiesFor?(operation: Operation): string[] | undefined
+  /** How often an operation is asked for, relative to others; default 4. For those that are expensive: hashes of passwords. */
+  weightOf?(operation: Operation): number | undefined
   /** Values that exist on the server, by operation and by the name of a parameter or property. */
   known(operation: Operation, name: string): readonly unknown[]
 }
 
 /** Returns requests for every operation. Most have one or two odd parts, so that they get past the first check that refuses. */
 export function requestsFor(operations: Operation[], options: RequestOptions): fc.Arbitrary<FuzzRequest> {
-  return fc.oneof(...operations.map((operation) => requestsOf(operation, options)))
+  return fc.oneof(
+    ...operations.map((operation) => ({
+      weight: options.weightOf?.(operation) ?? 4,
+      arbitrary: requestsOf(operation, options),
+    })),
+  )
 }
 
 /** One in `1 + often` is odd. */
