@@ -1,10 +1,11 @@
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { setTimeout as wait } from 'node:timers/promises'
 import { pathToFileURL } from 'node:url'
-import { createTestDatabase, type TestDatabase } from '@escala/testing/test-database.ts'
+import { createTestDatabase, type TestDatabase, withClient } from '@escala/testing/test-database.ts'
 import pg from 'pg'
-import { afterEach, beforeEach, expect, inject, test } from 'vitest'
+import { afterEach, beforeEach, describe, expect, inject, test } from 'vitest'
 import { createLog } from '../log/log.ts'
 import { kitMigrations, migrate, missingMigrations } from './migrations.ts'
 import { createPostgres } from './postgres.ts'
@@ -103,6 +104,106 @@ test('a file marked `no transaction` can build an index while others write', asy
   await expect(run()).rejects.toThrow(
     'demo/0003_index.sql, line 3: column "wrong" does not exist (statements before it',
   )
+})
+
+describe('an index that is built while others write', () => {
+  const invalid = () => query(`SELECT indexrelid::regclass::text AS name FROM pg_index WHERE NOT indisvalid`)
+  const build = (sql: string) => write('0002_index.sql', `-- no transaction\n${sql}\n`)
+  beforeEach(() => write('0001_things.sql', 'CREATE TABLE things (id int)'))
+
+  test.each([
+    ['IF NOT EXISTS', 'CREATE INDEX CONCURRENTLY IF NOT EXISTS things_id ON things (id);'],
+    ['without it, with a schema', 'CREATE UNIQUE INDEX CONCURRENTLY "things_id" -- why\n ON public.things (id);'],
+  ])('is repaired when an earlier try left it invalid: %s', async (_, sql) => {
+    await run()
+    await query('INSERT INTO things VALUES (1), (1)')
+    const broken = query('CREATE UNIQUE INDEX CONCURRENTLY things_id ON things (id)')
+    await expect(broken).rejects.toMatchObject({ code: '23505' })
+    expect(await invalid()).toEqual([{ name: 'things_id' }])
+    await query('DELETE FROM things')
+    await build(sql)
+    expect(await run()).toEqual({ applied: ['demo/0002_index'] })
+    expect(await query(`SELECT indisvalid FROM pg_index WHERE indexrelid = 'things_id'::regclass`)).toEqual([
+      { indisvalid: true },
+    ])
+  })
+
+  test('is not recorded when it fails, leaves nothing that costs writes, and says why', async () => {
+    await run()
+    await query('INSERT INTO things VALUES (1), (1)')
+    await build('CREATE UNIQUE INDEX CONCURRENTLY IF NOT EXISTS things_id ON things (id);')
+    await expect(run()).rejects.toThrow('demo/0002_index.sql: could not create unique index "things_id"')
+    expect(await invalid()).toEqual([])
+    await query('DELETE FROM things')
+    expect(await run()).toEqual({ applied: ['demo/0002_index'] })
+  })
+
+  test('waits for a transaction that is older, longer than a lock timeout, and nobody waits for it', async () => {
+    await run()
+    await withClient(database.url, async (other) => {
+      await other.query('BEGIN; INSERT INTO things VALUES (1)')
+      await build('CREATE INDEX CONCURRENTLY things_id ON things (id);')
+      const building = run()
+      await expect.poll(invalid).toHaveLength(1)
+      const id = `SELECT 'things_id'::regclass::oid AS id`
+      const [begun] = await query(id)
+      await wait(800) // longer than it waits for a table
+      await query(`SET lock_timeout = '100ms'; INSERT INTO things VALUES (2); SELECT * FROM things`)
+      await other.query('COMMIT')
+      expect(await building).toEqual({ applied: ['demo/0002_index'] })
+      expect(await invalid()).toEqual([])
+      expect(await query(id)).toEqual([begun]) // it was not begun again
+    })
+  })
+
+  test('gives up with the names of those who are in the way', async () => {
+    await run()
+    await withClient(database.url, async (other) => {
+      await other.query(`SET application_name = 'forgotten'; BEGIN; INSERT INTO things VALUES (1)`)
+      await build('CREATE INDEX CONCURRENTLY IF NOT EXISTS things_id ON things (id);')
+      await expect(run(undefined, 300)).rejects.toThrow(
+        /lock timeout; transactions that are open: forgotten \(pid \d+\)/,
+      )
+    })
+    // Whoever is in the way is also in the way of removing it: the next try does.
+    expect(await run()).toEqual({ applied: ['demo/0002_index'] })
+    expect(await invalid()).toEqual([])
+  })
+
+  test('needs a name', async () => {
+    await build('CREATE INDEX CONCURRENTLY ON things (id);')
+    await expect(run()).rejects.toThrow('demo/0002_index.sql: an index that is built CONCURRENTLY needs a name')
+  })
+})
+
+test('while somebody reads a table for long, a migration of it fails nobody, and is applied afterwards', async () => {
+  await write('0001_things.sql', 'CREATE TABLE things (id int); INSERT INTO things VALUES (1)')
+  await run()
+  const postgres = createPostgres({ url: database.url, log, applicationName: 't', maxConnections: 4, timeoutMs: 2000 })
+  let [reading, failed, slowestMs] = [true, 0, 0]
+  const read = async () => {
+    while (reading) {
+      const startedAt = performance.now()
+      await postgres.query('SELECT * FROM things').catch(() => failed++)
+      slowestMs = Math.max(slowestMs, performance.now() - startedAt)
+      await wait(10)
+    }
+  }
+  await withClient(database.url, async (holder) => {
+    await holder.query('SET idle_in_transaction_session_timeout = 0; BEGIN; SELECT * FROM things')
+    const readers = [read(), read(), read(), read()]
+    await write('0002_more.sql', 'ALTER TABLE things ADD COLUMN more text')
+    const lines: string[] = []
+    const altering = run((line) => lines.push(line))
+    await wait(2500) // longer than a request may wait for a lock: all of them would fail
+    expect(lines).toEqual(['demo/0002_more: waiting for a table that is in use'])
+    await holder.query('COMMIT')
+    expect(await altering).toEqual({ applied: ['demo/0002_more'] })
+    reading = false
+    await Promise.all(readers)
+  })
+  await postgres.stop()
+  expect({ failed, slow: slowestMs > 1500 }).toEqual({ failed: 0, slow: false })
 })
 
 test('later connections have the limits of requests', async () => {

@@ -6,6 +6,7 @@ import { fileURLToPath } from 'node:url'
 import pg from 'pg'
 import { bootErrors } from '../errors/errors.ts'
 import type { Logger } from '../log/log.ts'
+import { builtIndex, dropInvalid, isConcurrent, isInvalid } from './invalid-indexes.ts'
 import { type Limits, limitsFor, setLimits } from './limits.ts'
 import type { Sql } from './postgres.ts'
 
@@ -25,7 +26,7 @@ export interface MigrateOptions {
   log: Logger
   /** For people: one line for each thing that happens. */
   report?: (line: string) => void
-  /** Longest wait for another migration to finish. */
+  /** Longest wait for another migration to finish, and for a table that somebody uses. */
   waitMs?: number
   limits?: Limits
 }
@@ -39,12 +40,13 @@ interface Migration {
 
 // Any number will do, as long as nobody else uses it in this database.
 const lockKey = 7_215_301_449
-const maxLockTries = 5
+const lockPauseMs = 500
 
 /**
  * Applies what is missing, each file once, whoever else tries at the same time. A file runs in a transaction of its own;
  * one whose first line is `-- no transaction` (for `CREATE INDEX CONCURRENTLY`) runs statement by statement, each ending with
- * `;` at the end of a line, and must be able to run again after a crash.
+ * `;` at the end of a line, and must be able to run again after a crash. An index that an earlier try left invalid is dropped
+ * first, and nothing is recorded unless the index is valid.
  * Throws `E_MIGRATION_FAILED`: nothing of the failing file remains, and those before it stay applied.
  */
 export async function migrate(options: MigrateOptions): Promise<{ applied: string[] }> {
@@ -54,9 +56,12 @@ export async function migrate(options: MigrateOptions): Promise<{ applied: strin
   client.on('error', (err) => log.warn({ err }, 'database connection lost while migrating'))
   await client.connect()
   try {
-    // The limits below are for requests; a migration may take its time, but must not queue for a table in front of everybody.
+    // The limits are for requests; a migration may take its time. But whoever needs a table while the migration waits for it
+    // waits behind the migration, so that wait must be a small part of what a request can wait.
+    const limits = options.limits ?? limitsFor(2000)
+    const lockMs = Math.ceil(Math.min(limits.statementMs, limits.lockMs) / 5)
     await client.query(
-      `SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0; SET lock_timeout = '5s'`,
+      `SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0; SET lock_timeout = ${lockMs}`,
     )
     await lock(client, waitMs, report)
     await client.query(`CREATE TABLE IF NOT EXISTS migrations (
@@ -64,10 +69,10 @@ export async function migrate(options: MigrateOptions): Promise<{ applied: strin
       checksum text NOT NULL,
       applied_at timestamptz NOT NULL DEFAULT now()
     )`)
-    await setLimits((text) => client.query(text), options.limits ?? limitsFor(2000))
+    await setLimits((text) => client.query(text), limits)
     const applied: string[] = []
     for (const migration of pending(migrations, await recorded((text) => client.query(text)))) {
-      await apply(client, migration)
+      await apply(client, migration, { waitMs, lockMs, report })
       log.info({ migration: migration.name }, 'migration applied')
       report(`applied ${migration.name}`)
       applied.push(migration.name)
@@ -139,38 +144,94 @@ function pending(migrations: Migration[], known: Map<string, string>): Migration
   })
 }
 
-async function apply(client: pg.Client, migration: Migration): Promise<void> {
+interface Patience {
+  waitMs: number
+  lockMs: number
+  report(line: string): void
+}
+
+async function apply(client: pg.Client, migration: Migration, patience: Patience): Promise<void> {
   const record = () =>
     client.query('INSERT INTO migrations (name, checksum) VALUES ($1, $2)', [migration.name, migration.checksum])
-  for (let tries = 1; ; tries++) {
-    let text = migration.sql
-    try {
-      if (migration.transactional) {
+  if (migration.transactional) {
+    return await withTries(client, migration, migration.sql, patience, async () => {
+      try {
         await client.query('BEGIN')
-        await client.query(text)
+        await client.query(migration.sql)
         await record()
         await client.query('COMMIT')
-      } else {
-        for (text of migration.sql.split(/(?<=;)[ \t]*\n/)) if (/^\s*[^\s-]/m.test(text)) await client.query(text)
-        await record()
+      } catch (error) {
+        await client.query('ROLLBACK').catch(() => undefined)
+        throw error
       }
-      return
+    })
+  }
+  const statements = migration.sql.split(/(?<=;)[ \t]*\n/).filter((text) => /^\s*[^\s-]/m.test(text))
+  for (const text of statements) {
+    await withTries(client, migration, text, patience, () => runConcurrently(client, text, patience))
+  }
+  await record()
+}
+
+/** Tries until the table is free, with pauses, in which those who queued behind the last try get their turn. */
+async function withTries(
+  client: pg.Client,
+  migration: Migration,
+  text: string,
+  { waitMs, report }: Patience,
+  work: () => Promise<void>,
+): Promise<void> {
+  const deadline = Date.now() + waitMs
+  for (let told = false; ; told = true) {
+    try {
+      return await work()
     } catch (error) {
-      if (migration.transactional) await client.query('ROLLBACK').catch(() => undefined)
       const state = error instanceof pg.DatabaseError ? error.code : undefined
-      // 55P03: the table was in use for longer than the lock timeout. Those who queued behind us go first, then we try again.
-      if (state !== '55P03' || tries >= maxLockTries) throw failed(describe(migration, text, error), error)
-      await wait(200 * tries)
+      // 55P03: the table was in use; 40P01: others and this statement waited for each other
+      if (!/^(55P03|40P01)$/.test(state ?? '')) throw failed(describe(migration, text, error), error)
+      if (Date.now() > deadline) throw failed(describe(migration, text, error, await oldestTransactions(client)), error)
+      if (!told) report(`${migration.name}: waiting for a table that is in use`)
+      await wait(lockPauseMs * (0.5 + Math.random()))
     }
   }
 }
 
-function describe(migration: Migration, text: string, error: unknown): string {
+/** Runs one statement outside of a transaction. An index that was not built to its end is removed: it would cost every write. */
+async function runConcurrently(client: pg.Client, text: string, { waitMs, lockMs }: Patience): Promise<void> {
+  if (!isConcurrent(text)) return void (await client.query(text))
+  const index = builtIndex(text)
+  // It waits for transactions that are under way, and meanwhile nobody waits for it.
+  await client.query(`SET lock_timeout = ${waitMs}`)
+  try {
+    if (index !== undefined) await dropInvalid(client, index)
+    await client.query(text).catch(async (error) => {
+      if (index !== undefined) await dropInvalid(client, index).catch(() => undefined) // the next try does, too
+      throw error
+    })
+    if (index !== undefined && (await isInvalid(client, index))) throw new Error(`the index ${index} is not valid`)
+  } finally {
+    await client.query(`SET lock_timeout = ${lockMs}`).catch(() => undefined)
+  }
+}
+
+/** Names who may be in the way: a statement that gave up waiting does not say for whom. */
+async function oldestTransactions(client: pg.Client): Promise<string> {
+  const { rows } = await client.query(
+    `SELECT coalesce(nullif(application_name, ''), usename, 'a client') AS who, pid,
+       extract(epoch FROM clock_timestamp() - xact_start)::int AS seconds
+     FROM pg_stat_activity WHERE datname = current_database() AND xact_start IS NOT NULL AND pid <> pg_backend_pid()
+     ORDER BY xact_start LIMIT 3`,
+  )
+  const list = rows.map(({ who, pid, seconds }) => `${who} (pid ${pid}) for ${seconds} s`).join(', ')
+  return list && `; transactions that are open: ${list}`
+}
+
+function describe(migration: Migration, text: string, error: unknown, reason = ''): string {
   const position = error instanceof pg.DatabaseError ? Number(error.position) : Number.NaN
   const offset = migration.sql.indexOf(text)
   const line = Number.isNaN(position) ? '' : `, line ${migration.sql.slice(0, offset + position).split('\n').length}`
   const remains = migration.transactional ? 'nothing of this file was applied' : 'statements before it were applied'
-  return `${migration.name}.sql${line}: ${error instanceof Error ? error.message : String(error)} (${remains})`
+  return `${migration.name}.sql${line}: ${error instanceof Error ? error.message : String(error)}${reason} (${remains})`
 }
 
 function failed(detail: string, cause?: unknown) {
