@@ -4,6 +4,7 @@ import { setTimeout as wait } from 'node:timers/promises'
 import { childrenOf } from '../../../infra/local/nginx-workers.ts'
 import { run } from '../../../infra/local/processes.ts'
 import { type Binaries, type LocalServer, startPostgres } from '../../../infra/local/servers.ts'
+import { startFaultProxy } from './fault-proxy.ts'
 import { withClient } from './test-database.ts'
 
 /** A primary and a hot standby of it, which can change places. The addresses are a superuser's, on the database `postgres`. */
@@ -20,8 +21,8 @@ export interface PostgresPair {
    * The same after SIGKILL of the primary: whatever had not reached the standby is lost. The former primary is cloned again.
    */
   failOver(): Promise<void>
-  /** Stops the standby's receiver (SIGSTOP): what is committed from now on stays on the primary until the next fail-over. */
-  holdReplication(): Promise<void>
+  /** Holds what the primary sends to its standby: what is committed from now on is lost by the next fail-over. */
+  holdReplication(): void
   stop(): Promise<void>
 }
 
@@ -65,8 +66,8 @@ export async function startPostgresPair({ binaries, folder, settings }: Postgres
   }
 
   /** Makes what is in `dataDir` follow that primary when it starts. */
-  const follow = async (dataDir: string, primary: Member) => {
-    const target = `host=127.0.0.1 port=${primary.port} user=postgres password=${password} application_name=standby`
+  const follow = async (dataDir: string) => {
+    const target = `host=127.0.0.1 port=${link.port} user=postgres password=${password} application_name=standby`
     await write(join(dataDir, 'standby.signal'), '')
     await write(join(dataDir, 'postgresql.auto.conf'), `primary_conninfo = '${target}'\n`)
   }
@@ -78,13 +79,15 @@ export async function startPostgresPair({ binaries, folder, settings }: Postgres
 
   let primary = await begin('postgres-a')
   await clone(primary, join(folder, 'postgres-b'))
-  await follow(join(folder, 'postgres-b'), primary)
+  // Between the two, so that replication can be held.
+  const link = await startFaultProxy({ target: primary.server.url })
+  await follow(join(folder, 'postgres-b'))
   let standby = await begin('postgres-b')
   let stopped = false
   const stop = async () => {
     stopped = true
-    await Promise.all([resume(standby), resume(primary)])
     await Promise.all([standby.server.stop(), primary.server.stop()])
+    await link.stop()
   }
   try {
     await untilStreaming(primary)
@@ -102,7 +105,9 @@ export async function startPostgresPair({ binaries, folder, settings }: Postgres
     primary = standby
     standby = former
     await prepare(former)
-    await follow(former.dataDir, primary)
+    await follow(former.dataDir)
+    link.lead(primary.server.url)
+    await link.heal()
     former.server = await start(former.dataDir, former.port)
     if (stopped) return await former.server.stop()
     await untilStreaming(primary)
@@ -119,14 +124,10 @@ export async function startPostgresPair({ binaries, folder, settings }: Postgres
       const { server } = primary
       for (const pid of [server.pid, ...(await childrenOf(server.pid)).keys()]) kill(pid, 'SIGKILL')
       await server.exited
-      await resume(standby)
+      await link.refuse() // what it held is lost
       await changePlaces((former) => clone(primary, former.dataDir))
     },
-    async holdReplication() {
-      const receivers = [...(await childrenOf(standby.server.pid))].filter(([, title]) => title.includes('walreceiver'))
-      if (receivers.length !== 1) throw new Error('the standby has no receiver')
-      for (const [pid] of receivers) kill(pid, 'SIGSTOP')
-    },
+    holdReplication: () => link.hang(),
     stop,
   }
 }
@@ -141,10 +142,6 @@ async function untilStreaming({ server }: Member): Promise<void> {
     }
     throw new Error('the standby does not follow')
   })
-}
-
-async function resume({ server }: Member): Promise<void> {
-  for (const pid of (await childrenOf(server.pid)).keys()) kill(pid, 'SIGCONT')
 }
 
 /** A process that has just ended is no error. */
