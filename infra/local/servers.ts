@@ -209,11 +209,17 @@ export async function startNginx(options: NginxServerOptions): Promise<NginxServ
       },
     }
   })
-  if (tempFolder !== undefined) {
-    const forget = () => rm(tempFolder, { recursive: true, force: true })
-    started.then(({ exited }) => exited.then(forget), forget)
+  if (tempFolder === undefined) return await started
+  const forget = () => rm(tempFolder, { recursive: true, force: true })
+  started.then(({ exited }) => exited.then(forget), forget)
+  const server = await started
+  return {
+    ...server,
+    async stop() {
+      await server.stop()
+      await forget()
+    },
   }
-  return await started
 }
 
 /** Workers without rights can enter none of root's folders: neither a checkout in its home, nor `.escala`. */

@@ -87,14 +87,12 @@ async function behindBalancer(
     .replace('# set_real_ip_from 10.0.0.0/8', 'set_real_ip_from 127.0.0.0/8')
     .replace('# 10.0.0.0/8 1;', '127.0.0.0/8 1;')
   await writeFile(file, named)
-  const tempFolder = await mkdtemp(join(tmpdir(), 'escala-nginx-'))
-  await chmod(tempFolder, 0o711)
   await freshNginx(addresses, {
     conf: (listen, list) =>
       renderNginx({
         listen,
         upstream: { kind: 'addresses', addresses: list },
-        tempFolder,
+        tempFolder: folder,
         connectionsPerAddress,
         settings: { worker_rlimit_nofile: '4000', worker_connections: '1000', ...options },
       }).replace(own, file),
@@ -113,6 +111,7 @@ const open: { destroy(): void }[] = []
 
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'escala-nginx-'))
+  await chmod(folder, 0o711)
   replicas = [startReplica(), startReplica(), startReplica()]
   for (const replica of replicas) await once(replica.listen(0, '127.0.0.1'), 'listening')
   addresses = replicas.map((replica) => `127.0.0.1:${(replica.address() as AddressInfo).port}`)
@@ -205,13 +204,13 @@ describe('streams', () => {
     const server = app.listen(0, '127.0.0.1')
     await once(server, 'listening')
     await freshNginx([`127.0.0.1:${(server.address() as AddressInfo).port}`], {
-      settings: { proxy_read_timeout: '400ms' },
+      settings: { proxy_read_timeout: '2s' },
     })
     const connection = openRaw(nginx.port)
     open.push(connection.socket)
     connection.write('GET /any/path HTTP/1.1\r\nHost: x\r\n\r\n')
     await connection.next(/^HTTP\/1\.1 200 [\s\S]*retry: /)
-    for (let beats = 0; beats < 12; beats++) await connection.next(/\n:\n/) // more than twice the time-out
+    for (let beats = 0; beats < 30; beats++) await connection.next(/\n:\n/) // for longer than that
     opened[0]?.send({ type: 'news', data: 1 })
     await connection.next(/event: news/)
     const head = await send('HEAD', '/any/path')
@@ -301,10 +300,10 @@ it('a replica that hangs fails no read, though it is left alone only after three
   const hung = createTcpServer(() => undefined)
   await once(hung.listen(0, '127.0.0.1'), 'listening')
   await freshNginx([`127.0.0.1:${(hung.address() as AddressInfo).port}`, ...addresses.slice(0, 2)], {
-    settings: { proxy_read_timeout: '200ms', fail_timeout: '1s' },
+    settings: { proxy_read_timeout: '1s' },
   })
   const answers: Promise<Response>[] = []
-  for (let i = 0; i < 200; i++) {
+  for (let i = 0; i < 400; i++) {
     answers.push(send(i % 2 ? 'GET' : 'HEAD', '/slow'))
     await wait(4) // the others always have some in flight, so that the one that hangs looks idle when it has failed
   }

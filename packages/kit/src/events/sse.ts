@@ -67,7 +67,7 @@ export function createEventStreams(options: EventStreamsOptions): EventStreams {
   return {
     count: () => open.size,
     open(req, res) {
-      if (res.closed) return closedStream // the client left while the caller was preparing
+      if (res.closed) return closedStream() // the client left while the caller was preparing
       const client = clientOf(req)
       if (open.size >= maxStreams) throw kitErrors.E_OVERLOADED({ retryAfterMs: between(3000, 8000) })
       if (clients.of(client) >= maxStreamsPerClient) {
@@ -81,7 +81,7 @@ export function createEventStreams(options: EventStreamsOptions): EventStreams {
       })
       if (req.method === 'HEAD') {
         res.end()
-        return closedStream
+        return closedStream()
       }
       onOpen?.(req)
       const abort = new AbortController()
@@ -123,7 +123,7 @@ export function createEventStreams(options: EventStreamsOptions): EventStreams {
   }
 }
 
-const closedStream: EventStream = { send() {}, end() {}, closed: AbortSignal.abort() }
+const closedStream = (): EventStream => ({ send() {}, end() {}, closed: AbortSignal.abort() })
 
 function createCounts() {
   const counts = new Map<string, number>()
