@@ -64,7 +64,7 @@ for (const page of pages) {
 }
 
 const scripts = Object.keys(JSON.parse(read('package.json')).scripts)
-const documents = ['README.md', 'CHANGELOG.md', ...markdown('docs')]
+const documents = ['README.md', 'CHANGELOG.md', 'SECURITY.md', ...markdown('docs')]
 for (const path of documents) {
   const text = read(path)
   for (const [, name = ''] of text.matchAll(/\bnpm run ([a-z][a-z:-]*)/g)) {
@@ -79,6 +79,16 @@ for (const path of documents) {
   }
 }
 
+// A page that names a test as `file › name` promises that it is there.
+const namedTests = documents.flatMap((path) =>
+  [...read(path).matchAll(/`([\w./-]+\.ts) › ([^`]+)`/g)].map(([, file = '', name = '']) => ({ path, file, name })),
+)
+for (const { path, file, name } of namedTests) {
+  const text = read(file).replaceAll("\\'", "'")
+  const isThere = [`'${name}'`, `"${name}"`, `\`${name}\``].some((quoted) => text.includes(quoted))
+  if (!isThere) problems.push(`${path}: ${file} has no test "${name}"`)
+}
+
 function markdown(folder: string): string[] {
   return readdirSync(join(root, folder), { withFileTypes: true }).flatMap((entry) =>
     entry.isDirectory()
@@ -91,6 +101,6 @@ function markdown(folder: string): string[] {
 
 for (const problem of problems) console.error(problem)
 console.log(
-  `docs: ${errorCodes.length} errors, ${labs.length} problems, ${documents.length} pages, ${problems.length} differences`,
+  `docs: ${errorCodes.length} errors, ${labs.length} problems, ${documents.length} pages, ${namedTests.length} named tests, ${problems.length} differences`,
 )
 process.exitCode = problems.length > 0 ? 1 : 0

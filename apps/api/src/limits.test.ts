@@ -114,6 +114,8 @@ test('sessions that nobody logged in with share the budget of their address; log
 })
 // /sample
 
+// /sample
+
 test('an address has a limit of its own, whatever it sends; an IPv6 address counts by its first 64 bits', async () => {
   await start({ RATE_LIMIT_PER_MINUTE: '30', ADDRESS_LIMIT_PER_MINUTE: '50' })
   const users = await Promise.all(

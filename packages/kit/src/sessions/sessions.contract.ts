@@ -284,6 +284,19 @@ export function describeSessions(
       expect((await browser.send('GET', `${first.url}/me`)).body.userId).toBeNull()
     })
 
+    test('an id is 192 random bits', async () => {
+      const [a] = create()
+      const { url } = await serveSessions(a)
+      const ids = new Set<string>()
+      for (let i = 0; i < 20; i++) {
+        const browser = createBrowser()
+        await browser.send('POST', `${url}/${i % 2 ? 'visit' : 'log-in/u1'}`)
+        const id = /^sid=s%3A(?:a\.)?([\w-]{32})\./.exec(browser.cookie())?.[1]
+        if (id !== undefined) ids.add(id)
+      }
+      expect(ids.size).toBe(20)
+    })
+
     test('only the id of a visitor shows that nobody has logged in with it', async () => {
       const [a] = create()
       const { url } = await serveSessions(a)

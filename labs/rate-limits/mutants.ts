@@ -1,0 +1,84 @@
+import type { Mutant } from '../mutant.ts'
+
+const limits = ['apps/api/src/limits.test.ts']
+
+export const mutants: Mutant[] = [
+  {
+    removed: 'every request that the even pace admits',
+    file: 'packages/kit/src/rate-limits/gcra.ts',
+    from: 'if wait > 0.001 then return { -1, math.ceil(wait) } end',
+    to: 'do return { -1, 1000 } end',
+  },
+  {
+    removed: 'the limit of an address, whatever it sends',
+    file: 'apps/api/src/limits.ts',
+    from: 'limiters: [general.middleware, address.middleware]',
+    to: 'limiters: [general.middleware]',
+    tests: limits,
+  },
+  {
+    removed: 'the rule that an ended session is counted by its address',
+    file: 'apps/api/src/limits.ts',
+    from: 'return key === general.countedBy(req) ? undefined : general.check(req, res, key)',
+    to: 'return key === undefined ? general.check(req, res) : undefined',
+    tests: limits,
+  },
+  {
+    removed: 'the mark of visitors, and what finds them without it',
+    file: 'apps/api/src/limits.ts',
+    from: 'const isLoggedIn = req.session?.userId !== undefined',
+    to: 'const isLoggedIn = req.session !== undefined',
+    tests: limits,
+  },
+  {
+    removed: 'the limit of log-ins and sign-ups of an address',
+    file: 'apps/api/src/log-in-limits.ts',
+    from: "policy = { name: 'log-in-address', limit: perAddress, windowMs: 60_000 }",
+    to: "policy = { name: 'log-in-address', limit: 10 * perAddress, windowMs: 60_000 }",
+    tests: limits,
+  },
+  {
+    removed: 'the limit of failures of an account',
+    file: 'packages/kit/src/rate-limits/log-in-guard.ts',
+    from: 'if (waitMs > 0) throw',
+    to: 'if (waitMs < 0) throw',
+    tests: [...limits, 'packages/kit/src/rate-limits'],
+  },
+  {
+    removed: 'what known devices and addresses have of their own',
+    file: 'packages/kit/src/rate-limits/log-in-guard.ts',
+    from: 'local key = known == 1 and KEYS[2] or KEYS[1]',
+    to: 'local key = KEYS[1]',
+    tests: [...limits, 'packages/kit/src/rate-limits'],
+  },
+  {
+    removed: 'the tries of a known device',
+    file: 'apps/api/src/log-in-limits.ts',
+    // biome-ignore lint/suspicious/noTemplateCurlyInString: code of another file
+    from: 'digest(`${device ?? from} ${account}`)',
+    // biome-ignore lint/suspicious/noTemplateCurlyInString: code of another file
+    to: 'digest(`${from} ${account}`)',
+    tests: limits,
+  },
+  {
+    removed: 'the end of hashes that nobody waits for',
+    file: 'packages/kit/src/passwords/queue.ts',
+    from: "      signal?.addEventListener('abort', drop, { once: true })\n",
+    to: '',
+    tests: ['packages/kit/src/passwords'],
+  },
+  {
+    removed: 'the bound on hashes that wait',
+    file: 'packages/kit/src/passwords/queue.ts',
+    from: 'if (waiting.size >= maxWaiting()) throw',
+    to: 'if (waiting.size > 10 * maxWaiting()) throw',
+    tests: ['packages/kit/src/passwords'],
+  },
+  {
+    removed: 'the question whether every replica verifies argon2id',
+    file: 'apps/api/src/password-forms.ts',
+    from: 'mayWriteArgon2id: () => isWanted && allowed,',
+    to: 'mayWriteArgon2id: () => isWanted,',
+    tests: limits,
+  },
+]
