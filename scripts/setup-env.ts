@@ -1,20 +1,35 @@
 import { randomBytes } from 'node:crypto'
-import { existsSync, writeFileSync } from 'node:fs'
+import { appendFileSync, existsSync, readFileSync, writeFileSync } from 'node:fs'
+import { parseEnv } from 'node:util'
 
 // `npm run setup:env`: the secrets that docker-compose.yml asks for, made here and nowhere else.
+// A file that is there stays as it is, but for secrets that it lacks.
 const file = new URL('../.env', import.meta.url)
 const secret = () => randomBytes(32).toString('base64url')
 
+const required = [
+  'POSTGRES_PASSWORD',
+  'DATABASE_OWNER_PASSWORD',
+  'DATABASE_PASSWORD',
+  'REDIS_PASSWORD',
+  'SESSION_SECRETS',
+]
+
 if (existsSync(file)) {
-  console.log('.env is already there and stays as it is')
+  const text = readFileSync(file, 'utf8')
+  const known = parseEnv(text)
+  const missing = required.filter((name) => !known[name])
+  if (missing.length > 0) {
+    const lines = missing.map((name) => `${name}=${secret()}\n`).join('')
+    appendFileSync(file, `${text.endsWith('\n') ? '' : '\n'}${lines}`)
+  }
+  console.log(`.env is already there; ${missing.length > 0 ? `added ${missing.join(', ')}` : 'it stays as it is'}`)
 } else {
   const lines = [
     '# Written by npm run setup:env. docker compose reads it; the environment goes before it. Keep it out of version control.',
-    `POSTGRES_PASSWORD=${secret()}`,
-    `DATABASE_PASSWORD=${secret()}`,
-    `REDIS_PASSWORD=${secret()}`,
-    '# A list: the first signs, all verify. To replace one, add the new one behind and deploy; move it to the front and deploy; remove the old one a session later.',
-    `SESSION_SECRETS=${secret()}`,
+    '# SESSION_SECRETS is a list: the first signs, all verify. To replace one, add the new one behind and deploy; move it to the',
+    '# front and deploy; remove the old one a session later.',
+    ...required.map((name) => `${name}=${secret()}`),
     '# For development: SEED=1 makes organiser@example.com, who may do everything, and customer@example.com.',
     '# SEED=1',
     `SEED_PASSWORD=${randomBytes(9).toString('base64url')}`,
@@ -24,5 +39,5 @@ if (existsSync(file)) {
     '',
   ]
   writeFileSync(file, lines.join('\n'), { mode: 0o600, flag: 'wx' })
-  console.log('.env written, readable by you alone; the password of the seeded accounts is its SEED_PASSWORD')
+  console.log('.env written, readable by you alone')
 }

@@ -14,6 +14,7 @@ const compose = createCompose({
   ...process.env,
   COMPOSE_PROJECT_NAME: `escala-smoke-${process.pid}`,
   POSTGRES_PASSWORD: secret(),
+  DATABASE_OWNER_PASSWORD: `o@w:n/e?r#%d '${secret()}`,
   // What a URL or a command line would take for something else.
   DATABASE_PASSWORD: `p@s:s/w?o#r%d '${secret()}`,
   REDIS_PASSWORD: `>#p@s:s/w ?"\\${secret()}`,

@@ -40,7 +40,12 @@ export function applicationEnvironment(services: Services, secrets: Secrets): En
 export async function migrateAndSeed(services: Services, secrets: Secrets): Promise<string> {
   const { code, output } = await run(process.execPath, [join(root, 'apps/api/src/migrate.ts'), '--seed'], {
     cwd: root,
-    env: { ...ownSettings(), ...services.env, SEED_PASSWORD: seedPassword(secrets) },
+    env: {
+      ...ownSettings(),
+      ...services.env,
+      MIGRATION_DATABASE_URL: services.migrationUrl,
+      SEED_PASSWORD: seedPassword(secrets),
+    },
   })
   if (code !== 0) throw new Error(`the database could not be prepared:\n${output.trim()}`)
   return /migrate: (.*up to date|\d+ migration.*)/.exec(output)?.[1] ?? 'prepared'

@@ -49,7 +49,7 @@ async function main() {
     REFUSE_MS: '0', // nobody balances here, and the next start waits for it
     API_PORT: String(port),
   }
-  claim({ pid: process.pid, env, url: `http://127.0.0.1:${port}` })
+  claim({ pid: process.pid, env, migrationUrl: services.migrationUrl, url: `http://127.0.0.1:${port}` })
   if (lifetime.ended.aborted) return
   started.adopt(watch('api', { ...env, PORT: String(port) }), (it) => it.stop())
   started.adopt(watch('worker', { ...env, INTERNAL_PORT: String(port + 1100) }), (it) => it.stop())

@@ -12,6 +12,9 @@ export const pm2Home = shortPath(join(folder, 'pm2'))
 
 export interface Secrets {
   postgres: string
+  /** Of the roles that migrate and serve. */
+  owner: string
+  serving: string
   redis: string
   /** For SESSION_SECRETS. */
   session: string
@@ -24,6 +27,8 @@ export interface Running {
   pid: number
   /** NGINX's address; absent until it is ready. */
   url?: string
+  /** Of the role that migrates. */
+  migrationUrl?: string
   /** The environment of the applications. */
   env: Record<string, string | undefined>
 }
@@ -43,7 +48,15 @@ export function readSecrets(): Secrets {
   const file = join(folder, 'secrets.json')
   const secret = (bytes: number) => randomBytes(bytes).toString('base64url')
   const kept = existsSync(file) ? (JSON.parse(readFileSync(file, 'utf8')) as Partial<Secrets>) : {}
-  const secrets = { postgres: secret(18), redis: secret(18), session: secret(48), seed: secret(9), ...kept }
+  const secrets = {
+    postgres: secret(18),
+    owner: secret(18),
+    serving: secret(18),
+    redis: secret(18),
+    session: secret(48),
+    seed: secret(9),
+    ...kept,
+  }
   mkdirSync(folder, { recursive: true })
   writeFileSync(file, `${JSON.stringify(secrets, undefined, 2)}\n`, { mode: 0o600 })
   return secrets

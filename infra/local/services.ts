@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { folder, type Secrets } from './instance.ts'
 import { startMail } from './peers/mail.ts'
 import { startPayments } from './peers/payments.ts'
+import { createRoles } from './roles.ts'
 import { type Binaries, type LocalServer, startPostgres, startRedis } from './servers.ts'
 
 export interface Services {
@@ -10,6 +11,8 @@ export interface Services {
   env: Record<string, string>
   /** The same of peers that only pretend: real ones that the caller names go before them. */
   standIns: Record<string, string>
+  /** Of the role that migrates; nothing that serves gets it. */
+  migrationUrl: string
   /** `GET /_mails` shows what was sent. */
   mailsUrl: string
   /** Those whose end ends everything, by name. */
@@ -43,14 +46,16 @@ export async function startServices(binaries: Binaries, secrets: Secrets): Promi
   ] as const
   await Promise.allSettled(starting) // so that what starts after a failure is stopped, too
   const [postgres, state, cache, payments, mail] = await Promise.all(starting)
+  const roles = await createRoles(postgres.url, secrets)
   const stack = started.move()
   return {
     env: {
-      DATABASE_URL: postgres.url,
+      DATABASE_URL: roles.servingUrl,
       REDIS_URL: state.url,
       CACHE_REDIS_URL: cache.url,
     },
     standIns: { PAYMENTS_URL: payments.url, SMTP_URL: mail.smtpUrl },
+    migrationUrl: roles.ownerUrl,
     mailsUrl: `${mail.url}/_mails`,
     servers: { Postgres: postgres, 'Redis (state)': state, 'Redis (cache)': cache },
     stop: () => stack.disposeAsync(),

@@ -65,7 +65,7 @@ async function main() {
     API_PORT: String(firstPort),
     WORKER_INTERNAL_PORT: String(await freeRange(firstPort + 1100, 1)),
   }
-  claim({ pid: process.pid, env })
+  claim({ pid: process.pid, env, migrationUrl: services.migrationUrl })
 
   const pm2 = createPm2(pm2Home)
   const daemon = createDaemon({ pm2, home: pm2Home, ecosystem: join(root, 'infra/pm2/ecosystem.config.cjs') })
@@ -98,7 +98,7 @@ async function main() {
   })
   started.defer(() => following.stop())
   started.use(startRotation({ folders: logFolders }))
-  claim({ pid: process.pid, url: nginx.url, env })
+  claim({ pid: process.pid, url: nginx.url, env, migrationUrl: services.migrationUrl })
   progress('ready', `in ${((Date.now() - began) / 1000).toFixed(1)} s`)
   console.log(welcome(nginx.url, seedPassword(secrets), services.mailsUrl))
 

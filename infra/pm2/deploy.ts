@@ -35,7 +35,10 @@ export async function deployPm2(options: Pm2DeployOptions): Promise<boolean> {
     report(`version ${env.VERSION}`)
     const changed = Object.entries(wanted).flatMap(([name, value]) => (running.env[name] === value ? [] : [name]))
     report(`settings that change: ${changed.filter((name) => name !== 'VERSION').join(', ') || 'none'}`)
-    const migrated = await run(process.execPath, [join(root, 'apps/api/src/migrate.ts')], { cwd: root, env })
+    const migrated = await run(process.execPath, [join(root, 'apps/api/src/migrate.ts')], {
+      cwd: root,
+      env: { ...env, MIGRATION_DATABASE_URL: running.migrationUrl },
+    })
     if (migrated.code !== 0) throw new Error(`the migrations failed; nothing was replaced\n${migrated.output.trim()}`)
     for (const name of new Set(processes.map((one) => one.name))) {
       await tryOut(name, env, readyMs)

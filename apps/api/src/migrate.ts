@@ -3,6 +3,7 @@ import { setTimeout as wait } from 'node:timers/promises'
 import { baseSettings, withPasswords } from '@escala/kit/config/base.ts'
 import { readConfig } from '@escala/kit/config/config.ts'
 import { createLog } from '@escala/kit/log/log.ts'
+import { grantServing } from '@escala/kit/postgres/grants.ts'
 import { limitsFor } from '@escala/kit/postgres/limits.ts'
 import { migrate } from '@escala/kit/postgres/migrations.ts'
 import { createPostgres } from '@escala/kit/postgres/postgres.ts'
@@ -13,18 +14,20 @@ import { seedAccounts } from './seed.ts'
 
 // The step before any replica starts: `migrate.ts` brings the schema up to date, `migrate.ts --seed` also makes the first rows.
 const config = read()
+const url = config.MIGRATION_DATABASE_URL ?? config.DATABASE_URL
 const say = (line: string) => console.log(`migrate: ${line}`)
 const log = createLog({ service: 'migrate', replicaId: 'migrate', version: '', level: 'warn' })
 
 try {
   await waitForPostgres(60_000)
   const { applied } = await migrate({
-    url: config.DATABASE_URL,
+    url,
     folders: migrationFolders,
     log,
     report: say,
     limits: limitsFor(config.DATABASE_TIMEOUT_MS),
   })
+  if (config.MIGRATION_DATABASE_URL) await grant(new URL(config.DATABASE_URL).username)
   say(applied.length === 0 ? 'the schema is up to date' : `${applied.length} migration(s) applied`)
   if (process.argv.includes('--seed')) await seed()
 } catch (error) {
@@ -36,6 +39,8 @@ function read() {
   try {
     return readConfig(withPasswords(process.env), {
       DATABASE_URL: baseSettings.DATABASE_URL,
+      /** Of the role that owns the schema, where that is not the one that serves. */
+      MIGRATION_DATABASE_URL: baseSettings.DATABASE_URL.optional(),
       DATABASE_TIMEOUT_MS: baseSettings.DATABASE_TIMEOUT_MS,
       SEED_PASSWORD: z.string().min(8).max(200).optional().describe('8 to 200 characters'),
     })
@@ -49,7 +54,7 @@ function read() {
 async function waitForPostgres(deadlineMs: number): Promise<void> {
   const started = Date.now()
   for (let told = false; ; told = true) {
-    const client = new pg.Client({ connectionString: config.DATABASE_URL, connectionTimeoutMillis: 5000 })
+    const client = new pg.Client({ connectionString: url, connectionTimeoutMillis: 5000 })
     client.on('error', () => {}) // lost again while it is ended: nothing to do about it
     try {
       await client.connect()
@@ -67,6 +72,14 @@ async function waitForPostgres(deadlineMs: number): Promise<void> {
       await client.end().catch(() => undefined)
     }
   }
+}
+
+/** Lets the role that serves use what was migrated. */
+async function grant(role: string): Promise<void> {
+  const client = new pg.Client({ connectionString: url, connectionTimeoutMillis: 5000 })
+  client.on('error', () => {}) // the query fails, too
+  await client.connect()
+  await grantServing(client, decodeURIComponent(role)).finally(() => client.end())
 }
 
 async function seed(): Promise<void> {

@@ -14,10 +14,11 @@ type Environment = Record<string, string | undefined>
  * put the variables together need not know about URLs. `CACHE_REDIS_PASSWORD` defaults to `REDIS_PASSWORD`.
  */
 export function withPasswords(env: Environment): Environment {
-  const { DATABASE_PASSWORD, REDIS_PASSWORD, CACHE_REDIS_PASSWORD = REDIS_PASSWORD } = env
+  const { DATABASE_PASSWORD, MIGRATION_DATABASE_PASSWORD, REDIS_PASSWORD, CACHE_REDIS_PASSWORD = REDIS_PASSWORD } = env
   return {
     ...env,
     DATABASE_URL: withPassword(env.DATABASE_URL, DATABASE_PASSWORD),
+    MIGRATION_DATABASE_URL: withPassword(env.MIGRATION_DATABASE_URL, MIGRATION_DATABASE_PASSWORD),
     REDIS_URL: withPassword(env.REDIS_URL, REDIS_PASSWORD),
     CACHE_REDIS_URL: withPassword(env.CACHE_REDIS_URL, CACHE_REDIS_PASSWORD),
   }
