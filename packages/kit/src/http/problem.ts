@@ -1,6 +1,7 @@
 import type { ErrorRequestHandler, RequestHandler, Response } from 'express'
 import { AppError } from '../errors/app-error.ts'
 import { kitErrors } from '../errors/errors.ts'
+import { isBadValue } from '../postgres/failures.ts'
 
 /** What a client reads when a request fails: RFC 9457, with the code and the id to report. */
 export interface Problem {
@@ -80,6 +81,8 @@ function cut(text: string, length: number): string {
 
 function toAppError(thrown: unknown): AppError {
   if (thrown instanceof AppError) return thrown
+  // A value that passed the schema and that Postgres does not take: the schema should have refused it, hence the log line.
+  if (isBadValue(thrown)) return kitErrors.E_VALIDATION({ cause: thrown, detail: 'the database does not take a value' })
   // What Express and its body parser throw carries a status and a type.
   const { status, type } = (thrown ?? {}) as { status?: unknown; type?: unknown }
   if (type === 'entity.too.large') return kitErrors.E_BODY_TOO_LARGE()

@@ -17,6 +17,11 @@ export function isConflict(error: unknown): boolean {
   return /^(40001|40P01)$/.test(sqlState(error) ?? '')
 }
 
+/** A value that the server cannot store or convert (class 22): a NUL in a text, a date out of range, a number too large. */
+export function isBadValue(error: unknown): boolean {
+  return /^22/.test(sqlState(error) ?? '')
+}
+
 /** The server takes no writes: it is a standby, or was told to be read-only. */
 export function isReadOnly(error: unknown): boolean {
   return sqlState(error) === '25006'
