@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { hostname } from 'node:os'
 import { z } from 'zod'
 import { flag, fraction, integer, url } from './config.ts'
+import { postgresUrl } from './postgres-url.ts'
 
 // A list of Sentinels or of the nodes of a Cluster has commas or a protocol of its own.
 const oneRedis = url('redis', 'rediss').describe(
@@ -56,7 +57,7 @@ export const baseSettings = {
   DATABASE_PASSWORD: z.string().optional(),
   REDIS_PASSWORD: z.string().optional(),
   CACHE_REDIS_PASSWORD: z.string().optional(),
-  DATABASE_URL: url('postgres', 'postgresql'),
+  DATABASE_URL: postgresUrl(),
   REDIS_URL: oneRedis,
   CACHE_REDIS_URL: oneRedis,
   /** Connections for all processes together; 0: what the server allows, less a reserve. */

@@ -109,12 +109,15 @@ export function createPool(options: PoolOptions): Pool {
     loggedAt = performance.now()
     log.error({ err: error }, 'the database refuses this process')
   }
-  const connect = () =>
-    pool.connect().catch((error) => {
+  const connect = async () => {
+    try {
+      return await pool.connect()
+    } catch (error) {
       if (!pool.ending && !isFull(error)) connections.setProblem(describeFailure(error))
       if (isRefusal(error)) reportRefusal(error)
       throw translateConnecting(error)
-    })
+    }
+  }
 
   return {
     async take() {

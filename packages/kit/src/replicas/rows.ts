@@ -85,7 +85,7 @@ export async function endAbandoned(sql: Sql): Promise<number> {
        ON backend.application_name IN (left(dead.id, 63), left(dead.id || ' registry', 63), left(dead.id || ' listener', 63))
      WHERE NOT (${isAlive('dead')}) AND backend.datname = current_database() AND backend.usename = current_user
        AND backend.pid <> pg_backend_pid() AND (backend.backend_start <= dead.heartbeat_at
-         OR NOT EXISTS (SELECT FROM replicas AS heir WHERE heir.id = dead.id AND ${isAlive('heir')}))`,
+         OR NOT EXISTS (SELECT FROM replicas AS heir WHERE left(heir.id, 63) = left(dead.id, 63) AND heir.incarnation <> dead.incarnation AND ${isAlive('heir')}))`,
   )
   return rowCount
 }
