@@ -15,9 +15,9 @@ export const mutants: Mutant[] = [
   },
   {
     removed: 'the one reader of the cookie',
-    file: 'packages/kit/src/sessions/middleware.ts',
+    file: 'packages/kit/src/sessions/express-session.ts',
     // biome-ignore lint/suspicious/noTemplateCurlyInString: code of another file
-    from: '    req.headers.cookie = cookie && `${options.name}=${cookie.raw}`\n',
+    from: '    req.headers.cookie = cookie && `${name}=${cookie.raw}`\n',
     to: '',
     tests: ['packages/kit/src/sessions'],
   },

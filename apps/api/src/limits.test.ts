@@ -190,6 +190,30 @@ test('40 sign-ups and then 40 log-ins at once from one address succeed', async (
   expect(await statuses(users.map((user) => client(address).post('/v1/session', user)))).toEqual({ 200: 40 })
 })
 
+test('nothing is hashed for clients that are gone', async () => {
+  await start()
+  const url = `http://127.0.0.1:${replicas[0]?.port()}/v1/users`
+  const address = newAddress()
+  const send = (email: string, signal?: AbortSignal) =>
+    fetch(url, {
+      method: 'POST',
+      body: JSON.stringify({ email, password, name: 'Ann' }),
+      headers: { 'content-type': 'application/json', 'x-forwarded-for': address },
+      signal,
+    })
+  const clients = new AbortController()
+  const domain = `${randomUUID()}.example.com`
+  const sent = many(30, (i) => send(`${i}@${domain}`, clients.signal))
+  expect((await Promise.race(sent)).status).toBe(201)
+  clients.abort()
+  await Promise.allSettled(sent)
+  await expect // it waits in the same queue, behind what was sent before
+    .poll(async () => (await send(`${randomUUID()}@last.${domain}`)).status, { timeout: 10_000 })
+    .toBe(201)
+  const { rowCount } = await postgres.query('SELECT FROM users WHERE email LIKE $1', [`%@${domain}`])
+  expect(rowCount).toBeLessThan(20)
+})
+
 test('an old hash is renewed at log-in, once every replica can verify the new form', async () => {
   const hashOf = async (email: string) => {
     const { rows } = await postgres.query<{ hash: string }>(

@@ -1,7 +1,7 @@
 import type { Logger } from '@escala/kit/log/log.ts'
 import { addressKey, createRateLimit, type RateLimit } from '@escala/kit/rate-limits/middleware.ts'
 import type { RateLimitStores } from '@escala/kit/rate-limits/rate-limits.ts'
-import { logInKey, sessionKey } from '@escala/kit/sessions/middleware.ts'
+import { logInKey, sessionKey } from '@escala/kit/sessions/request-cookies.ts'
 import type { Request, RequestHandler, Response } from 'express'
 import type { ApiConfig } from './config.ts'
 

@@ -1,7 +1,7 @@
 import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto'
 import type { Request, Response } from 'express'
 import { cookieValues } from './cookie.ts'
-import { cookieNamesOf, needsHttps } from './middleware.ts'
+import { cookieNamesOf, needsHttps } from './request-cookies.ts'
 
 export interface DeviceCookieOptions {
   /** The first signs, all verify. */

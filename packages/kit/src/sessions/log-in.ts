@@ -1,14 +1,7 @@
 import type { Request } from 'express'
 import { kitErrors } from '../errors/errors.ts'
-import {
-  beginVisitorSession,
-  cookieNamesOf,
-  cookieOptions,
-  needsHttps,
-  newSessionId,
-  otherSessions,
-  sessionKey,
-} from './middleware.ts'
+import { beginVisitorSession, newSessionId } from './express-session.ts'
+import { cookieNamesOf, cookieOptions, needsHttps, otherSessions, sessionKey } from './request-cookies.ts'
 
 type Session = Request['session']
 

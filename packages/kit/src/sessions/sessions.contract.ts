@@ -8,7 +8,8 @@ import { problemHandler } from '../http/problem.ts'
 import { requestContext } from '../http/request-context.ts'
 import { createLog } from '../log/log.ts'
 import { beginSession, logIn, logOut, saveSession, sessionOrigin } from './log-in.ts'
-import { createSessionMiddleware, logInKey, sessionKey } from './middleware.ts'
+import { createSessionMiddleware } from './middleware.ts'
+import { logInKey, sessionKey } from './request-cookies.ts'
 import type { SessionStore, SessionStoreOptions } from './sessions.ts'
 
 const log = createLog({ service: 'test', replicaId: 't', version: '0', level: 'silent' })

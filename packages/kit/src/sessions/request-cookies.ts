@@ -1,0 +1,65 @@
+import type { CookieOptions, Request } from 'express'
+import { defaultCookieName, type SignedCookie } from './cookie.ts'
+
+/** What the middleware knows about a request's cookies. */
+export interface CookieState {
+  /** The cookie whose session the request uses. */
+  chosen: SignedCookie | undefined
+  /** Ids of further sessions that the request named and the store knew. */
+  others: string[]
+  cookieNames: string[]
+  /** Whether the session that begins now is a visitor's who has not logged in. */
+  isVisitor: boolean
+}
+
+const states = new WeakMap<Request, CookieState>()
+const visitorPrefix = 'a.' // no random id has a dot
+
+export function rememberCookies(req: Request, state: CookieState): void {
+  states.set(req, state)
+}
+
+/**
+ * Returns the id in the request's signed cookie; says nothing about whether such a session exists. Known once the
+ * session middleware has begun; of several cookies, it is the first until the store has been asked.
+ */
+export function sessionKey(req: Request): string | undefined {
+  return states.get(req)?.chosen?.id
+}
+
+/** Returns the key of `sessionKey`, unless its id shows that nobody has logged in with it. */
+export function logInKey(req: Request): string | undefined {
+  const id = sessionKey(req)
+  return id?.startsWith(visitorPrefix) ? undefined : id
+}
+
+/** Ids of further sessions that the request's cookies named and the store knew. */
+export function otherSessions(req: Request): string[] {
+  return states.get(req)?.others ?? []
+}
+
+export function cookieNamesOf(req: Request): string[] {
+  return states.get(req)?.cookieNames ?? [defaultCookieName]
+}
+
+export function cookieOptions(req: Request, name: string): CookieOptions {
+  return { path: '/', httpOnly: true, sameSite: 'lax', secure: needsHttps(name) || req.secure }
+}
+
+/** Browsers take a cookie with such a name only with `Secure`. */
+export function needsHttps(name: string): boolean {
+  return name.startsWith('__Host-') || name.startsWith('__Secure-')
+}
+
+/** Begins the id of a session that begins now: shows that nobody has logged in with it. */
+export function idPrefix(req: Request): string {
+  return states.get(req)?.isVisitor ? visitorPrefix : ''
+}
+
+/** What `begin` begins is a visitor's session. */
+export function asVisitor(req: Request, begin: () => void): void {
+  const state = states.get(req)
+  if (state) state.isVisitor = true
+  begin()
+  if (state) state.isVisitor = false
+}
