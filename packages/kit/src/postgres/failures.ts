@@ -32,6 +32,11 @@ export function isShutdown(error: unknown): boolean {
   return /^57P0[123]$/.test(sqlState(error) ?? '')
 }
 
+/** The server did not answer within the time that this process gives a statement. */
+export function isUnanswered(error: unknown): boolean {
+  return error instanceof Error && error.message === 'Query read timeout'
+}
+
 /** The server refuses the role, its password or the database, or the role lacks a right: an operator has to act. */
 export function isRefusal(error: unknown): boolean {
   return /^(28|3D|42501)/.test(sqlState(error) ?? '')

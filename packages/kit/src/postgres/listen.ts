@@ -20,13 +20,15 @@ export interface ListenerOptions {
   onConnect?(): void
   /** What the connections of this process share; default: nothing but this one. */
   connections?: Connections
+  /** How often the server is asked whether the connection still works, and how long its answer may take. */
+  beatMs?: number
   /** First wait after a lost connection; doubles up to twenty times as long, with jitter. */
   retryMs?: number
 }
 
 /** Receives NOTIFY on a connection of its own, and connects again for as long as it is not stopped. */
 export function createListener(options: ListenerOptions): Listener {
-  const { url, applicationName, log, channels, onConnect, retryMs = 250 } = options
+  const { url, applicationName, log, channels, onConnect, retryMs = 250, beatMs = 1500 } = options
   const { connections = createConnections({ log }) } = options
   const stopping = new AbortController()
   let running: Promise<void> | undefined
@@ -46,6 +48,7 @@ export function createListener(options: ListenerOptions): Listener {
       connectionTimeoutMillis: 2000,
       keepAlive: true,
       keepAliveInitialDelayMillis: 10_000,
+      query_timeout: beatMs,
     })
     const ended = new Promise<void>((resolve) => {
       letGo = resolve
@@ -62,7 +65,14 @@ export function createListener(options: ListenerOptions): Listener {
       for (const channel of Object.keys(channels)) await client.query(`LISTEN ${pg.escapeIdentifier(channel)}`)
       connected()
       onConnect?.()
-      await ended
+      // On a connection that has gone silent nothing ever arrives, not even its end.
+      for (let open = true; open; ) {
+        const beat = new AbortController()
+        const due = wait(beatMs, true, { signal: beat.signal, ref: false })
+        open = await Promise.race([ended.then(() => false), due])
+        beat.abort()
+        if (open) await Promise.race([ended, client.query('')])
+      }
     } catch (error) {
       judge(error)
       throw error

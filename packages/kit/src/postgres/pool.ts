@@ -25,6 +25,8 @@ export interface Connection extends pg.PoolClient {
   spoiled: boolean
   /** Names of the statements that were prepared here and have worked. */
   readonly prepared: Set<string>
+  /** When the server last answered here, by `performance.now()`. */
+  heardAt: number
 }
 
 export interface Pool {
@@ -33,6 +35,11 @@ export interface Pool {
   give(connection: Connection): void
   /** Logs that the server refuses this process, at most every ten seconds. */
   reportRefusal(error: unknown): void
+  /**
+   * Ends every idle connection on which nothing was heard since `sentAt`, when a statement was sent that has no answer: it may have
+   * gone silent together with that statement's (a dead host, a NAT that forgot them), and each would cost a statement its time.
+   */
+  suspect(sentAt: number): void
   grow(maxConnections: number): void
   stats(): { total: number; idle: number; waiting: number; max: number }
   end(): Promise<void>
@@ -51,6 +58,7 @@ export function createPool(options: PoolOptions): Pool {
     // At random, so that connections that were begun together do not end together.
     readonly endsAt = performance.now() + lifetimeMs * (0.8 + Math.random() * 0.2)
     readonly prepared = new Set<string>()
+    heardAt = performance.now()
     readonly reported = new Map<string, string>()
     spoiled = false
 
@@ -86,15 +94,24 @@ export function createPool(options: PoolOptions): Pool {
   pool.on('connect', (client) => {
     // Without this listener, an error that arrives while the connection changes hands would end the process.
     client.on('error', () => undefined)
-    const { readOnly, generation } = client as unknown as Connection
+    const connection = client as unknown as Connection
+    connection.heardAt = performance.now()
+    const { readOnly, generation } = connection
     connections.setProblem(readOnly ? 'the server is read-only' : undefined)
     if (readOnly) connections.retire(generation, 'the server is read-only', readOnlyMs)
   })
 
+  let suspectBefore = 0
   const allowed = () => exempt || connections.allowed()
   const isStale = (client: pg.PoolClient) => {
-    const { spoiled, generation, endsAt } = client as unknown as Client
-    return spoiled || generation < connections.generation() || performance.now() > endsAt || !allowed()
+    const { spoiled, generation, endsAt, heardAt } = client as unknown as Client
+    return (
+      spoiled ||
+      heardAt < suspectBefore ||
+      generation < connections.generation() ||
+      performance.now() > endsAt ||
+      !allowed()
+    )
   }
   /** Takes what is idle and gives it back, so that what is stale is ended; what is in use comes back by itself. */
   const endIdle = () => {
@@ -129,6 +146,11 @@ export function createPool(options: PoolOptions): Pool {
       }
     },
     reportRefusal,
+    suspect(sentAt) {
+      if (sentAt <= suspectBefore) return
+      suspectBefore = sentAt
+      endIdle()
+    },
     give: (connection) => connection.release(isStale(connection)),
     grow(maxConnections) {
       pool.options.max = Math.max(pool.options.max, maxConnections)

@@ -9,8 +9,10 @@ import {
   isReadOnly,
   isRefusal,
   isShutdown,
+  isUnanswered,
   mayBeOutdated,
   spoils,
+  sqlState,
   translate,
   translateConnecting,
 } from './failures.ts'
@@ -92,9 +94,12 @@ export function createPostgres(options: PostgresOptions): Postgres {
       const result = await tracing.span({ name: nameOf(statement), kind: 'client', attributes }, () =>
         client.query<pg.QueryResultRow>({ text, name, values, query_timeout } as pg.QueryConfig),
       )
+      client.heardAt = performance.now()
       if (name !== undefined) client.prepared.add(name)
       return { rows: result.rows as Row[], rowCount: result.rowCount ?? 0, command: result.command }
     } catch (error) {
+      if (sqlState(error) !== undefined) client.heardAt = performance.now()
+      else if (isUnanswered(error)) pool.suspect(startedAt)
       judge(client, error, name)
       throw translate(error)
     } finally {
