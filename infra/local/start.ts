@@ -1,17 +1,18 @@
 import { join } from 'node:path'
-import pg from 'pg'
 import { createDaemon } from '../pm2/daemon.ts'
 import { followReplicas, replicaAddresses } from '../pm2/follow.ts'
-import { createPm2, type Pm2 } from '../pm2/pm2.ts'
+import { createPm2 } from '../pm2/pm2.ts'
 import { applicationEnvironment, type Environment, migrateAndSeed, seedPassword } from './applications.ts'
 import { readOptions } from './arguments.ts'
 import { claim, folder, forget, logFolders, pm2Home, readRunning, readSecrets, root, unclaim } from './instance.ts'
 import { createLifetime } from './lifetime.ts'
-import { freeRange, isFree, tail } from './processes.ts'
+import { freeRange, isFree } from './processes.ts'
+import { forgetProcesses, freePorts, untilReady } from './replicas.ts'
 import { startRotation } from './rotation.ts'
 import { findBinaries, startNginx } from './servers.ts'
 import { startServices } from './services.ts'
 import { statusOf, until } from './waiting.ts'
+import { welcome } from './welcome.ts'
 
 const usage = `usage: npm start -- [--replicas N] [--port P] [--fresh]
 
@@ -73,7 +74,7 @@ async function main() {
   started.defer(() => daemon.stop())
   await daemon.start(env, lifetime.ended)
   if (lifetime.ended.aborted) return
-  await untilReady(pm2)
+  await untilReady(pm2, lifetime.ended)
   let addresses = await replicaAddresses(pm2)
   progress('replicas', `${addresses.join(', ')}  (PM2, version ${env.VERSION})`)
 
@@ -119,7 +120,7 @@ async function main() {
     await daemon.start({ ...(readRunning()?.env ?? env), REPLICAS: String(addresses.length) }, lifetime.ended)
     if (lifetime.ended.aborted) return
     watchDaemon()
-    await untilReady(pm2)
+    await untilReady(pm2, lifetime.ended)
     await nginx.reload(await replicaAddresses(pm2)) // which also forgets that they had failed
     progress('PM2', 'serves again')
   }
@@ -137,49 +138,6 @@ async function main() {
   console.log('everything is stopped')
 }
 
-/** All processes that know this database have ended: their places are free at once, not after three missed heartbeats. */
-async function forgetProcesses(connectionString: string | undefined): Promise<void> {
-  const client = new pg.Client({ connectionString, connectionTimeoutMillis: 5000 })
-  await client.connect()
-  await client.query('DELETE FROM replicas').finally(() => client.end())
-}
-
-async function untilReady(pm2: Pm2): Promise<void> {
-  for (const { name, internalPort } of await pm2.list()) {
-    const logs = () =>
-      [`${name}-error.log`, `${name}-out.log`].map((file) => tail(join(pm2Home, 'logs', file))).join('\n')
-    const ready = async () => (await statusOf(`http://127.0.0.1:${internalPort}/readyz`)) === 200
-    await until(ready, 30_000, () => `${name} does not get ready; the end of its logs:\n${logs()}`)
-  }
-}
-
-/** The first of the replicas' ports: 3000, or later if somebody has those, or the internal ones 1000 above. */
-async function freePorts(replicas: number): Promise<number> {
-  for (let first = 3000; first < 20_000; first++) {
-    first = await freeRange(first, replicas)
-    if ((await freeRange(first + 1000, replicas)) === first + 1000) return first
-  }
-  throw new Error('no free ports for the replicas')
-}
-
 function progress(step: string, text: string) {
   console.log(`  ${step.padEnd(10)} ${text}`)
-}
-
-function welcome(url: string, password: string, mailsUrl: string): string {
-  const body = `'{"email":"customer@example.com","password":"${password}"}'`
-  return `
-Escala is ready: ${url}
-
-  log in as  organiser@example.com or customer@example.com
-  password   ${password}
-  docs       ${url}/docs
-  mails      ${mailsUrl}
-
-Try, in another terminal:
-  for i in 1 2 3 4; do curl -s -o /dev/null -D - ${url}/v1/openapi.json | grep -i x-replica; done
-  curl -c cookies -H 'content-type: application/json' -d ${body} ${url}/v1/session
-  npm run deploy          # replaces every replica while the others serve
-
-Ctrl-C stops everything.`
 }

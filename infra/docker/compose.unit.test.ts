@@ -1,0 +1,33 @@
+import { readFileSync } from 'node:fs'
+import { expect, test } from 'vitest'
+
+const file = readFileSync(new URL('../../docker-compose.yml', import.meta.url), 'utf8')
+const [head = '', rest = ''] = file.split(/^services:$/m)
+const services = Object.fromEntries(
+  [...(rest.split(/^networks:$/m)[0] ?? '').matchAll(/^ {2}([a-z-]+):\n((?: {4}.*\n|\n|\s*#.*\n)*)/gm)].map(
+    ([, name = '', text = '']) => [name, text],
+  ),
+)
+/** What a service inherits, written out. */
+const whole = (text: string): string =>
+  text.replace(/<<: \*([a-z-]+)/g, (_, anchor) => whole(head.split(`&${anchor}\n`)[1]?.split(/\n\n/)[0] ?? ''))
+
+test.each(Object.keys(services))('%s: bounds, rotated logs, no privileges, an image with a version', (name) => {
+  const text = whole(services[name] ?? '')
+  for (const bound of [/memory: '?[^,]+/, /cpus: '[^']+'/, /pids: \d+/, /max-size: \d+m/, /max-file: '\d+'/]) {
+    expect(text).toMatch(bound)
+  }
+  for (const part of ['cap_drop: [ALL]', 'no-new-privileges:true', 'read_only: true']) expect(text).toContain(part)
+  expect(text).toMatch(/image: \S+:v?[\d.]+|build:/)
+})
+
+test('the defaults are those of production', () => {
+  expect(Object.keys(services)).toHaveLength(10)
+  expect(services.api).toContain(`replicas: \${API_REPLICAS:-3}`)
+  expect(services.api).toContain(`EXPOSE_REPLICA: \${EXPOSE_REPLICA:-0}`)
+  expect(services.migrate).toContain(`'\${SEED:+--seed}'`)
+  for (const [name, text] of Object.entries(services)) {
+    if (name !== 'migrate' && name !== 'postgres') expect(text).not.toMatch(/OWNER_PASSWORD|owner-password/)
+  }
+  expect(file).not.toMatch(/:\/\/[^@\s]*\$\{[A-Z_]*PASSWORD/) // no password within a URL
+})

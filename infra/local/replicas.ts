@@ -1,0 +1,32 @@
+import { join } from 'node:path'
+import pg from 'pg'
+import type { Pm2 } from '../pm2/pm2.ts'
+import { pm2Home } from './instance.ts'
+import { freeRange, tail } from './processes.ts'
+import { statusOf, until } from './waiting.ts'
+
+/** All processes that know this database have ended: their places are free at once, not after three missed heartbeats. */
+export async function forgetProcesses(connectionString: string | undefined): Promise<void> {
+  const client = new pg.Client({ connectionString, connectionTimeoutMillis: 5000 })
+  await client.connect()
+  await client.query('DELETE FROM replicas').finally(() => client.end())
+}
+
+/** Resolves when every process is ready, or when there is no time left for it. */
+export async function untilReady(pm2: Pm2, ended: AbortSignal): Promise<void> {
+  for (const { name, internalPort } of await pm2.list()) {
+    const logs = () =>
+      [`${name}-error.log`, `${name}-out.log`].map((file) => tail(join(pm2Home, 'logs', file))).join('\n')
+    const ready = async () => ended.aborted || (await statusOf(`http://127.0.0.1:${internalPort}/readyz`)) === 200
+    await until(ready, 30_000, () => `${name} does not get ready; the end of its logs:\n${logs()}`)
+  }
+}
+
+/** The first of the replicas' ports: 3000, or later if somebody has those, or the internal ones 1000 above. */
+export async function freePorts(replicas: number): Promise<number> {
+  for (let first = 3000; first < 20_000; first++) {
+    first = await freeRange(first, replicas)
+    if ((await freeRange(first + 1000, replicas)) === first + 1000) return first
+  }
+  throw new Error('no free ports for the replicas')
+}
