@@ -1,10 +1,13 @@
+import { randomUUID } from 'node:crypto'
 import { createTestDatabase, type TestDatabase } from '@escala/testing/test-database.ts'
 import { afterAll, afterEach, beforeAll, beforeEach, expect, inject, test, vi } from 'vitest'
-import type { NewJob } from '../jobs/jobs.ts'
+import { createBullmqConsumer, createBullmqQueue } from '../jobs/bullmq.ts'
+import type { Job, NewJob } from '../jobs/jobs.ts'
 import { createLog } from '../log/log.ts'
 import { createListener } from '../postgres/listen.ts'
 import { kitMigrations, migrate } from '../postgres/migrations.ts'
 import { createPostgres, type Postgres } from '../postgres/postgres.ts'
+import { createRedis, stopRedis } from '../redis/redis.ts'
 import { cleanOutbox } from './clean.ts'
 import { republishLost } from './lost.ts'
 import type { Relay } from './outbox.ts'
@@ -270,4 +273,30 @@ test('a queue that has everything costs one look, however much was published', a
   const none = async (jobs: { id: string }[]) => jobs.map(({ id }) => id)
   await postgres.query(`UPDATE outbox SET published_at = now() - interval '1 day' WHERE position % 2 = 0`)
   expect(await republishLost(postgres, { missing: none }, new AbortController().signal)).toBe(1000)
+})
+
+test('of twenty jobs in a Redis that comes back empty, twenty are done', async () => {
+  const prefix = `{test-${randomUUID()}}`
+  const redis = createRedis({ url: inject('redisUrl'), role: 'request', log, timeoutMs: 2000 })
+  const blocking = createRedis({ url: inject('redisUrl'), role: 'blocking', log })
+  const queue = createBullmqQueue({ redis, prefix })
+  const lose = async () => {
+    const keys = await blocking.keys(`${prefix}*`)
+    if (keys.length > 0) await blocking.del(...keys)
+  }
+  const started = createRelay({ postgres, queue, log, pollMs: 20, verifyMs: 50 })
+  started.start()
+  relays.push(started)
+  for (let n = 0; n < 20; n++) await add(`order-${n}`, n)
+  await vi.waitFor(async () => expect((await queue.counts()).waiting).toBe(20), 5000)
+  await lose()
+  const done = new Set<unknown>()
+  const handlers = { 'order.charge': async ({ payload }: Job) => void done.add((payload as { n: number }).n) }
+  const consumer = createBullmqConsumer({ redis: blocking, log, prefix, handlers })
+  await vi.waitFor(() => expect(done.size).toBe(20), 5000)
+  await relays.pop()?.stop()
+  await consumer.stop(1000)
+  await queue.stop()
+  await lose()
+  await Promise.all([redis, blocking].map(stopRedis))
 })
