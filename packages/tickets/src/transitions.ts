@@ -1,7 +1,7 @@
 import type { DeadAggregates } from '@escala/kit/jobs/jobs.ts'
 import type { Outbox } from '@escala/kit/outbox/outbox.ts'
 import type { Postgres, Sql, Statement } from '@escala/kit/postgres/postgres.ts'
-import { mailMessage, payloadVersion } from './messages.ts'
+import { mailMessage, payloadSql } from './messages.ts'
 import type { OrderStatus } from './schemas.ts'
 import type { ShowAvailability } from './shows.ts'
 
@@ -126,7 +126,7 @@ const touchStuck = (outbox: Pick<Outbox, 'insert'>): Statement => ({
       SELECT * FROM touched WHERE id <> ALL ($3::uuid[])
     ), told AS (
       ${outbox.insert(`SELECT CASE status WHEN 'paid' THEN 'order.mail' WHEN 'refunding' THEN 'order.refund' ELSE 'order.charge' END,
-        id::text, json_build_object('version', ${payloadVersion}, 'orderId', id, 'again', true), request_id, NULL FROM again`)}
+        id::text, ${payloadSql('id', true)}, request_id, NULL FROM again`)}
     )
     SELECT count(*)::int AS again FROM again`,
 })
