@@ -60,7 +60,7 @@ async function withQueue<T>(redisUrl: string, work: (counts: QueueCounts) => Pro
   const isScheduled = (id: string) => id.startsWith('repeat:')
   try {
     const [waiting, active, delayed, failed, schedules] = await Promise.all([
-      listed('wait'),
+      Promise.all([listed('wait'), sorted('prioritized')]).then((lists) => lists.flat()),
       listed('active'),
       sorted('delayed'),
       sorted('failed'),

@@ -51,13 +51,14 @@ export function createBullmqQueue(options: QueueConnectionOptions & LaneNames): 
       for (const name of lanes.names) {
         const counts = await lanes.lane(name).use((queue) => queue.getJobCounts())
         for (const state of Object.keys(total) as (keyof JobCounts)[]) total[state] += counts[state] ?? 0
+        total.waiting += counts.prioritized ?? 0 // they have failed before, and their next try is due
       }
       return total
     },
     async oldestMs() {
       const ages = lanes.names.map(async (name) => {
-        const [oldest] = await lanes.lane(name).use((queue) => queue.getJobs('waiting', 0, 0, true))
-        return oldest ? Date.now() - oldest.timestamp : 0
+        const oldest = await lanes.lane(name).use((queue) => queue.getJobs(['waiting', 'prioritized'], 0, 0, true))
+        return Math.max(0, ...oldest.map(({ timestamp }) => Date.now() - timestamp))
       })
       return Math.max(0, ...(await Promise.all(ages)))
     },

@@ -85,6 +85,36 @@ test('bullmq: jobs of one lane wait for no job of another', async () => {
   await jobs.stop()
 })
 
+test('bullmq: what has failed comes after everything that has not been tried', async () => {
+  const jobs = await createBullmq()
+  await vi.waitFor(() => expect(jobs.redis.status).toBe('ready'))
+  const tries: string[] = []
+  const goOn = Promise.withResolvers<void>()
+  const consumer = jobs.consume(
+    {
+      async bad({ attempt }) {
+        tries.push(`bad ${attempt}`)
+        if (attempt === 1) throw new Error('no')
+      },
+      async good() {
+        tries.push('good')
+        await goOn.promise
+      },
+    },
+    1,
+  )
+  for (let n = 0; n < 3; n++) await jobs.queue.add(newJob('bad'))
+  for (let n = 0; n < 3; n++) await jobs.queue.add(newJob('good'))
+  // Long enough for the three to be due again, behind a good one that holds the only place.
+  await vi.waitFor(() => expect(tries).toEqual(['bad 1', 'bad 1', 'bad 1', 'good']))
+  await wait(50)
+  goOn.resolve()
+  await vi.waitFor(() => expect(tries).toHaveLength(9))
+  expect(tries.slice(3)).toEqual(['good', 'good', 'good', 'bad 2', 'bad 2', 'bad 2'])
+  await consumer.stop(1000)
+  await jobs.stop()
+})
+
 test('bullmq: a dead letter is deleted by no count and no age, and an operator sees those of every lane', async () => {
   const jobs = await createBullmq()
   await vi.waitFor(() => expect(jobs.redis.status).toBe('ready'))

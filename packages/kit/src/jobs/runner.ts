@@ -6,7 +6,7 @@ import { withRequestId } from '../log/request-id.ts'
 import type { Tracing } from '../tracing/tracing.ts'
 import { serverMs } from './clock.ts'
 import { isPermanent, type JobHandler, PermanentFailure, postpone, unknownType, type WaitLimits } from './jobs.ts'
-import { deadIndex, type JobData, type QueueName } from './queue.ts'
+import { deadIndex, type JobData, type QueueName, queueName } from './queue.ts'
 
 type Bull = BullJob<JobData, void>
 
@@ -16,6 +16,8 @@ export interface RunningJob {
 }
 
 const maxNamed = 20
+// BullMQ takes jobs without a priority first, then those of the smallest.
+const afterFirstTries = 1
 
 export interface RunnerOptions extends QueueName {
   redis: Redis
@@ -31,6 +33,7 @@ export interface RunnerOptions extends QueueName {
 export function createRunner(options: RunnerOptions) {
   const { redis, log, lockMs, maxStalled, limits, tracing } = options
   const handlers = new Map(Object.entries(options.handlers))
+  const { prefix } = queueName(options)
   const index = deadIndex(options)
   const deadline = new AbortController()
   const running = new Map<Promise<void>, RunningJob>()
@@ -75,6 +78,8 @@ export function createRunner(options: RunnerOptions) {
       const entry = JSON.stringify([queue, job.id])
       await redis.hset(index.key, index.field(job.name, job.data.aggregate), entry)
     }
+    // It comes back behind all jobs that have not failed yet. BullMQ's own command would search the whole queue for a job that is active.
+    if (!isLast) await redis.hset(`${prefix}:${queue}:${job.id}`, 'priority', afterFirstTries)
     jobLog[dead ? 'error' : 'warn']({ err }, dead ? 'job failed for good' : 'job failed')
     throw permanent && err instanceof Error ? new UnrecoverableError(err.message) : err
   }
