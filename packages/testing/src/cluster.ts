@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { MailControl } from '../../../infra/local/peers/mail.ts'
 import type { PaymentsControl } from '../../../infra/local/peers/payments.ts'
-import { type BackingOptions, startBacking } from './backing.ts'
+import { type Backing, type BackingOptions, startBacking } from './backing.ts'
 import { type CleanUps, createCleanUps } from './clean-ups.ts'
 import type { NginxOptions, ServerFaults } from './driver.ts'
 import { type Environment, environment } from './environment.ts'
@@ -26,6 +26,8 @@ export interface ClusterOptions extends Partial<BackingOptions> {
   /** For the API, over what the harness gives it. */
   env?: Record<string, string>
   workerEnv?: Record<string, string>
+  /** What replicas print goes through a pipe whose reader can stand still or go away. Local processes only. */
+  pipedLogs?: boolean
   nginx?: NginxOptions
 }
 
@@ -44,7 +46,7 @@ export interface Cluster {
   /** Those that NGINX knows, the oldest first. */
   replicas: Replica[]
   workers: Replica[]
-  /** For the test itself, past any fault. */
+  /** For the test itself, past any fault. Of a pair, the server that takes writes. */
   databaseUrl: string
   redisUrl: string
   cacheRedisUrl: string
@@ -136,6 +138,7 @@ async function start(options: ClusterOptions, own: Own): Promise<Cluster> {
       naive,
       network,
       checkout,
+      pipedLogs: options.pipedLogs,
       env: { REPLICA_ID: id, ...guard, ...environments[role], ...env },
     })
     cleanUps.keep({ stop: replica.remove })
@@ -178,7 +181,9 @@ async function start(options: ClusterOptions, own: Own): Promise<Cluster> {
     url: nginx.url,
     replicas,
     workers,
-    databaseUrl: backing.databaseUrl,
+    get databaseUrl() {
+      return primaryUrl(backing)
+    },
     redisUrl: backing.redisUrl,
     cacheRedisUrl: backing.cacheRedisUrl,
     get postgresProxy() {
@@ -199,7 +204,10 @@ async function start(options: ClusterOptions, own: Own): Promise<Cluster> {
     get mail() {
       return required(backing.mail, 'peers: true')
     },
-    server: (name) => required({ ...backing.servers, nginx }[name]?.faults, '`database`, as processes'),
+    server: (name) => {
+      const faults = { ...backing.servers, nginx }[name]?.faults
+      return required(name === 'postgres' ? (backing.pair?.primary ?? faults) : faults, '`database`, as processes')
+    },
     async scale(count) {
       const leaving = replicas.splice(count)
       replicas.push(...(await launchMany('api', count - replicas.length)))
@@ -256,6 +264,13 @@ function environmentsOf(options: ClusterOptions, backing: { env: object; peersEn
     },
     worker: { ...common, ...backing.peersEnv, MAIL_FROM: 'lab@example.com', ...options.workerEnv },
   }
+}
+
+function primaryUrl({ databaseUrl, pair }: Pick<Backing, 'databaseUrl' | 'pair'>): string {
+  if (pair === undefined) return databaseUrl
+  const url = new URL(databaseUrl)
+  url.port = new URL(pair.primaryUrl()).port
+  return url.href
 }
 
 function required<T>(part: T | undefined, option: string): T {

@@ -13,6 +13,8 @@ export interface ReplicaSpec {
   network?: Network
   /** The folder of another version of the code. Local processes only. */
   checkout?: string
+  /** See `LogReader`. Local processes only. */
+  pipedLogs?: boolean
 }
 
 /** One in which replicas have a common name, and somebody tells who has it. Local processes have no such thing. */

@@ -16,6 +16,8 @@ export interface FaultProxy {
   silence(): void
   /** Cuts every connection with a reset, and each new one as soon as it is made. */
   reset(): void
+  /** Ends silenced connections at the server, as its TCP keepalive does in time: until then they hold places there. */
+  bury(): void
   /** Holds what passes for so many milliseconds, in each direction. */
   delay(ms: number): void
   /** The next bytes from the server are thrown away and their connection is cut: the command ran, its answer is lost. */
@@ -140,6 +142,9 @@ export async function startFaultProxy(options: FaultProxyOptions): Promise<Fault
     },
     silence() {
       for (const pair of pairs) pair.silent = true
+    },
+    bury() {
+      for (const { server, silent } of pairs) if (silent) server.destroy()
     },
     reset() {
       mode = 'reset'

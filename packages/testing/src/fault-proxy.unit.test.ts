@@ -104,6 +104,22 @@ test('silence: the end of a connection does not get through either', async () =>
   await vi.waitFor(() => expect(ends).toHaveLength(2))
 })
 
+test('bury: silenced connections end at the server, and their clients hear nothing of it', async () => {
+  const ends: string[] = []
+  server.on('connection', (socket) => socket.on('close', () => ends.push('server')))
+  const clients = [await open(), await open()]
+  await vi.waitFor(async () => expect(await connections()).toBe(2))
+  proxy.silence()
+  const fresh = await open()
+  proxy.bury()
+  await vi.waitFor(() => expect(ends).toHaveLength(2))
+  fresh.socket.write('x')
+  await vi.waitFor(() => expect(fresh.text).toBe('X'))
+  expect(clients.map(({ end }) => end)).toEqual([undefined, undefined])
+})
+
+const connections = () => new Promise<number>((resolve) => server.getConnections((_, count) => resolve(count)))
+
 test('reset: both old and new connections end in a reset', async () => {
   const before = await open()
   proxy.reset()

@@ -1,5 +1,5 @@
-import { spawn } from 'node:child_process'
-import { closeSync, existsSync, openSync, readFileSync } from 'node:fs'
+import { type StdioOptions, spawn } from 'node:child_process'
+import { appendFileSync, closeSync, existsSync, openSync, readFileSync } from 'node:fs'
 import { mkdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -115,7 +115,7 @@ function kill(pid: number, signal: NodeJS.Signals): void {
 }
 
 async function startReplica(folder: string, spec: ReplicaSpec): Promise<Replica> {
-  const { id, role, naive, checkout = root } = spec
+  const { id, role, naive, checkout = root, pipedLogs = false } = spec
   const [port, internalPort] = await Promise.all([freePort(), freePort()])
   const logFile = join(folder, `${id}.log`)
   await mkdir(folder, { recursive: true })
@@ -131,7 +131,8 @@ async function startReplica(folder: string, spec: ReplicaSpec): Promise<Replica>
     ...spec.env,
   }
   const entry = join(checkout, naive ? entries[role].naive : entries[role].own)
-  let current = run(checkout, entry, env, logFile)
+  const start = () => run({ cwd: checkout, entry, env, logFile, pipedLogs })
+  let current = start()
 
   const replica: Replica = {
     id,
@@ -160,21 +161,38 @@ async function startReplica(folder: string, spec: ReplicaSpec): Promise<Replica>
     },
     async restart() {
       await replica.kill()
-      current = run(checkout, entry, env, logFile)
+      current = start()
       await waitUntilReady(replica)
     },
     async remove() {
       if (replica.running()) await replica.kill()
     },
     logs: () => read(logFile),
+    ...(pipedLogs && {
+      logReader: {
+        stall: () => void current.output?.pause(),
+        goOn: () => void current.output?.resume(),
+        leave: () => void current.output?.destroy(),
+      },
+    }),
   }
   return replica
 }
 
-function run(cwd: string, entry: string, env: NodeJS.ProcessEnv, logFile: string) {
+interface RunOptions {
+  cwd: string
+  entry: string
+  env: NodeJS.ProcessEnv
+  logFile: string
+  pipedLogs: boolean
+}
+
+function run({ cwd, entry, env, logFile, pipedLogs }: RunOptions) {
   const log = openSync(logFile, 'a')
   // A group of its own: Ctrl-C is for the lab, which then ends its replicas in its own order.
-  const child = spawn(process.execPath, [entry], { cwd, detached: true, stdio: ['ignore', log, log], env })
+  const stdio: StdioOptions = ['ignore', pipedLogs ? 'pipe' : log, log]
+  const child = spawn(process.execPath, [entry], { cwd, detached: true, stdio, env })
+  child.stdout?.on('data', (chunk: Buffer) => appendFileSync(logFile, chunk))
   closeSync(log)
   const { pid } = child
   if (pid === undefined) throw new Error(`cannot start ${entry}`)
@@ -187,7 +205,13 @@ function run(cwd: string, entry: string, env: NodeJS.ProcessEnv, logFile: string
       resolve(code ?? 137)
     })
   })
-  return { pid, running: () => running, exited, signal: (signal: NodeJS.Signals) => void child.kill(signal) }
+  return {
+    pid,
+    output: child.stdout,
+    running: () => running,
+    exited,
+    signal: (signal: NodeJS.Signals) => void child.kill(signal),
+  }
 }
 
 function read(file: string): string {

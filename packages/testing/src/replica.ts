@@ -27,6 +27,17 @@ export interface Replica {
   remove(): Promise<void>
   /** What it has printed since the first start. */
   logs(): string
+  /** Only with `pipedLogs`. */
+  logReader?: LogReader
+}
+
+/** Who reads what a replica prints, as a supervisor or a log shipper does. */
+export interface LogReader {
+  /** Reads no more: the pipe fills. */
+  stall(): void
+  goOn(): void
+  /** Closes its end for good, until the replica is started again. */
+  leave(): void
 }
 
 /** Resolves when `/readyz` says so; throws with the end of the log when the process ends first or the time is up. */

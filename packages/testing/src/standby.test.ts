@@ -1,6 +1,7 @@
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { setTimeout as wait } from 'node:timers/promises'
 import { afterAll, beforeAll, expect, test, vi } from 'vitest'
 import { createDriver, postgresSettings } from './environment.ts'
 import { startFaultProxy } from './fault-proxy.ts'
@@ -54,4 +55,17 @@ test('a fail-over loses what had not reached the standby, and the former primary
   await vi.waitFor(async () =>
     expect(await query(pair.standbyUrl(), 'SELECT n FROM numbers ORDER BY n')).toEqual([{ n: 1 }, { n: 3 }]),
   )
+})
+
+test('the primary can be paused, and is the primary again after a crash', async () => {
+  await query(pair.primaryUrl(), 'CREATE TABLE durable (n int); INSERT INTO durable VALUES (1)')
+  const before = pair.primaryUrl()
+  await pair.primary.pause()
+  const asked = query(before, 'SELECT n FROM durable')
+  expect(await Promise.race([asked, wait(300, 'nothing yet')])).toBe('nothing yet')
+  await pair.primary.resume()
+  expect(await asked).toEqual([{ n: 1 }])
+  await pair.primary.crash()
+  expect(pair.primaryUrl()).toBe(before)
+  expect(await query(before, 'INSERT INTO durable VALUES (2) RETURNING n')).toEqual([{ n: 2 }])
 })

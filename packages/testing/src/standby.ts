@@ -4,6 +4,7 @@ import { setTimeout as wait } from 'node:timers/promises'
 import { childrenOf } from '../../../infra/local/nginx-workers.ts'
 import { run } from '../../../infra/local/processes.ts'
 import { type Binaries, type LocalServer, startPostgres } from '../../../infra/local/servers.ts'
+import type { ServerFaults } from './driver.ts'
 import { startFaultProxy } from './fault-proxy.ts'
 import { withClient } from './test-database.ts'
 
@@ -23,6 +24,8 @@ export interface PostgresPair {
   failOver(): Promise<void>
   /** Holds what the primary sends to its standby: what is committed from now on is lost by the next fail-over. */
   holdReplication(): void
+  /** Of the present primary: a pause of it, or a crash after which it is the primary again. */
+  primary: ServerFaults
   stop(): Promise<void>
 }
 
@@ -86,6 +89,7 @@ export async function startPostgresPair({ binaries, folder, settings }: Postgres
   let stopped = false
   const stop = async () => {
     stopped = true
+    await signalAll(primary, 'SIGCONT')
     await Promise.all([standby.server.stop(), primary.server.stop()])
     await link.stop()
   }
@@ -128,8 +132,24 @@ export async function startPostgresPair({ binaries, folder, settings }: Postgres
       await changePlaces((former) => clone(primary, former.dataDir))
     },
     holdReplication: () => link.hang(),
+    primary: {
+      async crash() {
+        const { server, dataDir, port } = primary
+        kill(server.pid, 'SIGQUIT') // "immediate", to Postgres: with SIGKILL its children would live on for a moment
+        await server.exited
+        if (stopped) return
+        primary.server = await start(dataDir, port)
+        if (stopped) await primary.server.stop()
+      },
+      pause: () => signalAll(primary, 'SIGSTOP'),
+      resume: () => signalAll(primary, 'SIGCONT'),
+    },
     stop,
   }
+}
+
+async function signalAll({ server }: Member, signal: NodeJS.Signals): Promise<void> {
+  for (const pid of [server.pid, ...(await childrenOf(server.pid)).keys()]) kill(pid, signal)
 }
 
 async function untilStreaming({ server }: Member): Promise<void> {
