@@ -232,6 +232,7 @@ export async function compose(config: Config<typeof apiConfigSettings>, replaced
     log,
     perAddress: config.LOG_IN_LIMIT_PER_ADDRESS ?? Math.ceil(config.RATE_LIMIT_PER_MINUTE / 4),
     share: replicas.liveApis,
+    patienceMs: timeoutMs / 2,
   })
   const passwords = createPasswords({ mayWriteArgon2id: passwordForms.mayWriteArgon2id })
   const routes = [

@@ -16,6 +16,8 @@ export interface LogInLimitsOptions {
   perAddress: number
   /** Live replicas, as last known. */
   share: () => number
+  /** How long a sign-up waits for Redis before its replica counts by itself. */
+  patienceMs: number
 }
 
 export interface LogInLimits {
@@ -28,10 +30,10 @@ export interface LogInLimits {
 const triesPerMinute = 5
 
 export function createLogInLimits(options: LogInLimitsOptions): LogInLimits {
-  const { rateLimits: stores, guard, devices, log, perAddress, share } = options
+  const { rateLimits: stores, guard, devices, log, perAddress, ...local } = options
   const policy = { name: 'log-in-address', limit: perAddress, windowMs: 60_000 }
   const address = createRateLimit({ policy, stores, key: addressKey, log, onStoreError: 'refuse' })
-  const signUp = createRateLimit({ policy, stores, key: addressKey, log, onStoreError: 'local-share', share })
+  const signUp = createRateLimit({ policy, stores, key: addressKey, log, onStoreError: 'local-share', ...local })
   const tries = createRateLimit({
     policy: { name: 'log-in', limit: triesPerMinute, windowMs: 60_000 },
     stores,
