@@ -2,9 +2,9 @@ import { kitErrors } from '../errors/errors.ts'
 
 export interface QueueOptions {
   maxConcurrent: number
-  /** Work that may wait, in milliseconds. */
+  /** Work that may wait, in milliseconds of processor time divided by `maxConcurrent`. */
   maxWaitMs: number
-  /** What one piece of work is thought to take until some have been measured. */
+  /** What one piece of work is thought to cost until some have been measured. */
   firstCostMs: number
 }
 
@@ -18,11 +18,11 @@ const remembered = 32
  */
 export function createQueue({ maxConcurrent, maxWaitMs, firstCostMs }: QueueOptions): Queue {
   const waiting = new Set<() => void>()
-  const durations: number[] = []
+  const costs: number[] = []
   let running = 0
 
-  /** The shortest of the last ones: the others had to share their core. */
-  const costMs = () => (durations.length === 0 ? firstCostMs : Math.max(0.1, Math.min(...durations)))
+  /** The least of the last ones: the other measurements contain more of what else the process did. */
+  const costMs = () => (costs.length === 0 ? firstCostMs : Math.max(0.1, Math.min(...costs)))
   const maxWaiting = () => Math.max(1, Math.floor((maxWaitMs / costMs()) * maxConcurrent))
 
   function takePlace(signal?: AbortSignal): Promise<void> | undefined {
@@ -53,12 +53,14 @@ export function createQueue({ maxConcurrent, maxWaitMs, firstCostMs }: QueueOpti
 
   return async (work, signal) => {
     await takePlace(signal)
-    const began = performance.now()
+    const before = process.cpuUsage()
     try {
       return await work()
     } finally {
-      durations.push(performance.now() - began)
-      if (durations.length > remembered) durations.shift()
+      // Processor time, not time: on a busy machine each piece takes longer, and is no more work.
+      const { user, system } = process.cpuUsage(before)
+      costs.push((user + system) / 1000 / running)
+      if (costs.length > remembered) costs.shift()
       leavePlace()
     }
   }
