@@ -137,3 +137,18 @@ test('stops in the middle of its start', async () => {
   expect(await live()).toBe(0)
   await proxy.stop()
 })
+
+test('without a heartbeat for its time-to-live it is not ready, and says why, until it is back', async () => {
+  const proxy = await startFaultProxy({ target: database.url })
+  const { worker, get, readiness } = await create({ DATABASE_URL: proxy.url })
+  await worker.start()
+  expect((await get('/readyz')).status).toBe(200)
+  await proxy.refuse()
+  await vi.waitFor(async () => expect((await readiness()).reasons.heartbeat).toContain('no heartbeat for'), 5000)
+  expect((await get('/readyz')).status).toBe(503)
+  expect((await readiness()).degraded).toContainEqual(expect.stringContaining('postgres: '))
+  await proxy.heal()
+  await vi.waitFor(async () => expect(await readiness()).toMatchObject({ ready: true, degraded: [] }), 5000)
+  await worker.stop()
+  await proxy.stop()
+})

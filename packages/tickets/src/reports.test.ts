@@ -35,3 +35,11 @@ test('the report counts what was paid on a day, once however often it is made, l
     status: 400,
   })
 })
+
+test('the report may take longer than a request', async () => {
+  await shop.postgres.query(`CREATE FUNCTION dawdle() RETURNS trigger AS $$
+    BEGIN PERFORM pg_sleep(2.5); RETURN NULL; END $$ LANGUAGE plpgsql`)
+  await shop.postgres.query('CREATE TRIGGER dawdle AFTER INSERT ON sales_reports EXECUTE FUNCTION dawdle()')
+  expect(await shop.run('reports.sales')).toBeUndefined() // it threw nothing
+  await shop.postgres.query('DROP FUNCTION dawdle CASCADE')
+})

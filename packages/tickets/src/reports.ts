@@ -1,4 +1,4 @@
-import type { Sql, Statement } from '@escala/kit/postgres/postgres.ts'
+import type { Postgres, Sql, Statement } from '@escala/kit/postgres/postgres.ts'
 import { z } from 'zod'
 import { dayKey, decodeCursor, toPage } from './cursor.ts'
 import type { Page, PageQuery, SalesReport } from './schemas.ts'
@@ -43,8 +43,9 @@ const selectReportsAfter: Statement = {
 }
 
 /** What was paid on each of the last seven days, by the database's clock in UTC. Made again, it is the same. */
-export async function computeSales(sql: Sql): Promise<number> {
-  const { rowCount } = await sql.query(computeReports)
+export async function computeSales(postgres: Pick<Postgres, 'transaction'>): Promise<number> {
+  // It reads all orders of a week: longer than a request may take.
+  const { rowCount } = await postgres.transaction((tx) => tx.query(computeReports), { statementMs: 60_000 })
   return rowCount
 }
 

@@ -206,6 +206,10 @@ describe('what does not answer in time is unavailable', () => {
     await expect(postgres.query('SELECT pg_sleep(0.5)')).rejects.toMatchObject(unavailable)
     expect(await pid()).toEqual(before)
 
+    const long = postgres.transaction((tx) => tx.query('SELECT pg_sleep(0.5)'), { statementMs: 5000 })
+    await expect(long).resolves.toMatchObject({ rowCount: 1 })
+    await expect(postgres.query('SELECT pg_sleep(0.5)')).rejects.toMatchObject(unavailable)
+
     const forgotten = postgres.transaction(async (tx) => {
       await tx.query('SELECT 1')
       await wait(400)

@@ -41,8 +41,9 @@ export interface Postgres extends Sql {
   /**
    * Commits when `work` resolves and rolls back when it rejects. Runs `work` again after a serialization failure or a deadlock
    * (40001, 40P01), five times in all, so `work` must have no effect outside of the transaction.
+   * `statementMs`: the longest run of each of its statements, in place of `timeoutMs`. For jobs; no request waits so long.
    */
-  transaction<T>(work: (tx: Sql) => Promise<T>): Promise<T>
+  transaction<T>(work: (tx: Sql) => Promise<T>, options?: { statementMs?: number }): Promise<T>
   /** Lets the pool have more connections; a pool never shrinks. */
   grow(maxConnections: number): void
   stats(): { total: number; idle: number; waiting: number; max: number }
@@ -140,19 +141,22 @@ export function createPostgres(options: PostgresOptions): Postgres {
     }
   }
 
-  const attempt = <T>(work: (tx: Sql) => Promise<T>, named: boolean): Promise<T> =>
+  const attempt = <T>(work: (tx: Sql) => Promise<T>, named: boolean, statementMs?: number): Promise<T> =>
     withClient(async (client) => {
+      // The server ends the statement a little earlier than this process gives it up: the connection stays.
+      const query_timeout = statementMs === undefined ? timeoutMs : statementMs + timeoutMs
       let ended = false
       let failure: unknown
       const query: Sql['query'] = (statement, values) => {
         if (ended) return Promise.reject(new Error('a statement came after its transaction had ended'))
-        return run<never>(client, statement, values, { named }).catch((error) => {
+        return run<never>(client, statement, values, { named, query_timeout }).catch((error) => {
           failure ??= error
           throw error
         })
       }
       try {
         await run(client, 'BEGIN')
+        if (statementMs !== undefined) await run(client, `SET LOCAL statement_timeout = ${Math.round(statementMs)}`)
         const result = await work({ query })
         ended = true
         const { command } = await run(client, 'COMMIT')
@@ -192,7 +196,7 @@ export function createPostgres(options: PostgresOptions): Postgres {
         )
       return repeat(once, () => left() > 0)
     },
-    transaction: (work) => repeat((named) => attempt(work, named)),
+    transaction: (work, { statementMs } = {}) => repeat((named) => attempt(work, named, statementMs)),
     grow: pool.grow,
     stats: pool.stats,
     stop: () => (stopping ??= pool.end()),

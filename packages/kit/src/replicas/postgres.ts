@@ -80,6 +80,7 @@ export function createReplicas(options: ReplicasOptions): Replicas {
   const admission = Promise.withResolvers<void>()
   let reason: string | undefined = 'not registered yet'
   let apis = 1
+  let clockOffsetMs = 0
   let sinceBeat = startClock()
   let beating: Promise<void> | undefined
   let leaving: Promise<void> | undefined
@@ -95,7 +96,7 @@ export function createReplicas(options: ReplicasOptions): Replicas {
       if (refusal) return { refusal }
       const admitted = others.filter((row) => row.admitted).length < maxProcesses
       const poolSize = admitted ? limits.perProcess : 0
-      const clockOffsetMs = await measureClockOffset(tx)
+      clockOffsetMs = await measureClockOffset(tx)
       await writeRow(tx, { ...self, incarnation, ttlMs, poolSize, admitted, clockOffsetMs })
       return { poolSize, apis: countApis([...others, { role: self.role, admitted }]) }
     })
@@ -154,18 +155,18 @@ export function createReplicas(options: ReplicasOptions): Replicas {
 
   const heartbeat = async () => {
     const clock = startClock()
-    const offsetMs = await measureClockOffset(postgres)
-    const known = await beat(postgres, incarnation, offsetMs)
+    const beaten = await beat(postgres, incarnation, clockOffsetMs)
+    clockOffsetMs = beaten.clockOffsetMs // the next heartbeat brings it
     // Gone, or silent for so long that the place may have been given away: ask for it again. It ran before, so it is not refused.
-    if (!known || reason !== undefined) return void (await register(false))
+    if (!beaten.known || reason !== undefined) return void (await register(false))
     keepPlace(clock)
-    apis = countApis(await listAlive(postgres))
+    apis = Math.max(1, beaten.apis)
   }
 
   /** Until the next heartbeat is due: soon while something is wrong, and at once after connections were given up. */
   const pause = async (failed: boolean) => {
     const isWell = !failed && connections.problem() === undefined
-    const ms = isWell ? heartbeatMs : Math.min(heartbeatMs, retryMs * (1 + Math.random()))
+    const ms = isWell ? heartbeatMs * (0.9 + Math.random() * 0.1) : Math.min(heartbeatMs, retryMs * (1 + Math.random()))
     const woken = new AbortController()
     const stopHearing = connections.onRetire(() => reason === undefined && woken.abort())
     await wait(ms, undefined, { signal: AbortSignal.any([left.signal, woken.signal]) }).catch(() => undefined)
