@@ -1,5 +1,5 @@
 import { createHash, randomBytes } from 'node:crypto'
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { homedir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -57,7 +57,7 @@ export function readSecrets(): Secrets {
     seed: secret(9),
     ...kept,
   }
-  mkdirSync(folder, { recursive: true })
+  makeFolder()
   writeFileSync(file, `${JSON.stringify(secrets, undefined, 2)}\n`, { mode: 0o600 })
   return secrets
 }
@@ -71,7 +71,7 @@ export function forget(): void {
 
 /** One at a time from one checkout: throws when another one runs. */
 export function claim(running: Running): void {
-  mkdirSync(folder, { recursive: true })
+  makeFolder()
   const other = readRunning()
   if (other && other.pid !== running.pid) {
     throw new Error(`it already runs from this folder${other.url ? ` at ${other.url}` : ''} (process ${other.pid})`)
@@ -96,6 +96,12 @@ export function readRunning(): Running | undefined {
   } catch {
     return undefined
   }
+}
+
+/** For this user alone. Where that is root, Postgres may run as another one, and has to get through to its own folder. */
+function makeFolder(): void {
+  mkdirSync(folder, { recursive: true })
+  chmodSync(folder, process.getuid?.() === 0 ? 0o711 : 0o700)
 }
 
 /** PM2 makes sockets in its folder, whose whole paths may have about 100 characters. */

@@ -42,7 +42,7 @@ export function createLines({ sink, maxBytes = 1_000_000, onLost = () => undefin
   let works = false // the last write did
 
   const countLost = (bytes: Buffer) => {
-    lost += bytes.reduce((count, byte) => count + Number(byte === 0x0a), 0)
+    for (let end = bytes.indexOf('\n'); end !== -1; end = bytes.indexOf('\n', end + 1)) lost++
   }
   /** Returns how long to wait before the next try; 0 when nothing waits. */
   const attempt = (): number => {
