@@ -21,6 +21,16 @@ test.each(Object.keys(services))('%s: bounds, rotated logs, no privileges, an im
   expect(text).toMatch(/image: \S+:v?[\d.]+|build:/)
 })
 
+test.each([
+  ['state', 'escala'],
+  ['cache', 'cache'],
+])('Redis for %s: the commands of docs/redis.md, which a test of the worker holds to what is sent', (role, user) => {
+  const read = (path: string) => readFileSync(new URL(path, import.meta.url), 'utf8')
+  const [, documented] = new RegExp(`^user ${user} on >PASSWORD (.*)$`, 'm').exec(read('../../docs/redis.md')) ?? []
+  const [, used] = new RegExp(`${role}\\) rules='(.*)'`).exec(read('redis.sh')) ?? []
+  expect(used).toBe(documented)
+})
+
 test('the defaults are those of production', () => {
   expect(Object.keys(services)).toHaveLength(10)
   expect(services.api).toContain(`replicas: \${API_REPLICAS:-3}`)

@@ -1,9 +1,15 @@
 #!/bin/sh
-# Starts Redis with one user, who can do what the applications do, and nothing to the server itself but ask for its state.
+# redis.sh state|cache OPTION …: starts Redis with one user, `escala`, who may use the commands of docs/redis.md and no others.
 # The password goes in as a hash: it may hold any character.
 set -eu
+case $1 in
+  state) rules='~* &* -@all +@read +@write +@connection +@transaction +eval +evalsha +script|load +time -@dangerous +info' ;;
+  cache) rules='~* &* -@all +@read +@write +@connection +eval +evalsha +script|load +time +publish +subscribe +unsubscribe -@dangerous +info' ;;
+  *) echo 'usage: redis.sh state|cache OPTION …' >&2; exit 2 ;;
+esac
+shift
 hash=$(printf %s "$REDIS_PASSWORD" | sha256sum | cut -d ' ' -f 1)
 exec redis-server "$@" - <<CONF
 user default off
-user escala on #$hash ~* &* +@all -@admin -@dangerous +info
+user escala on #$hash $rules
 CONF
