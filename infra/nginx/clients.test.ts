@@ -43,6 +43,24 @@ describe('one client cannot take what belongs to all', () => {
     expect((await send('GET', '/')).status).toBe(200)
   })
 
+  it('an address has so many large uploads, and its small requests go on', async () => {
+    await fresh(addresses(), { settings: {} })
+    const upload = async (framing: string) => {
+      const connection = openRaw(nginx.port(), '127.0.0.2')
+      connection.write(`PUT / HTTP/1.1\r\nHost: x\r\n${framing}\r\n\r\n`)
+      open.push(connection.socket)
+      return await connection.next(tooMany, 500).then(
+        () => 429,
+        () => 0,
+      )
+    }
+    const [large, chunked, small] = ['Content-Length: 100000', 'Transfer-Encoding: chunked', 'Content-Length: 99999']
+    await Promise.all(Array.from({ length: 64 }, (_, i) => upload(i % 2 ? large : chunked)))
+    await expect.poll(() => upload(large)).toBe(429)
+    expect(await upload(chunked)).toBe(429)
+    expect(await upload(small)).toBe(0)
+  })
+
   it('of IPv6 a network of 64 bits counts as one client, and a mapped IPv4 address by itself', async () => {
     await behindBalancer({ connectionsPerAddress: 5 })
     const from = (address: string) => beginUpload(`X-Forwarded-For: ${address}\r\n`)
