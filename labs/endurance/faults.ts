@@ -1,11 +1,11 @@
-import type { Cluster, Replica, ServerName } from '@escala/testing/cluster.ts'
-import type { FaultProxy } from '@escala/testing/fault-proxy.ts'
-import { withClient } from '@escala/testing/test-database.ts'
+import type { Cluster, Replica } from '@escala/testing/cluster.ts'
 import type { Random } from './random.ts'
+import { crash, ofPostgres, ofRedis, pauseServer } from './server-faults.ts'
+import { strangers } from './strangers.ts'
 
-/** Makes things go wrong; what it answers with makes them right again. */
-type Begin = (cluster: Cluster, roll: Random) => Promise<Undo> | Undo
-type Undo = (() => unknown) | undefined
+/** Makes things go wrong; what it returns makes them right again. */
+export type Begin = (cluster: Cluster, roll: Random) => Promise<Undo> | Undo
+export type Undo = (() => unknown) | undefined
 
 export interface Fault {
   name: string
@@ -27,9 +27,11 @@ export interface FaultOptions {
   jobLockMs: number
   /** The Redis that keeps state loses it, once. */
   loseRedis: boolean
+  /** Postgres has a standby, and the two change places. */
+  switchOver: boolean
 }
 
-export function faultGroups({ jobLockMs }: FaultOptions): FaultGroup[] {
+export function faultGroups({ jobLockMs, switchOver }: FaultOptions): FaultGroup[] {
   const lock = jobLockMs / 1000
   return [
     {
@@ -46,6 +48,16 @@ export function faultGroups({ jobLockMs }: FaultOptions): FaultGroup[] {
           begin: (c, roll) => pause(some(c.replicas, 2, roll)),
         },
         { name: 'the API is rolled', seconds: [0, 0], begin: rollAll },
+        {
+          name: "the reader of a replica's log stands still",
+          seconds: [1, 8],
+          begin: (c, roll) => stallReaders(some(c.replicas, 1, roll)),
+        },
+        {
+          name: "the readers of the replicas' logs go away",
+          seconds: [0.5, 4],
+          begin: (c, roll) => leaveUnread(some(c.replicas, 2, roll)),
+        },
         { name: 'NGINX is paused', seconds: [0.2, 3], begin: pauseServer('nginx') },
         { name: 'NGINX crashes', seconds: [0, 0], begin: crash('nginx') },
         { name: 'NGINX reloads', seconds: [0, 0], begin: (c) => c.scale(c.replicas.length).then(() => undefined) },
@@ -63,6 +75,18 @@ export function faultGroups({ jobLockMs }: FaultOptions): FaultGroup[] {
           seconds: [lock + 1, lock + 6],
           begin: (c, roll) => pause(some(c.workers, 1, roll)),
         },
+        {
+          name: "the reader of a worker's log stands still",
+          seconds: [1, 8],
+          begin: (c, roll) => stallReaders(some(c.workers, 1, roll)),
+        },
+        {
+          name: "the reader of a worker's log goes away",
+          seconds: [0.5, 4],
+          begin: (c, roll) => leaveUnread(some(c.workers, 1, roll)),
+        },
+        { name: 'a worker joins whose clock is an hour ahead', seconds: [2, 12], begin: (c) => addShifted(c, hour) },
+        { name: 'a worker joins whose clock is an hour behind', seconds: [2, 12], begin: (c) => addShifted(c, -hour) },
         { name: 'a worker is told to stop', seconds: [0, 2], begin: (c, roll) => terminate(some(c.workers, 1, roll)) },
       ],
     },
@@ -72,16 +96,8 @@ export function faultGroups({ jobLockMs }: FaultOptions): FaultGroup[] {
       pause: [8, 20],
       faults: ofRedis('the cache Redis', 'cacheRedis', ({ cacheRedisProxy }) => cacheRedisProxy),
     },
-    {
-      name: 'postgres',
-      pause: [6, 16],
-      faults: [
-        ...ofNetwork('Postgres', ({ postgresProxy }) => postgresProxy),
-        { name: 'Postgres ends every connection', seconds: [0, 0], begin: endConnections },
-        { name: 'Postgres is paused', seconds: [0.5, 6], begin: pauseServer('postgres') },
-        { name: 'Postgres crashes', seconds: [0, 0], begin: crash('postgres') },
-      ],
-    },
+    { name: 'postgres', pause: [6, 16], faults: ofPostgres({ switchOver }) },
+    { name: 'strangers', pause: [1, 5], faults: strangers },
     {
       name: 'provider',
       pause: [4, 12],
@@ -116,53 +132,7 @@ export function faultGroups({ jobLockMs }: FaultOptions): FaultGroup[] {
   ]
 }
 
-export const emptyRedis: Fault = {
-  name: 'the state Redis crashes and comes back empty',
-  seconds: [0, 0],
-  begin: async (cluster) => {
-    await cluster.server('redis').crash({ empty: true })
-    return undefined
-  },
-}
-
-function ofRedis(name: string, server: 'redis' | 'cacheRedis', proxy: (cluster: Cluster) => FaultProxy): Fault[] {
-  return [
-    ...ofNetwork(name, proxy),
-    { name: `${name} is paused`, seconds: [0.5, 6], begin: pauseServer(server) },
-    { name: `${name} crashes`, seconds: [0, 0], begin: crash(server) },
-  ]
-}
-
-function ofNetwork(name: string, proxyOf: (cluster: Cluster) => FaultProxy): Fault[] {
-  const broken =
-    (spoil: (proxy: FaultProxy, roll: Random) => unknown): Begin =>
-    async (cluster, roll) => {
-      const proxy = proxyOf(cluster)
-      await spoil(proxy, roll)
-      return () => proxy.heal()
-    }
-  return [
-    { name: `${name} refuses connections`, seconds: [0.5, 5], begin: broken((proxy) => proxy.refuse()) },
-    { name: `${name} hangs`, seconds: [0.5, 5], begin: broken((proxy) => proxy.hang()) },
-    { name: `${name} resets connections`, seconds: [0.2, 3], begin: broken((proxy) => proxy.reset()) },
-    { name: `${name} is slow`, seconds: [1, 5], begin: broken((proxy, roll) => proxy.delay(roll.whole(20, 400))) },
-    { name: `${name} loses one answer`, seconds: [0.1, 0.3], begin: broken((proxy) => proxy.dropNextReply()) },
-  ]
-}
-
-const crash =
-  (server: ServerName): Begin =>
-  async (cluster) => {
-    await cluster.server(server).crash()
-    return undefined
-  }
-
-const pauseServer =
-  (server: ServerName): Begin =>
-  async (cluster) => {
-    await cluster.server(server).pause()
-    return () => cluster.server(server).resume()
-  }
+const hour = 3_600_000
 
 const some = <T>(list: T[], count: number, roll: Random) => roll.shuffled(list).slice(0, count)
 
@@ -189,19 +159,31 @@ async function rollAll(cluster: Cluster): Promise<Undo> {
   return undefined
 }
 
+function stallReaders(victims: Replica[]): Undo {
+  for (const { logReader } of victims) logReader?.stall()
+  return () => {
+    for (const { logReader } of victims) logReader?.goOn()
+  }
+}
+
+/** Their pipes are broken until they are started again; until then, they have to serve without a log. */
+function leaveUnread(victims: Replica[]): Undo {
+  for (const { logReader } of victims) logReader?.leave()
+  return () => Promise.all(victims.map((victim) => victim.restart()))
+}
+
+/** It is killed at the end, so that what it has planned stays behind. */
+async function addShifted(cluster: Cluster, shiftMs: number): Promise<Undo> {
+  const clock = new URL('./shifted-clock.ts', import.meta.url).href
+  const env = { NODE_OPTIONS: `--import ${clock}`, CLOCK_SHIFT_MS: String(shiftMs) }
+  const worker = await cluster.addWorker({ env, waitUntilReady: false })
+  cluster.workers.splice(cluster.workers.indexOf(worker), 1) // no other fault may start it again
+  return () => worker.kill()
+}
+
 /** Whoever is told to stop does so in time and without an error, whatever is away. */
 function endedWell(codes: number[]): void {
   if (codes.some((code) => code !== 0)) throw new Error(`told to stop, they ended with ${codes.join(', ')}`)
-}
-
-async function endConnections({ databaseUrl }: Cluster): Promise<Undo> {
-  await withClient(databaseUrl, (client) =>
-    client.query(
-      `SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-       WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()`,
-    ),
-  )
-  return undefined
 }
 
 async function provider({ payments }: Cluster, behaviour: Parameters<Cluster['payments']['behave']>[0]): Promise<Undo> {

@@ -33,12 +33,14 @@ export interface Ledger {
   /** Answers by status and code. */
   statuses: Record<string, number>
   requests: number
+  /** Answers that only those get who send too much of something. */
+  refusals: Record<string, number>
   /** What must never be answered, whatever goes on. */
   wrongs: Record<string, number>
 }
 
 export function createLedger(): Ledger {
-  return { orders: [], emails: [], shows: new Map(), statuses: {}, requests: 0, wrongs: {} }
+  return { orders: [], emails: [], shows: new Map(), statuses: {}, requests: 0, refusals: {}, wrongs: {} }
 }
 
 export function count(counts: Record<string, number>, name: string): void {
@@ -49,8 +51,15 @@ export function note(ledger: Ledger, what: string, { status, body, error }: Clie
   ledger.requests++
   const code = body?.code ?? error
   count(ledger.statuses, status === 0 ? `no answer: ${error}` : `${status}${code ? ` ${code}` : ''}`)
+  // Five tries a minute are a person's own: retries in an outage may use them up.
+  if (isRefusal(status, code) && !(status === 429 && what === 'log in'))
+    count(ledger.refusals, `${what}: ${status} ${code}`)
   if (status === 500) count(ledger.wrongs, `${what}: 500`)
   if (status >= 400 && code === undefined) count(ledger.wrongs, `${what}: ${status} without a code`)
+}
+
+function isRefusal(status: number, code: string | undefined): boolean {
+  return [408, 413, 414, 429, 431].includes(status) || code === 'E_OVERLOADED'
 }
 
 /** Whether an answer leaves open what happened. */

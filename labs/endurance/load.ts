@@ -31,6 +31,8 @@ export interface LoadOptions {
 
 export interface Load {
   buyers: Buyer[]
+  /** The state Redis has lost what it had: sessions, and carts with them. */
+  redisLost(): void
   /** No new work; resolves when the work under way is done or given up. */
   stop(): Promise<void>
 }
@@ -76,8 +78,18 @@ export async function startLoad(cluster: Cluster, options: LoadOptions): Promise
     return { ...answer, status: 0 } // the same again
   }
 
+  // Each person has an address of their own, as in reality: what one address may do has limits.
+  let people = 0
+  const newClient = () => {
+    const number = people++
+    return createClient(cluster.url, {
+      timeoutMs,
+      localAddress: `127.1.${Math.floor(number / 250) % 250}.${1 + (number % 250)}`,
+    })
+  }
+
   const signUp = async () => {
-    const client = createClient(cluster.url, { timeoutMs })
+    const client = newClient()
     const email = `${randomUUID()}@example.com`
     const password = 'a password of a run'
     const signedUp = await insist(8, () =>
@@ -97,7 +109,7 @@ export async function startLoad(cluster: Cluster, options: LoadOptions): Promise
   /** With another browser: whoever loses the answer to a log-in loses the session that it renewed. */
   const logInElsewhere = async () => {
     const { email, password } = random.pick(buyers)
-    const client = createClient(cluster.url, { timeoutMs })
+    const client = newClient()
     const answer = await send('log in', client, 'post', '/v1/session', { email, password })
     client.close()
     return answer
@@ -225,6 +237,9 @@ export async function startLoad(cluster: Cluster, options: LoadOptions): Promise
   })
   return {
     buyers,
+    redisLost() {
+      for (const { carts } of buyers) for (const { unanswered } of carts.values()) unanswered.add(0)
+    },
     async stop() {
       await traffic.stop()
       organiser.close()

@@ -6,13 +6,12 @@ import { environment, stopEnvironment } from '@escala/testing/environment.ts'
 import { createLifetime } from '../../infra/local/lifetime.ts'
 import { type EnduranceReport, type Progress, runEndurance } from './run.ts'
 
-// npm run endurance [-- --minutes 10 --seed 7 --rate 30 --lose-redis]
+// npm run endurance [-- --minutes 10 --seed 7 --rate 30]
 
 const usage = `usage: npm run endurance [-- OPTIONS]
   --minutes N    how long things go wrong (default 1)
   --seed N       which things, when, and for how long (default: another one each time)
-  --rate N       requests begun a second (default 30)
-  --lose-redis   the Redis that keeps state comes back empty, once`
+  --rate N       requests begun a second (default 30)`
 
 const lifetime = createLifetime()
 
@@ -22,22 +21,19 @@ function readOptions() {
       minutes: { type: 'string', default: '1' },
       seed: { type: 'string', default: String(Math.floor(Math.random() * 100_000)) },
       rate: { type: 'string', default: '30' },
-      'lose-redis': { type: 'boolean', default: false },
     },
   })
   const [minutes, seed, rate] = [values.minutes, values.seed, values.rate].map(Number) as [number, number, number]
   if (!(minutes > 0 && minutes <= 24 * 60 && Number.isInteger(seed) && seed >= 0 && rate >= 1 && rate <= 1000)) {
     throw new Error(usage)
   }
-  return { minutes, seed, rate, loseRedis: values['lose-redis'] }
+  return { minutes, seed, rate }
 }
 
 async function main(): Promise<number> {
-  const { minutes, seed, rate, loseRedis } = readOptions()
+  const { minutes, seed, rate } = readOptions()
   process.env.LABS = 'local' // servers are crashed and come back under the same address
-  console.log(
-    `endurance: ${minutes} minute(s), ${rate} requests a second, seed ${seed}${loseRedis ? ', and Redis loses what it had' : ''}`,
-  )
+  console.log(`endurance: ${minutes} minute(s), ${rate} requests a second, seed ${seed}`)
   console.log(`servers: ${(await environment()).driver.versions}`)
   console.log('           3 API replicas, 2 workers\n')
   const report = await runEndurance({
@@ -45,7 +41,10 @@ async function main(): Promise<number> {
     forMs: minutes * 60_000,
     perSecond: rate,
     pace: 1,
-    loseRedis,
+    loseRedis: true,
+    switchOver: true,
+    strangersMs: 10_000,
+    recoverMs: 5000,
     jobLockMs: 30_000,
     restMs: 240_000,
     signal: lifetime.ended,

@@ -1,7 +1,8 @@
 import { setTimeout as wait } from 'node:timers/promises'
 import type { Cluster } from '@escala/testing/cluster.ts'
-import { emptyRedis, type Fault, type FaultOptions, faultGroups } from './faults.ts'
+import { type Fault, type FaultOptions, faultGroups } from './faults.ts'
 import { createRandom } from './random.ts'
+import { emptyRedis } from './server-faults.ts'
 
 interface PlannedFault {
   group: string
@@ -28,6 +29,8 @@ export interface NemesisOptions extends FaultOptions {
   forMs: number
   /** Below 1: more often. */
   pace: number
+  /** Called when the state Redis is about to lose what it has, and when it has. */
+  onRedisLost(): void
   signal: AbortSignal
 }
 
@@ -65,7 +68,7 @@ export interface Nemesis {
 }
 
 export function startNemesis(cluster: Cluster, options: NemesisOptions): Nemesis {
-  const { signal } = options
+  const { signal, onRedisLost } = options
   const startedAt = performance.now()
   const now = () => Math.round(performance.now() - startedAt)
   const events: FaultEvent[] = []
@@ -73,6 +76,8 @@ export function startNemesis(cluster: Cluster, options: NemesisOptions): Nemesis
   const inflict = async ({ group, fault, forMs, seed }: PlannedFault) => {
     const event: FaultEvent = { group, name: fault.name, beganMs: now() }
     events.push(event)
+    const lost = fault === emptyRedis
+    if (lost) onRedisLost()
     try {
       const undo = await fault.begin(cluster, createRandom(seed))
       await wait(forMs, undefined, { signal }).catch(() => undefined)
@@ -81,6 +86,7 @@ export function startNemesis(cluster: Cluster, options: NemesisOptions): Nemesis
       event.failure = error instanceof Error ? error.message : String(error)
     }
     event.endedMs = now()
+    if (lost) onRedisLost()
   }
   const follow = async (plan: PlannedFault[]) => {
     for (const planned of plan) {
