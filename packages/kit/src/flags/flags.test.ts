@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto'
 import { setTimeout as wait } from 'node:timers/promises'
 import { startFaultProxy } from '@escala/testing/fault-proxy.ts'
 import { createTestDatabase, type TestDatabase } from '@escala/testing/test-database.ts'
+import { pino } from 'pino'
 import { afterAll, afterEach, beforeAll, expect, inject, test, vi } from 'vitest'
 import { createLog } from '../log/log.ts'
 import { kitMigrations, migrate } from '../postgres/migrations.ts'
@@ -96,6 +97,24 @@ test('while Postgres is away, what was known last goes on', async () => {
   away = false
   await flags.set('salesOpen', true)
   expect(flags.get(testFlags.salesOpen)).toBe(true)
+})
+
+test('an outage is logged once, and its end', async () => {
+  const lines: string[] = []
+  const told = pino({ level: 'info' }, { write: (line: string) => void lines.push(JSON.parse(line).msg) })
+  let [away, asked] = [false, 0]
+  const flaky = {
+    query: <Row>(...args: Parameters<Postgres['query']>) => {
+      asked++
+      return away ? Promise.reject(new Error('away')) : postgres.query<Row>(...args)
+    },
+  }
+  await replica({ postgres: flaky, pollMs: 5, broadcast: undefined, log: told })
+  away = true
+  const before = asked
+  await vi.waitFor(() => expect(asked).toBeGreaterThan(before + 5))
+  away = false
+  await vi.waitFor(() => expect(lines).toEqual(['flags could not be read', 'flags are read again']))
 })
 
 test('two flags of one name are a mistake', () => {

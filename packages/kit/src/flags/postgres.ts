@@ -38,6 +38,7 @@ export function createPostgresFlags(options: PostgresFlagsOptions): Flags {
   let stopped = false
   let reading: Promise<void> | undefined
   let again = false
+  let failing = false
 
   const read = async () => {
     const { rows } = await postgres.query<{ name: string; value: unknown }>(select)
@@ -62,7 +63,11 @@ export function createPostgresFlags(options: PostgresFlagsOptions): Flags {
   const poll = () => {
     timer = setTimeout(
       async () => {
-        await refresh().catch((err) => log.warn({ err }, 'flags could not be read'))
+        const err = await refresh().catch((error: unknown) => error)
+        // Once for each outage: a poll each half second would flood the log.
+        if (err !== undefined && !failing) log.warn({ err }, 'flags could not be read')
+        if (err === undefined && failing) log.info('flags are read again')
+        failing = err !== undefined
         if (!stopped) poll()
       },
       pollMs * (0.8 + Math.random() * 0.2),

@@ -302,6 +302,26 @@ test('without a heartbeat for its time-to-live, a process ends its connections a
   expect(first.problems()).toEqual([])
 })
 
+test('whoever is admitted ends what a silent process left open, and nothing that began later or belongs to the living', async () => {
+  const connect = async (name: string) => {
+    const client = new pg.Client({ connectionString: database.url, application_name: name })
+    client.on('error', () => undefined)
+    await client.connect()
+    return client
+  }
+  const isOpen = async (client: pg.Client) => (await client.query('SELECT 1').catch(() => undefined)) !== undefined
+  const left = await connect('gone')
+  await leaveDead(api('gone'))
+  await leaveDead(api('heir'))
+  const ofHeir = await connect('heir')
+  const heir = await join(api('heir'))
+  await vi.waitFor(async () => expect(await heir.list()).toHaveLength(1))
+  const [later, own] = [await connect('gone'), await connect('one')]
+  await join(api('one'))
+  expect(await Promise.all([left, later, ofHeir, own].map(isOpen))).toEqual([false, true, true, true])
+  await Promise.all([left, later, ofHeir, own].map((client) => client.end().catch(() => undefined)))
+})
+
 test('a replica whose row vanished registers again', async () => {
   const first = await join(api('one'))
   await query('DELETE FROM replicas')
@@ -314,9 +334,9 @@ test('a replica that woke after its place was given away waits for another', asy
   const second = await join(api('two'), { maxProcesses: 1 })
   // The first one is silent, and the second one has taken its place.
   await query(
-    `UPDATE replicas SET heartbeat_at = clock_timestamp() - interval '1 minute', admitted = false WHERE id = 'one'`,
+    `UPDATE replicas SET admitted = id = 'two',
+       heartbeat_at = heartbeat_at - CASE id WHEN 'one' THEN interval '1 minute' ELSE interval '0' END`,
   )
-  await query(`UPDATE replicas SET admitted = true WHERE id = 'two'`)
   await vi.waitFor(() =>
     expect([first.unreadyReason() === undefined, second.unreadyReason() === undefined]).toEqual([false, true]),
   )

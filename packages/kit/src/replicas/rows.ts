@@ -94,13 +94,14 @@ export async function measureClockOffset(sql: Sql): Promise<number> {
  * end them itself, and its place is given to another process. Returns how many there were.
  */
 export async function endAbandoned(sql: Sql): Promise<number> {
-  // A living process can have the id of a dead one: what is younger than the last heartbeat may belong to it.
+  // A living process can have the id of a dead one: what is younger than the last heartbeat may belong to it. What began after
+  // the heartbeat had expired is a registry that asks for a place, as all of them do after an outage.
   const { rowCount } = await sql.query(
     `SELECT pg_terminate_backend(backend.pid, 500) FROM pg_stat_activity AS backend JOIN replicas AS dead
        ON backend.application_name IN (left(dead.id, 63), left(dead.id || ' registry', 63), left(dead.id || ' listener', 63))
      WHERE NOT (${isAlive('dead')}) AND backend.datname = current_database() AND backend.usename = current_user
        AND backend.pid <> pg_backend_pid() AND (backend.backend_start <= dead.heartbeat_at
-         OR NOT EXISTS (SELECT FROM replicas AS heir WHERE left(heir.id, 63) = left(dead.id, 63) AND heir.incarnation <> dead.incarnation AND ${isAlive('heir')}))`,
+         OR backend.backend_start <= dead.heartbeat_at + dead.ttl_ms * interval '1 ms' AND NOT EXISTS (SELECT FROM replicas AS heir WHERE left(heir.id, 63) = left(dead.id, 63) AND heir.incarnation <> dead.incarnation AND ${isAlive('heir')}))`,
   )
   return rowCount
 }
