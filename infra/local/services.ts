@@ -34,7 +34,7 @@ export async function startServices(binaries: Binaries, secrets: Secrets): Promi
     startRedis({
       ...redis,
       dir: join(folder, 'redis-state'),
-      settings: { appendonly: 'yes', 'maxmemory-policy': 'noeviction' },
+      settings: { appendonly: 'yes', maxmemory: '256mb', 'maxmemory-policy': 'noeviction' },
     }).then(keep),
     startRedis({
       ...redis,

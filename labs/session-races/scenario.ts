@@ -1,6 +1,6 @@
-import { randomUUID } from 'node:crypto'
 import { setTimeout as wait } from 'node:timers/promises'
 import { type Client, createClient, expectStatus } from '@escala/testing/client.ts'
+import { withClient } from '@escala/testing/test-database.ts'
 import { check, defineLab, type LabContext } from '../lab.ts'
 
 interface Size {
@@ -52,20 +52,22 @@ export const lab = defineLab<Size>({
 })
 
 async function race({ cluster: start, size, progress }: LabContext<Size>, parts: URL) {
-  const { url } = await start({ naive: parts })
+  const { url, databaseUrl } = await start({ naive: parts })
+  const shows = await addShows(databaseUrl)
   const seen = { put: 0, lost: 0, lostAtLogIn: 0, logOuts: 0, undone: 0, otherDevices: 0 }
   const total = size.visitors + size.users
   let done = 0
 
   for (let i = 0; i < size.visitors; i++) {
     const visitor = createClient(url)
-    await put(visitor) // begins the session
-    await Promise.all(Array.from({ length: items - 1 }, () => put(visitor)))
+    const [first = '', ...others] = shows
+    await put(visitor, first) // begins the session
+    await Promise.all(others.map((show) => put(visitor, show)))
     seen.put += items
     seen.lost += items - (await countItems(visitor))
     progress(++done, total)
   }
-  seen.lostAtLogIn = items - (await shopAndLogIn(url))
+  seen.lostAtLogIn = items - (await shopAndLogIn(url, shows))
 
   for (let i = 0; i < size.users; i++) {
     const { undone, isOtherLoggedIn } = await logOutOfFour(url)
@@ -77,8 +79,21 @@ async function race({ cluster: start, size, progress }: LabContext<Size>, parts:
   return seen
 }
 
-async function put(client: Client): Promise<void> {
-  expectStatus(await client.put(`/v1/cart/items/${randomUUID()}`, { quantity: 1 }), 200)
+/** As many as a cart takes; their paths in anybody's cart. */
+function addShows(databaseUrl: string): Promise<string[]> {
+  return withClient(databaseUrl, async (client) => {
+    const { rows } = await client.query(
+      `INSERT INTO shows (id, name, starts_at, price_cents, currency, capacity, available)
+       SELECT gen_random_uuid(), 'Lab Night', now() + interval '1 day', 1000, 'EUR', 10, 10
+       FROM generate_series(1, $1) RETURNING id`,
+      [items],
+    )
+    return rows.map(({ id }) => `/v1/cart/items/${id}`)
+  })
+}
+
+async function put(client: Client, show: string): Promise<void> {
+  expectStatus(await client.put(show, { quantity: 1 }), 200)
 }
 
 async function countItems(client: Client): Promise<number> {
@@ -86,21 +101,21 @@ async function countItems(client: Client): Promise<number> {
 }
 
 /** A visitor logs in while the browser still sends what was put into the cart before. Answers with the items in the end. */
-async function shopAndLogIn(url: string): Promise<number> {
+async function shopAndLogIn(url: string, [first = '', ...others]: string[]): Promise<number> {
   const visitor = createClient(url)
   const { email, password } = await visitor.signUp()
-  await put(visitor)
+  await put(visitor, first)
   const visitorCookie = { cookie: `sid=${visitor.cookies.get('sid')}` }
   const logIn = visitor.logIn(email, password)
   const beforeLogIn = createClient(url, { headers: visitorCookie })
   // Refused once the log-in has ended the visitor's session: the browser sends it again, with the cookie it has by then.
-  const putOrRepeat = async () => {
-    const { status } = await beforeLogIn.put(`/v1/cart/items/${randomUUID()}`, { quantity: 1 })
+  const putOrRepeat = async (show: string) => {
+    const { status } = await beforeLogIn.put(show, { quantity: 1 })
     if (status === 200) return
     await logIn
-    await put(visitor)
+    await put(visitor, show)
   }
-  await Promise.all([logIn, ...Array.from({ length: items - 1 }, putOrRepeat)])
+  await Promise.all([logIn, ...others.map(putOrRepeat)])
   return countItems(visitor)
 }
 

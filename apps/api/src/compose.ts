@@ -271,6 +271,7 @@ export async function compose(config: Config<typeof apiConfigSettings>, replaced
         sessions,
         secrets: config.SESSION_SECRETS,
         cookieNames: config.SESSION_COOKIE,
+        onVisitor: limits.admitVisitor,
       }),
       limiters: limits.limiters,
       settle: limits.settle,

@@ -87,12 +87,35 @@ async function statuses(calls: Promise<{ status: number }>[]) {
 const many = <T>(times: number, call: (i: number) => T) => Array.from({ length: times }, (_, i) => call(i))
 
 // sample
+/** The path of a show that exists, in anybody's cart. */
+async function cartItem(): Promise<string> {
+  const { rows } = await postgres.query<{ id: string }>(
+    `INSERT INTO shows (id, name, starts_at, price_cents, currency, capacity, available)
+     VALUES ($1, 'Gig', now() + interval '1 day', 1000, 'EUR', 10, 10) RETURNING id`,
+    [randomUUID()],
+  )
+  return `/v1/cart/items/${rows[0]?.id}`
+}
+
+test('visitors of one address begin so many sessions a minute, over all replicas; those that have one go on', async () => {
+  await start({ RATE_LIMIT_PER_MINUTE: '40' })
+  const [item, address] = [await cartItem(), newAddress()]
+  const visitors = many(10, () => client(address))
+  const begun = await Promise.all(visitors.map((visitor) => visitor.put(item, { quantity: 1 })))
+  expect(begun.map(({ status }) => status).sort()).toEqual([200, 200, 200, 200, ...many(6, () => 429)])
+  expect(begun.find(({ status }) => status === 429)).toMatchObject({ body: { code: 'E_RATE_LIMITED' } })
+  const known = visitors.filter((_, i) => begun[i]?.status === 200)
+  for (const visitor of known) expectStatus(await visitor.put(item, { quantity: 2 }), 200)
+  expectStatus(await client(newAddress()).put(item, { quantity: 1 }), 200)
+})
+
 test('sessions that nobody logged in with share the budget of their address; log-ins have their own', async () => {
   await start({ RATE_LIMIT_PER_MINUTE: '20' })
+  const item = await cartItem()
   const visitors = await Promise.all(
     many(20, async () => {
       const visitor = client(newAddress())
-      expectStatus(await visitor.put(`/v1/cart/items/${randomUUID()}`, { quantity: 1 }), 200)
+      expectStatus(await visitor.put(item, { quantity: 1 }), 200)
       return visitor
     }),
   )

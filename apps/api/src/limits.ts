@@ -16,6 +16,8 @@ export interface LimitsOptions {
 export interface Limits {
   limiters: RequestHandler[]
   settle(req: Request, res: Response): Promise<void> | undefined
+  /** Throws `E_RATE_LIMITED` when too many visitors' sessions began at this address: each takes memory that must not be lost. */
+  admitVisitor(req: Request): Promise<void>
   degraded(): boolean
 }
 
@@ -38,7 +40,9 @@ export function createLimits({ config, rateLimits, log, share }: LimitsOptions):
   // What the cookie alone says; a visitor's session is counted by its address, so it gives nobody another budget.
   const general = create('general', perMinute, (req) => logInKey(req) ?? addressKey(req))
   const address = create('address', config.ADDRESS_LIMIT_PER_MINUTE ?? 10 * perMinute, addressKey)
+  const visitors = create('visitors', Math.ceil(perMinute / 10), addressKey)
   return {
+    admitVisitor: (req) => visitors.check(req, req.res as Response),
     limiters: [general.middleware, address.middleware],
     // The cookie of a session that has ended, or that nobody has logged in with, is worth nothing: the address counts.
     settle(req, res) {

@@ -3,6 +3,7 @@ import type { CacheReads, LockUses } from '@escala/kit/metrics/counted.ts'
 import { createMetrics, type Metrics } from '@escala/kit/metrics/metrics.ts'
 import type { Overload } from '@escala/kit/overload/overload.ts'
 import type { Postgres } from '@escala/kit/postgres/postgres.ts'
+import { type RedisFacts, readRedisFacts } from '@escala/kit/redis/facts.ts'
 import type { RedisConnection } from '@escala/kit/redis/redis.ts'
 import type { Replicas } from '@escala/kit/replicas/replicas.ts'
 import type { ApiConfig } from './config.ts'
@@ -31,6 +32,9 @@ export function apiMetrics(sources: Sources): Metrics {
   metrics.gauges('escala_redis_ready', '1 while the connection works.', 'role', () =>
     Object.fromEntries(Object.entries(redis).map(([role, client]) => [role, Number(client.isAnswering())])),
   )
+  const memory = createMemoryReader(redis)
+  metrics.gauges('escala_redis_used_bytes', 'Memory that Redis uses.', 'role', () => memory('usedBytes'))
+  metrics.gauges('escala_redis_max_bytes', 'Its maxmemory; 0 if it has none.', 'role', () => memory('maxBytes'))
   metrics.gauge('escala_rate_limit_degraded', '1 while this process counts by itself.', () => Number(limits.degraded()))
   metrics.gauge('escala_live_replicas', 'API replicas, as this one knows them.', replicas.liveApis)
   metrics.gauge('escala_in_flight', 'Requests that this replica works on.', () => overload.state().inFlight)
@@ -40,4 +44,22 @@ export function apiMetrics(sources: Sources): Metrics {
   metrics.counters('escala_cache_reads_total', 'Reads of the cache, by where the value came from.', 'from', cache.reads)
   metrics.counters('escala_locks_total', 'Attempts to take a lock, and locks lost, by outcome.', 'outcome', locks.uses)
   return metrics
+}
+
+/** One look at each server for all that is asked at the same time; a server that does not answer is left out. */
+function createMemoryReader(redis: Sources['redis']) {
+  let looking: Promise<[string, RedisFacts][]> | undefined
+  const look = async () => {
+    const answering = Object.entries(redis).filter(([, client]) => client.isAnswering())
+    const found = await Promise.allSettled(
+      answering.map(async ([role, client]): Promise<[string, RedisFacts]> => [role, await readRedisFacts(client)]),
+    )
+    return found.flatMap((one) => (one.status === 'fulfilled' ? [one.value] : []))
+  }
+  return async (field: 'usedBytes' | 'maxBytes') => {
+    looking ??= look().finally(() => {
+      looking = undefined
+    })
+    return Object.fromEntries((await looking).map(([role, facts]) => [role, facts[field]]))
+  }
 }

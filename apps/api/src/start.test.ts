@@ -8,6 +8,7 @@ import { templateDatabase } from '@escala/testing/template.ts'
 import { createTestDatabase } from '@escala/testing/test-database.ts'
 import { Redis } from 'ioredis'
 import { afterAll, afterEach, beforeAll, expect, inject, test, vi } from 'vitest'
+import { freePort } from '../../../infra/local/processes.ts'
 import { type Api, apiConfigSettings, compose } from './compose.ts'
 
 const stops: (() => Promise<unknown>)[] = []
@@ -61,19 +62,29 @@ async function begin(env: Record<string, string>) {
   return { started, readiness }
 }
 
+function connects(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect(port, '127.0.0.1')
+    socket.once('connect', () => resolve(true)).once('error', () => resolve(false))
+    socket.once('connect', () => socket.destroy())
+  })
+}
+
 test('a wrong password of Redis: never ready, never serving, and it says why', async () => {
   await admin.config('SET', 'requirepass', 'right')
+  const port = await freePort()
   const { started, readiness } = await begin({
+    PORT: String(port),
     REDIS_URL: redisUrl.replace('//', '//:wr0ng@'),
     CACHE_REDIS_URL: inject('redisUrl'),
   })
   const redis = 'REDIS_URL was never reached: it refuses the user or the password (WRONGPASS)'
   await vi.waitFor(async () => expect(await readiness()).toMatchObject({ status: 503, reasons: { redis } }), 3000)
-  expect(api.port()).toBe(0) // it does not listen
+  expect(await connects(port)).toBe(false)
   await admin.config('SET', 'requirepass', 'wr0ng') // as if the variable had been mended
   await started
   expect(await readiness()).toMatchObject({ status: 200, reasons: {} })
-  await new Promise<void>((resolve) => connect(api.port(), '127.0.0.1').once('connect', resolve).unref())
+  expect(await connects(port)).toBe(true)
   await admin.config('SET', 'requirepass', '')
 })
 

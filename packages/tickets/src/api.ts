@@ -25,7 +25,7 @@ export const ticketsApi = apiModule({
       ...liveRoutes(parts, shows),
       ...posterRoutes(parts, shows),
       ...orderRoutes(parts, settings.ORDER_HOLD_MS),
-      ...cartRoutes(parts),
+      ...cartRoutes({ ...parts, shows }),
       ...reportRoutes(parts),
     ]
   },

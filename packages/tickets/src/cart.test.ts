@@ -19,6 +19,9 @@ import { log } from './test-shop.ts'
 const database = await createTestDatabase(inject('postgresUrl'))
 const postgres = createPostgres({ url: database.url, log, applicationName: 'test', maxConnections: 4, timeoutMs: 5000 })
 const users = { ana: randomUUID(), eve: randomUUID() }
+const unknownShow = randomUUID()
+const shows = { exists: async (id: string) => id !== unknownShow }
+let visitors = 0
 let server: Server
 let url: string
 beforeAll(async () => {
@@ -32,12 +35,20 @@ beforeAll(async () => {
     Object.assign(req, { id: randomUUID(), log, deadline: new AbortController().signal })
     next()
   })
-  app.use(createSessionMiddleware({ sessions: createMemorySessions(), secrets: ['x'.repeat(32)] }))
+  app.use(
+    createSessionMiddleware({
+      sessions: createMemorySessions(),
+      secrets: ['x'.repeat(32)],
+      async onVisitor() {
+        visitors++
+      },
+    }),
+  )
   app.post('/log-in/:userId', async (req, res) => {
     await logIn(req, users[req.params.userId as keyof typeof users])
     res.status(204).end()
   })
-  mountRoutes(app, cartRoutes({ postgres, carts: createMemoryCarts({ maxItems: 3 }) }), {
+  mountRoutes(app, cartRoutes({ postgres, carts: createMemoryCarts({ maxItems: 3 }), shows }), {
     isOrganiser: async () => false,
   })
   app.use(problemHandler)
@@ -113,6 +124,17 @@ test('the session of a deleted user ends with its next request', async () => {
   expect(await put(elsewhere, gig, 1)).toMatchObject({ status: 401 })
   expect((await send('GET', '/v1/cart', undefined, cookie)).body).toEqual({ items: [] })
   expect((await put(visitor(), gig, 1)).status).toBe(200)
+})
+
+test('a show that is not there: 404, no session, no cart; taken out it can be', async () => {
+  const send = visitor()
+  const before = visitors
+  expect(await put(send, unknownShow, 1)).toMatchObject({ status: 404, set: null })
+  expect(visitors).toBe(before)
+  await put(send, randomUUID(), 1)
+  await put(send, randomUUID(), 1)
+  expect(visitors).toBe(before + 1) // once for each session
+  expect((await put(send, unknownShow, 0)).status).toBe(200)
 })
 
 test('a full cart takes no other show', async () => {

@@ -35,6 +35,8 @@ export function createShowReader({ cache, postgres, freshMs = 10_000 }: ShowRead
 
   return {
     availability,
+    /** As of the details that are cached: a show that was just made may be missing for a second. */
+    exists: async (id: string): Promise<boolean> => (await details(id)) !== undefined,
     async read(id: string): Promise<Show | undefined> {
       const [known, now] = await Promise.all([details(id), availability(id)])
       return known && now && { ...known, available: Math.min(now.available, known.capacity) }

@@ -43,11 +43,21 @@ export function describeCarts(name: string, create: (options?: CartOptions) => {
       expect(await replicas[0].get(other)).toEqual({ a: 1 })
     })
 
+    test("a visitor's is gone sooner, and a look or a change after log-in keeps it", async () => {
+      const { replicas } = create({ visitorIdleMs: 400 })
+      const [visitor, looker, writer] = [randomUUID(), randomUUID(), randomUUID()]
+      for (const key of [visitor, looker, writer]) await replicas[0].put(key, 'a', 1, { isVisitor: true })
+      expect(await replicas[1].get(looker)).toEqual({ a: 1 })
+      expect(await replicas[1].put(writer, 'b', 1)).toEqual({ a: 1, b: 1 })
+      await vi.waitFor(async () => expect(await replicas[1].get(visitor, { isVisitor: true })).toEqual({}), 2000)
+      expect([await replicas[0].get(looker), await replicas[0].get(writer)]).toEqual([{ a: 1 }, { a: 1, b: 1 }])
+    })
+
     test('is gone after the idle time', async () => {
       const { replicas } = create({ idleMs: 50 })
       const key = randomUUID()
       await replicas[0].put(key, 'a', 1)
-      await vi.waitFor(async () => expect(await replicas[1].get(key)).toEqual({}))
+      await vi.waitFor(async () => expect(await replicas[1].get(key, { isVisitor: true })).toEqual({}))
     })
   })
 }

@@ -9,17 +9,28 @@ export type Cart = Record<string, number>
  */
 export interface Carts {
   scope: Scope
-  get(key: string): Promise<Cart>
-  /** 0 removes the item. Answers with the whole cart, or with `undefined` when it has `maxItems` others already. */
-  put(key: string, item: string, quantity: number): Promise<Cart | undefined>
+  /** Returns the cart. For a user who is logged in, this renews its life. */
+  get(key: string, options?: CartUse): Promise<Cart>
+  /**
+   * Sets the quantity of an item, and renews the cart's life; 0 removes the item. Returns the whole cart, or `undefined` when it
+   * has `maxItems` others already.
+   */
+  put(key: string, item: string, quantity: number, options?: CartUse): Promise<Cart | undefined>
   clear(key: string): Promise<void>
 }
 
+export interface CartUse {
+  /** Nobody is logged in: the cart lives for `visitorIdleMs`. */
+  isVisitor?: boolean
+}
+
 export interface CartOptions {
-  /** A cart that is not written to for this long is gone. Default: one day, as a session's idle time. */
+  /** A cart that is not used for this long is gone. Default: one day, as a session's idle time. */
   idleMs?: number
+  /** The same while nobody is logged in: anybody can make such carts. Default: one hour, as a visitor's session. */
+  visitorIdleMs?: number
   /** Default: 50. */
   maxItems?: number
 }
 
-export const cartDefaults = { idleMs: 24 * 3_600_000, maxItems: 50 }
+export const cartDefaults = { idleMs: 24 * 3_600_000, visitorIdleMs: 3_600_000, maxItems: 50 }

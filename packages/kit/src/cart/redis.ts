@@ -11,14 +11,18 @@ export interface RedisCartOptions extends CartOptions {
 
 /** One Redis hash for each cart, one field for each item. Throws `E_REDIS_UNAVAILABLE`. */
 export function createRedisCarts({ redis, prefix = 'cart:', ...options }: RedisCartOptions): Carts {
-  const { idleMs, maxItems } = { ...cartDefaults, ...options }
+  const { idleMs, visitorIdleMs, maxItems } = { ...cartDefaults, ...options }
   return {
     scope: 'cluster',
-    async get(key) {
-      return toCart(Object.entries(await available(redis.hgetall(prefix + key))))
+    async get(key, { isVisitor = false } = {}) {
+      const found = redis.hgetall(prefix + key)
+      const renewed = isVisitor ? undefined : redis.pexpire(prefix + key, idleMs) // in the same turn: no wait of its own
+      const [items] = await available(Promise.all([found, renewed]))
+      return toCart(Object.entries(items))
     },
-    async put(key, item, quantity) {
-      const reply = await available(put.run(redis, [prefix + key], [item, quantity, maxItems, idleMs]))
+    async put(key, item, quantity, { isVisitor = false } = {}) {
+      const lifeMs = isVisitor ? visitorIdleMs : idleMs
+      const reply = await available(put.run(redis, [prefix + key], [item, quantity, maxItems, lifeMs]))
       return reply === null ? undefined : toCart(pairs(reply as string[]))
     },
     async clear(key) {

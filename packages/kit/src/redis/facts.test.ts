@@ -6,7 +6,7 @@ import { createDriver } from '@escala/testing/environment.ts'
 import { Redis } from 'ioredis'
 import { afterEach, beforeEach, expect, inject, test, vi } from 'vitest'
 import { createLog } from '../log/log.ts'
-import { watchRedis } from './facts.ts'
+import { readRedisFacts, watchRedis } from './facts.ts'
 import { describeFailure } from './failure.ts'
 import { createRedis, stopRedis } from './redis.ts'
 
@@ -70,6 +70,21 @@ test('no password where one is needed, and a name that nobody knows', async () =
   expect(await problem('redis://no-such-host.invalid')).toMatch(
     /its name cannot be resolved \((ENOTFOUND|EAI_AGAIN)\)$/,
   )
+})
+
+test('a server that may grow without end is warned of', async () => {
+  const { url, admin } = await startServer()
+  await watch(url, false).check(soon())
+  const unbounded = 'the state redis has no maxmemory: it grows until the machine has no more'
+  expect(lines.map(({ msg }) => msg)).not.toContain(unbounded) // a cache's operator knows
+  await admin.config('SET', 'maxmemory-policy', 'noeviction')
+  await watch(url).check(soon())
+  expect(lines.map(({ msg }) => msg)).toContain(unbounded)
+  lines = []
+  await admin.config('SET', 'maxmemory', '100mb')
+  await watch(url).check(soon())
+  expect(lines.map(({ msg }) => msg)).not.toContain(unbounded)
+  expect(await readRedisFacts(admin)).toMatchObject({ maxBytes: 100 * 1024 ** 2, usedBytes: expect.any(Number) })
 })
 
 test('an outage after the first connection is not a reason to be unready', async () => {

@@ -12,6 +12,9 @@ export interface RedisFacts {
   appendOnly: boolean
   /** `standalone`, `cluster` or `sentinel`. */
   mode: string
+  usedBytes: number
+  /** 0: none, so that it grows until the machine has no more. */
+  maxBytes: number
 }
 
 /** From `INFO`, which managed services allow where they forbid `CONFIG`. */
@@ -20,7 +23,13 @@ export async function readRedisFacts(redis: Redis): Promise<RedisFacts> {
   const field = (name: string) => new RegExp(`^${name}:(.*?)\\r?$`, 'm').exec(info)?.[1]
   const mode =
     field('cluster_enabled') === '1' ? 'cluster' : (field('redis_mode') ?? field('server_mode') ?? 'standalone')
-  return { evictionPolicy: field('maxmemory_policy') ?? '', appendOnly: field('aof_enabled') === '1', mode }
+  return {
+    evictionPolicy: field('maxmemory_policy') ?? '',
+    appendOnly: field('aof_enabled') === '1',
+    mode,
+    usedBytes: Number(field('used_memory')),
+    maxBytes: Number(field('maxmemory')),
+  }
 }
 
 export interface RedisWatch {
@@ -53,7 +62,7 @@ export function watchRedis(redis: Redis, { variable, log, keepsState, strict }: 
   let found: AppError | undefined
 
   const look = async (): Promise<AppError | undefined> => {
-    const { evictionPolicy, appendOnly, mode } = await readRedisFacts(redis)
+    const { evictionPolicy, appendOnly, mode, maxBytes } = await readRedisFacts(redis)
     if (mode !== 'standalone') {
       const detail = `${variable} leads to a ${mode === 'sentinel' ? 'Sentinel' : 'node of a Redis Cluster'}, which is not supported: give it the address of one primary; see docs/redis.md`
       return bootErrors.E_REDIS_UNSUPPORTED({ detail })
@@ -61,6 +70,7 @@ export function watchRedis(redis: Redis, { variable, log, keepsState, strict }: 
     if (!keepsState) return
     if (!appendOnly)
       log.warn('the state redis has no append-only file: a restart logs everybody out and forgets the queue')
+    if (maxBytes === 0) log.warn('the state redis has no maxmemory: it grows until the machine has no more')
     if (evictionPolicy === 'noeviction') return
     log.warn({ evictionPolicy }, 'the state redis may delete what must not be lost')
     const detail = `${variable}: its maxmemory-policy is ${evictionPolicy}, not noeviction: it may delete sessions and jobs; see docs/problems/eviction.md`

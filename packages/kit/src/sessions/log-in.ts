@@ -1,7 +1,7 @@
 import type { Request } from 'express'
 import { kitErrors } from '../errors/errors.ts'
 import { beginVisitorSession, newSessionId } from './express-session.ts'
-import { cookieNamesOf, cookieOptions, needsHttps, otherSessions, sessionKey } from './request-cookies.ts'
+import { admitVisitor, cookieNamesOf, cookieOptions, needsHttps, otherSessions, sessionKey } from './request-cookies.ts'
 
 type Session = Request['session']
 
@@ -33,6 +33,7 @@ export function hasStoredSession(req: Request): boolean {
 export async function beginSession(req: Request): Promise<void> {
   if (hasStoredSession(req)) return
   requireLiveSession(req)
+  await admitVisitor(req)
   beginVisitorSession(req)
   requireSession(req).origin = req.sessionID
   await saveSession(req)

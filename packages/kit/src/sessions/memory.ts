@@ -3,9 +3,10 @@ import { endedSession, type SessionStore, type SessionStoreOptions, sessionDefau
 
 /** Sessions in this process alone: another replica knows none of them. For one replica, and for seeing what breaks with two. */
 export function createMemorySessions(options: SessionStoreOptions = {}): SessionStore {
-  const { idleMs, barredMs } = { ...sessionDefaults, ...options }
+  const { idleMs, visitorIdleMs, barredMs } = { ...sessionDefaults, ...options }
   const store = new session.MemoryStore()
   const lastUse = new Map<string, number>()
+  const visitors = new Set<string>()
   const barredUntil = new Map<string, number>()
   const { get, set, destroy, clear } = store
 
@@ -13,13 +14,16 @@ export function createMemorySessions(options: SessionStoreOptions = {}): Session
 
   store.get = (id, callback) => {
     if (isBarred(id)) return void setImmediate(() => callback(null, structuredClone(endedSession)))
-    if (Date.now() - (lastUse.get(id) ?? 0) > idleMs) return forget(id, (error) => callback(error, null))
+    if (Date.now() - (lastUse.get(id) ?? 0) > (visitors.has(id) ? visitorIdleMs : idleMs))
+      return forget(id, (error) => callback(error, null))
     lastUse.set(id, Date.now())
     get.call(store, id, callback)
   }
   store.set = (id, data, callback) => {
     if (isBarred(id)) return void setImmediate(() => callback?.())
     lastUse.set(id, Date.now())
+    if (data.userId === undefined) visitors.add(id)
+    else visitors.delete(id)
     set.call(store, id, data, callback)
   }
   store.destroy = (id, callback) => {
@@ -29,6 +33,7 @@ export function createMemorySessions(options: SessionStoreOptions = {}): Session
   }
   store.clear = (callback) => {
     lastUse.clear()
+    visitors.clear()
     clear.call(store, callback)
   }
   // With a `touch`, express-session would hold back the last byte of every answer.
@@ -36,6 +41,7 @@ export function createMemorySessions(options: SessionStoreOptions = {}): Session
 
   function forget(id: string, callback?: (error?: unknown) => void): void {
     lastUse.delete(id)
+    visitors.delete(id)
     destroy.call(store, id, callback)
   }
 

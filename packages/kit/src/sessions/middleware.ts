@@ -14,6 +14,8 @@ export interface SessionOptions {
   cookieNames?: string[]
   /** However much it is used, a log-in ends after this long. Default: one week. */
   absoluteLifetimeMs?: number
+  /** Called before a session begins for somebody who has not logged in. When it rejects, none begins. */
+  onVisitor?(req: Request): Promise<void>
 }
 
 /**
@@ -21,14 +23,15 @@ export interface SessionOptions {
  * When it cannot be read, GET and HEAD go on with `req.sessionUnavailable`, and everything else is a 503: never anonymous.
  */
 export function createSessionMiddleware(options: SessionOptions): RequestHandler {
-  const { sessions, secrets, cookieNames = [defaultCookieName], absoluteLifetimeMs = 7 * 24 * 3_600_000 } = options
+  const { sessions, secrets, onVisitor, cookieNames = [defaultCookieName] } = options
+  const { absoluteLifetimeMs = 7 * 24 * 3_600_000 } = options
   const [name = defaultCookieName] = cookieNames
   const readCookies = createCookieReader(secrets, cookieNames)
   const store = withAbsoluteLifetime(sessions.store, absoluteLifetimeMs)
   const begin = createExpressSession({ store, secrets, name, absoluteLifetimeMs })
   return (req, res, next) => {
     const cookies = readCookies(req.headers.cookie)
-    const state: CookieState = { chosen: cookies[0], others: [], cookieNames, isVisitor: false }
+    const state: CookieState = { chosen: cookies[0], others: [], cookieNames, isVisitor: false, onVisitor }
     rememberCookies(req, state)
     if (cookies.length === 0) return begin(req, res, undefined, null, next)
     const read = readAll(store, cookies).then(

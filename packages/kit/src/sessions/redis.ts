@@ -11,8 +11,8 @@ export interface RedisSessionsOptions extends SessionStoreOptions {
 
 /** Sessions that every replica sees. A record lives at `{<prefix><id>}`; `{<prefix><id>}:ended` bars its id after log-out. */
 export function createRedisSessions({ redis, prefix = 'session:', ...options }: RedisSessionsOptions): SessionStore {
-  const { idleMs, barredMs } = { ...sessionDefaults, ...options }
-  const client = createClient(redis, prefix, idleMs, barredMs)
+  const { idleMs, ...others } = { ...sessionDefaults, ...options }
+  const client = createClient(redis, prefix, { idleMs, ...others })
   // A function: otherwise a record lives as long as its cookie, which outlives the idle time.
   const store = new RedisStore({ client, prefix, ttl: () => Math.ceil(idleMs / 1000), scanCount: 1000 })
   // With a `touch`, express-session would hold back the last byte of every answer until Redis has replied.
@@ -22,10 +22,12 @@ export function createRedisSessions({ redis, prefix = 'session:', ...options }: 
 
 const endedRecord = JSON.stringify(endedSession)
 
+// ARGV: idle time with a user, idle time of a visitor, what an ended session reads as.
 const read = createScript(`
 local record = redis.call('GET', KEYS[1])
 if record then
-  if redis.call('PTTL', KEYS[1]) < tonumber(ARGV[2]) then redis.call('PEXPIRE', KEYS[1], ARGV[1]) end
+  local idle = string.find(record, '"userId"', 1, true) and ARGV[1] or ARGV[2]
+  if redis.call('PTTL', KEYS[1]) < idle * 0.9 then redis.call('PEXPIRE', KEYS[1], idle) end
   return record
 end
 return redis.call('EXISTS', KEYS[2]) == 1 and ARGV[3]
@@ -43,14 +45,16 @@ return redis.call('DEL', KEYS[1])
 `)
 
 /** The six calls of node-redis that connect-redis makes, over ioredis: given ioredis itself, it fails at every write. */
-function createClient(redis: Redis, prefix: string, idleMs: number, barredMs: number) {
+function createClient(redis: Redis, prefix: string, times: typeof sessionDefaults) {
+  const { idleMs, visitorIdleMs, barredMs } = times
   const record = (key: string) => `{${key}}`
   const ended = (key: string) => `{${key}}:ended`
   return {
     get(key: string) {
-      return read.run(redis, [record(key), ended(key)], [idleMs, Math.floor(idleMs * 0.9), endedRecord])
+      return read.run(redis, [record(key), ended(key)], [idleMs, visitorIdleMs, endedRecord])
     },
-    set: (key: string, value: string) => save.run(redis, [record(key), ended(key)], [value, idleMs]),
+    set: (key: string, value: string) =>
+      save.run(redis, [record(key), ended(key)], [value, value.includes('"userId"') ? idleMs : visitorIdleMs]),
     expire: (key: string, seconds: number) => redis.expire(record(key), seconds),
     del: (keys: string[]) => Promise.all(keys.map((key) => end.run(redis, [record(key), ended(key)], [barredMs]))),
     mGet: (keys: string[]) => Promise.all(keys.map((key) => redis.get(record(key)))),

@@ -10,6 +10,8 @@ export interface CookieState {
   cookieNames: string[]
   /** Whether the session that begins now is a visitor's who has not logged in. */
   isVisitor: boolean
+  /** Called before a visitor's session begins; when it rejects, none begins. */
+  onVisitor: ((req: Request) => Promise<void>) | undefined
 }
 
 const states = new WeakMap<Request, CookieState>()
@@ -54,6 +56,11 @@ export function needsHttps(name: string): boolean {
 /** Begins the id of a session that begins now: shows that nobody has logged in with it. */
 export function idPrefix(req: Request): string {
   return states.get(req)?.isVisitor ? visitorPrefix : ''
+}
+
+/** Throws what the application's bound of visitors' sessions throws. */
+export async function admitVisitor(req: Request): Promise<void> {
+  await states.get(req)?.onVisitor?.(req)
 }
 
 /** What `begin` begins is a visitor's session. */

@@ -153,8 +153,8 @@ export function describeSessions(
 
     test('ends when it is not used for the idle time; use renews it', async () => {
       const [{ store: a }, { store: b }] = create({ idleMs: 200 })
-      await set(a, 'used', {})
-      await set(a, 'idle', {})
+      await set(a, 'used', { userId: 'ana' })
+      await set(a, 'idle', { userId: 'ana' })
       const began = Date.now()
       await vi.waitFor(
         async () => {
@@ -165,6 +165,22 @@ export function describeSessions(
       )
       expect(await get(b, 'idle')).toBeFalsy()
       await vi.waitFor(async () => expect(await get(b, 'used')).toBeFalsy(), { interval: 350, timeout: 2000 })
+    })
+
+    test("a visitor's ends sooner, use renews it, and a log-in makes it a user's", async () => {
+      const [{ store: a }, { store: b }] = create({ visitorIdleMs: 300 })
+      for (const id of ['used', 'idle', 'user']) await set(a, id, { origin: id })
+      await set(b, 'user', { origin: 'user', userId: 'ana' })
+      const began = Date.now()
+      await vi.waitFor(
+        async () => {
+          expect(await get(b, 'used')).toBeTruthy()
+          expect(Date.now() - began).toBeGreaterThan(400)
+        },
+        { interval: 20, timeout: 3000 },
+      )
+      expect(await get(b, 'idle')).toBeFalsy()
+      expect(await get(a, 'user')).toBeTruthy()
     })
 
     test('log in on one replica, read and log out on the other', async () => {

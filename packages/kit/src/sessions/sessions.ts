@@ -38,10 +38,12 @@ export interface SessionStore {
 export interface SessionStoreOptions {
   /** A session that is not used for this long is over. Default: one day. */
   idleMs?: number
+  /** The same while nobody has logged in: anybody can make such sessions. Default: one hour. */
+  visitorIdleMs?: number
   /** How long the id of an ended session stays barred; longer than any request may take. */
   barredMs?: number
 }
 
-export const sessionDefaults = { idleMs: 24 * 3_600_000, barredMs: 60_000 }
+export const sessionDefaults = { idleMs: 24 * 3_600_000, visitorIdleMs: 3_600_000, barredMs: 60_000 }
 
 export const endedSession = { cookie: { originalMaxAge: null }, ended: true } as unknown as SessionData

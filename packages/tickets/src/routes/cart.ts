@@ -1,13 +1,18 @@
 import type { Cart } from '@escala/kit/cart/cart.ts'
+import { kitErrors } from '@escala/kit/errors/errors.ts'
 import type { ApiParts } from '@escala/kit/http/module.ts'
 import { type Route, route } from '@escala/kit/http/route.ts'
 import { beginSession, hasStoredSession, sessionOrigin } from '@escala/kit/sessions/log-in.ts'
+import type { Request } from 'express'
 import { ticketErrors } from '../errors.ts'
 import { cart, cartInput, cartParams } from '../schemas.ts'
+import type { ShowReader } from '../show-reader.ts'
 import { requireUser } from '../users.ts'
 
+type Parts = Pick<ApiParts, 'carts' | 'postgres'> & { shows: Pick<ShowReader, 'exists'> }
+
 /** Also for visitors who are not logged in: logging in keeps the cart. It promises nothing; the order decides. */
-export function cartRoutes({ carts, postgres }: Pick<ApiParts, 'carts' | 'postgres'>): Route[] {
+export function cartRoutes({ carts, postgres, shows }: Parts): Route[] {
   return [
     route({
       method: 'get',
@@ -17,7 +22,7 @@ export function cartRoutes({ carts, postgres }: Pick<ApiParts, 'carts' | 'postgr
       answers: { 200: { description: 'The cart', schema: cart } },
       async handle({ req }) {
         if (!hasStoredSession(req)) return { status: 200, body: toCart({}) }
-        const [found] = await Promise.all([carts.get(sessionOrigin(req)), requireUser(postgres, req)])
+        const [found] = await Promise.all([carts.get(sessionOrigin(req), use(req)), requireUser(postgres, req)])
         return { status: 200, body: toCart(found) }
       },
     }),
@@ -29,10 +34,12 @@ export function cartRoutes({ carts, postgres }: Pick<ApiParts, 'carts' | 'postgr
       params: cartParams,
       body: cartInput,
       answers: { 200: { description: 'The whole cart', schema: cart } },
-      errors: ['E_CART_FULL', 'E_SESSION_ENDED'],
+      errors: ['E_CART_FULL', 'E_NOT_FOUND', 'E_SESSION_ENDED'],
       async handle({ params, body, req }) {
+        // What is no longer there can still be taken out.
+        if (body.quantity > 0 && !(await shows.exists(params.showId))) throw kitErrors.E_NOT_FOUND()
         await beginSession(req) // with the first thing to remember; only then is there a cookie
-        const put = carts.put(sessionOrigin(req), params.showId, body.quantity)
+        const put = carts.put(sessionOrigin(req), params.showId, body.quantity, use(req))
         const [changed] = await Promise.all([put, requireUser(postgres, req)])
         if (changed === undefined) throw ticketErrors.E_CART_FULL()
         return { status: 200, body: toCart(changed) }
@@ -40,6 +47,8 @@ export function cartRoutes({ carts, postgres }: Pick<ApiParts, 'carts' | 'postgr
     }),
   ]
 }
+
+const use = (req: Request) => ({ isVisitor: req.session?.userId === undefined })
 
 function toCart(items: Cart) {
   return { items: Object.entries(items).map(([showId, quantity]) => ({ showId, quantity })) }
