@@ -27,7 +27,7 @@ export const lab = defineLab<Size>({
   sizes: { full: { orders: 100, bad: 100 }, test: { orders: 20, bad: 20 } },
   halves: {
     problem: {
-      title: (workers) => `retrying for ever, bad jobs stop ${workers} workers`,
+      title: (workers) => `retrying for ever, bad jobs stop all ${workers} workers`,
       async run(context) {
         const shop = await openShop(context, new URL('./naive.ts', import.meta.url))
         const usualMs = await confirmAll(shop, context.size.orders, 60_000)
@@ -41,7 +41,7 @@ export const lab = defineLab<Size>({
       },
     },
     fix: {
-      title: (workers) => `with attempts, backoff and dead letters, bad jobs of ${workers} workers delay nobody`,
+      title: 'with attempts, backoff and dead letters, bad jobs delay nobody',
       async run(context) {
         const { size } = context
         const shop = await openShop(context)

@@ -89,7 +89,7 @@ test('bullmq: what has failed comes after everything that has not been tried', a
   const jobs = await createBullmq()
   await vi.waitFor(() => expect(jobs.redis.status).toBe('ready'))
   const tries: string[] = []
-  const goOn = Promise.withResolvers<void>()
+  const gates = [Promise.withResolvers<void>(), Promise.withResolvers<void>()]
   const consumer = jobs.consume(
     {
       async bad({ attempt }) {
@@ -97,20 +97,23 @@ test('bullmq: what has failed comes after everything that has not been tried', a
         if (attempt === 1) throw new Error('no')
       },
       async good() {
+        const gate = gates[tries.filter((name) => name === 'good').length]
         tries.push('good')
-        await goOn.promise
+        await gate?.promise
       },
     },
     1,
   )
-  for (let n = 0; n < 3; n++) await jobs.queue.add(newJob('bad'))
-  for (let n = 0; n < 3; n++) await jobs.queue.add(newJob('good'))
-  // Long enough for the three to be due again, behind a good one that holds the only place.
-  await vi.waitFor(() => expect(tries).toEqual(['bad 1', 'bad 1', 'bad 1', 'good']))
-  await wait(50)
-  goOn.resolve()
-  await vi.waitFor(() => expect(tries).toHaveLength(9))
-  expect(tries.slice(3)).toEqual(['good', 'good', 'good', 'bad 2', 'bad 2', 'bad 2'])
+  for (const type of ['bad', 'bad', 'good', 'good']) await jobs.queue.add(newJob(type))
+  await vi.waitFor(() => expect(tries).toEqual(['bad 1', 'bad 1', 'good']))
+  await wait(50) // both are due again
+  gates[0]?.resolve()
+  await vi.waitFor(() => expect(tries).toHaveLength(4))
+  expect(await jobs.queue.counts()).toMatchObject({ waiting: 2, delayed: 0 })
+  for (const type of ['good', 'good']) await jobs.queue.add(newJob(type))
+  gates[1]?.resolve()
+  await vi.waitFor(() => expect(tries).toHaveLength(8))
+  expect(tries.slice(2)).toEqual(['good', 'good', 'good', 'good', 'bad 2', 'bad 2'])
   await consumer.stop(1000)
   await jobs.stop()
 })

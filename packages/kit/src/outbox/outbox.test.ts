@@ -149,6 +149,19 @@ test('while the queue is away nothing is lost, and other aggregates do not wait 
   expect(new Set(seen)).toEqual(new Set(ids.map((id) => `order.charge-${id}`)))
 })
 
+test('aggregates whose messages are refused do not hide the others, however many they are', async () => {
+  const seen: unknown[] = []
+  for (const aggregate of ['a', 'b', 'c', 'd', 'e']) await add(aggregate, 1)
+  relay(
+    async ({ aggregate = '' }) => {
+      if (aggregate < 'd') throw new Error('refused')
+      seen.push(aggregate)
+    },
+    { batch: 2 },
+  )
+  await vi.waitFor(() => expect(seen.sort()).toEqual(['d', 'e']))
+})
+
 test('a hint spares the wait for the poll', async () => {
   const seen: NewJob[] = []
   const connected = Promise.withResolvers<void>()
