@@ -281,11 +281,30 @@ test('a queue that has everything costs one look, however much was published', a
     asked.push(jobs.length)
     return []
   }
-  expect(await republishLost(postgres, { missing }, new AbortController().signal)).toBe(0)
+  const { signal } = new AbortController()
+  expect(await republishLost(postgres, { missing }, { signal, deep: false })).toBe(0)
   expect(asked).toEqual([20])
   const none = async (jobs: { id: string }[]) => jobs.map(({ id }) => id)
   await postgres.query(`UPDATE outbox SET published_at = now() - interval '1 day' WHERE position % 2 = 0`)
-  expect(await republishLost(postgres, { missing: none }, new AbortController().signal)).toBe(1000)
+  expect(await republishLost(postgres, { missing: none }, { signal, deep: false })).toBe(1000)
+})
+
+test('after an outage it looks back for ten seconds, past a batch of which the queue has everything', async () => {
+  await addMany('large', 2000)
+  // 100 a second. The queue has lost some of three seconds ago, which another relay had added later than the newest ones.
+  await postgres.query(`UPDATE outbox SET published_at = now() - (payload->>'n')::int * interval '10 milliseconds'`)
+  const { rows } = await postgres.query<{ id: string }>(
+    `SELECT id FROM outbox WHERE (payload->>'n')::int BETWEEN 700 AND 709`,
+  )
+  const lost = new Set(rows.map(({ id }) => `order.charge-${id}`))
+  const asked: number[] = []
+  const missing = async (jobs: { id: string }[]) => {
+    asked.push(jobs.length)
+    return jobs.map(({ id }) => id).filter((id) => lost.has(id))
+  }
+  const { signal } = new AbortController()
+  expect(await republishLost(postgres, { missing }, { signal, deep: true })).toBe(10)
+  expect(asked).toEqual([500, 500, 500])
 })
 
 test('of twenty jobs in a Redis that comes back empty, twenty are done', async () => {

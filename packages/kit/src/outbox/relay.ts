@@ -139,8 +139,8 @@ export function createRelay(options: RelayOptions): Relay {
   }
 
   /** Publishes again what the queue has lost. Resolves when it has been looked for, however much that was. */
-  const recover = async () => {
-    const republished = await republishLost(postgres, queue, stopping.signal)
+  const recover = async (deep: boolean) => {
+    const republished = await republishLost(postgres, queue, { signal: stopping.signal, deep })
     if (republished > 0) log.warn({ messages: republished }, 'the queue has lost data: messages are published again')
   }
 
@@ -159,10 +159,12 @@ export function createRelay(options: RelayOptions): Relay {
   const loop = async () => {
     let failing = false
     let recoverAt = 0
+    let deep = true
     for (let published = 0; !stopping.signal.aborted; ) {
       const outcome = await (async () => {
         if (performance.now() >= recoverAt) {
-          await recover()
+          await recover(deep)
+          deep = false
           recoverAt = performance.now() + verifyMs * (0.8 + Math.random() * 0.4)
         }
         return publishBatch()
@@ -172,6 +174,7 @@ export function createRelay(options: RelayOptions): Relay {
       if (failure === undefined && failing) {
         log.info('outbox is relayed again')
         recoverAt = 0 // the queue may have come back without its data
+        deep = true
       }
       failing = failure !== undefined
       published += outcome.published
