@@ -1,9 +1,11 @@
 import { randomUUID } from 'node:crypto'
+import { setTimeout as wait } from 'node:timers/promises'
+import { createBreakers } from '@escala/kit/breaker/cockatiel.ts'
 import { PermanentFailure } from '@escala/kit/jobs/jobs.ts'
 import { afterAll, beforeAll, beforeEach, expect, inject, test, vi } from 'vitest'
-import { isMailServersFailure } from './confirmation.ts'
-import { isProvidersFailure } from './payments.ts'
-import { createShop, type Shop } from './test-shop.ts'
+import { createConfirmationMailer, createMailCheck, isMailServersFailure } from './confirmation.ts'
+import { createPayments, createPaymentsCheck, isProvidersFailure } from './payments.ts'
+import { createShop, log, type Shop } from './test-shop.ts'
 import { expireSome, reemitSome } from './transitions.ts'
 
 let shop: Shop
@@ -391,6 +393,45 @@ test('a receiver whom the mail server refuses is a permanent failure, whose mess
   await shop.mail.behave({ refusals: { [ana]: 450 } })
   expect(await shop.run('order.mail', { orderId: id })).not.toBeInstanceOf(PermanentFailure)
   expect(await shop.statusOf(id)).toBe('paid')
+})
+
+test('orders that the provider always fails, and receivers that are refused for now, hold back nobody else', async () => {
+  const breakers = createBreakers({ log, failures: 3, openMs: 60_000 })
+  const provider = { url: shop.payments.url, timeoutMs: 300 }
+  const payments = breakers.of('payments', { isFailure: isProvidersFailure, check: createPaymentsCheck(provider) })
+  const mail = breakers.of('mail', {
+    isFailure: isMailServersFailure,
+    check: createMailCheck({ smtpUrl: shop.smtpUrl }),
+  })
+  const charge = (amountCents: number) => {
+    const { signal } = new AbortController()
+    const request = { reference: '1', amountCents, currency: 'EUR', requestId: 'r', traceparent: undefined, signal }
+    const begin = async () => true
+    return createPayments({ ...provider, breaker: payments }).charge(
+      { ...request, key: randomUUID(), isFirst: true },
+      begin,
+    )
+  }
+  const mailer = createConfirmationMailer({ smtpUrl: shop.smtpUrl, from: 'shop@example.com', breaker: mail })
+  const confirm = (email: string) =>
+    mailer.send({
+      ...{ orderId: randomUUID(), number: 1, quantity: 1, totalCents: 1, currency: 'EUR', requestId: 'r' },
+      ...{ traceparent: undefined, isFirst: true, email, buyer: 'Ana', showName: 'Gig', startsAt: new Date() },
+    })
+  await shop.payments.behave({ brokenAmounts: [666] })
+  await shop.mail.behave({ refusals: { 'full@': 452 } })
+  for (let n = 0; n < 10; n++) {
+    await expect(charge(666)).rejects.toThrow('500')
+    await expect(confirm('full@example.com')).rejects.toThrow('452')
+  }
+  expect(await charge(100)).toMatchObject({ status: 'succeeded' })
+  await confirm('ana@example.com')
+  expect(breakers.states()).toEqual({ payments: { open: false, refused: 0 }, mail: { open: false, refused: 0 } })
+
+  await wait(1100) // the check's result is good for a second
+  await shop.payments.behave({ hang: true })
+  for (let n = 0; n < 3; n++) await expect(charge(100)).rejects.toThrow('timeout')
+  await expect(charge(100)).rejects.toMatchObject({ code: 'E_PEER_UNAVAILABLE' })
 })
 
 test('the sweep leaves orders whose job is a dead letter to an operator, and finds the others behind them', async () => {

@@ -111,6 +111,7 @@ export async function createShop(adminUrl: string) {
     /** Before the provider and the mail server: `open` holds calls back. */
     breaker,
     mail: mailControl(mail.url),
+    smtpUrl: mail.smtpUrl,
     /** A new user's id. */
     async addUser(role = 'customer') {
       const id = randomUUID()
