@@ -14,6 +14,8 @@ export const ticketsApi = apiModule({
   settings: {
     /** How long an order that is not charged yet keeps its tickets. */
     ORDER_HOLD_MS: integer(100, 86_400_000, 900_000),
+    /** Tickets that one buyer may have or hold for a show; 0: any number. */
+    MAX_TICKETS_PER_BUYER: integer(0, 1_000_000, 0),
     /** How long a show's details are answered without another look: what a change costs whose invalidation was lost. */
     SHOW_FRESH_MS: integer(0, 3_600_000, 10_000),
   },
@@ -24,7 +26,7 @@ export const ticketsApi = apiModule({
       ...showRoutes(parts, shows),
       ...liveRoutes(parts, shows),
       ...posterRoutes(parts, shows),
-      ...orderRoutes(parts, settings.ORDER_HOLD_MS),
+      ...orderRoutes(parts, { holdMs: settings.ORDER_HOLD_MS, maxPerBuyer: settings.MAX_TICKETS_PER_BUYER }),
       ...cartRoutes({ ...parts, shows }),
       ...reportRoutes(parts),
     ]

@@ -24,6 +24,8 @@ const columns = 'id, number, show_id, status, quantity, total_cents'
 
 const selectShow: Statement = { name: 'tickets-show-exists', text: 'SELECT FROM shows WHERE id = $1' }
 
+const countOwned: Statement = { name: 'tickets-of-buyer', text: 'SELECT tickets_of_buyer($1, $2) AS owned' }
+
 const selectOrder: Statement = {
   name: 'tickets-order',
   text: `SELECT ${columns} FROM orders WHERE id = $1 AND user_id = $2`,
@@ -65,6 +67,8 @@ export interface NewOrder {
   traceparent: string | undefined
   /** Whether tickets are being sold at all. */
   isOpen: boolean
+  /** Tickets that one buyer may have for a show; 0: any number. */
+  maxPerBuyer: number
 }
 
 /**
@@ -72,12 +76,19 @@ export interface NewOrder {
  * wants, is locked for no round trip, and a replica that stops in the middle holds up nobody.
  */
 export function placeOrder(order: NewOrder, outbox: Outbox): EffectStatement {
-  const { id, userId, showId, quantity, holdMs, requestId, isOpen, traceparent } = order
+  const { id, userId, showId, quantity, holdMs, requestId, isOpen, traceparent, maxPerBuyer } = order
+  // The lock of the buyer comes before that of the show: waiting for the buyer's other orders holds up nobody else.
+  const [counted, isAllowed] = maxPerBuyer
+    ? [
+        'owned AS MATERIALIZED (SELECT tickets_of_buyer($2, $3) AS quantity FROM unclaimed), ',
+        'AND (SELECT quantity FROM owned) + $4::int <= $9::int',
+      ]
+    : ['', '']
   return {
-    name: 'tickets-order-place',
-    changes: `show AS (
+    name: maxPerBuyer ? 'tickets-order-place-limited' : 'tickets-order-place',
+    changes: `${counted}show AS (
         UPDATE shows SET available = available - $4::int, revision = revision + 1
-        WHERE id = $3 AND available >= $4::int AND $7::boolean AND EXISTS (SELECT FROM unclaimed)
+        WHERE id = $3 AND available >= $4::int AND $7::boolean AND EXISTS (SELECT FROM unclaimed) ${isAllowed}
         RETURNING id, price_cents, currency, available, revision
       ), placed AS (
         INSERT INTO orders (id, user_id, show_id, quantity, total_cents, currency, hold_until, request_id)
@@ -91,13 +102,22 @@ export function placeOrder(order: NewOrder, outbox: Outbox): EffectStatement {
     answer: `SELECT 201 AS status, json_build_object('id', placed.id, 'number', number, 'status', placed.status,
         'quantity', quantity, 'totalCents', total_cents) AS body, show.available, show.revision
       FROM placed, show`,
-    values: [id, userId, showId, quantity, holdMs, requestId, isOpen, traceparent ?? null],
+    values: [
+      ...[id, userId, showId, quantity, holdMs, requestId, isOpen, traceparent ?? null],
+      ...(maxPerBuyer ? [maxPerBuyer] : []),
+    ],
   }
 }
 
 /** Why nothing was placed. */
-export async function whyRefused(sql: Sql, { showId, isOpen }: NewOrder): Promise<AppError> {
+export async function whyRefused(sql: Sql, order: NewOrder): Promise<AppError> {
+  const { userId, showId, quantity, isOpen, maxPerBuyer } = order
   if (!isOpen) return ticketErrors.E_SALES_CLOSED()
+  if (maxPerBuyer) {
+    const { rows } = await sql.query<{ owned: number }>(countOwned, [userId, showId])
+    const left = Math.max(0, maxPerBuyer - (rows[0]?.owned ?? 0))
+    if (quantity > left) return ticketErrors.E_TICKET_LIMIT({ detail: `this buyer may order ${left} more` })
+  }
   const { rowCount } = await sql.query(selectShow, [showId])
   return rowCount === 0 ? kitErrors.E_NOT_FOUND({ detail: 'there is no such show' }) : ticketErrors.E_SOLD_OUT()
 }

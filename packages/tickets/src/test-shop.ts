@@ -45,7 +45,7 @@ export const log = createLog({ service: 'test', replicaId: 'test', version: '', 
 export type Shop = Awaited<ReturnType<typeof createShop>>
 
 /** The shop's routes on three replicas' worth of connections, its jobs, and both peers: all real, but for Redis and log-in. */
-export async function createShop(adminUrl: string) {
+export async function createShop(adminUrl: string, { maxPerBuyer = 0 } = {}) {
   const database = await createTestDatabase(adminUrl)
   const folders = [kitMigrations, { name: ticketsData.name, url: ticketsData.migrations }]
   await migrate({ url: database.url, folders, log })
@@ -88,7 +88,7 @@ export async function createShop(adminUrl: string) {
         ...showRoutes({ postgres: replica, events, idempotency }, shows),
         ...liveRoutes({ postgres: replica, events, streams }, shows),
         ...posterRoutes({ uploads: createPostgresUploads({ postgres: replica }) }, shows),
-        ...orderRoutes({ postgres: replica, idempotency, outbox, events, flags }, 900_000),
+        ...orderRoutes({ postgres: replica, idempotency, outbox, events, flags }, { holdMs: 900_000, maxPerBuyer }),
         ...reportRoutes({ postgres: replica }),
       ]
       return listen(routes, async (userId) => {

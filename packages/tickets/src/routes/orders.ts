@@ -7,14 +7,16 @@ import { endSession } from '@escala/kit/sessions/log-in.ts'
 import { v7 } from 'uuid'
 import { ticketFlags } from '../flags.ts'
 import { announceAvailability } from '../live.ts'
-import { cancel, listOrders, placeOrder, readOrder, whyRefused } from '../orders.ts'
+import { cancel, listOrders, type NewOrder, placeOrder, readOrder, whyRefused } from '../orders.ts'
 import { idParams, order, orderInput, pageOf, pageQuery, placedOrder } from '../schemas.ts'
 import { type Availability, readAvailability } from '../shows.ts'
 import { requireUser } from '../users.ts'
 
 type Parts = Pick<ApiParts, 'postgres' | 'idempotency' | 'outbox' | 'events' | 'flags'>
 
-export function orderRoutes({ postgres, idempotency, outbox, events, flags }: Parts, holdMs: number): Route[] {
+type Rules = Pick<NewOrder, 'holdMs' | 'maxPerBuyer'>
+
+export function orderRoutes({ postgres, idempotency, outbox, events, flags }: Parts, rules: Rules): Route[] {
   return [
     route({
       method: 'post',
@@ -29,6 +31,7 @@ export function orderRoutes({ postgres, idempotency, outbox, events, flags }: Pa
         'E_NOT_FOUND',
         'E_SOLD_OUT',
         'E_SALES_CLOSED',
+        'E_TICKET_LIMIT',
         'E_IDEMPOTENCY_KEY_MISSING',
         'E_IDEMPOTENCY_IN_PROGRESS',
         'E_IDEMPOTENCY_MISMATCH',
@@ -43,7 +46,7 @@ export function orderRoutes({ postgres, idempotency, outbox, events, flags }: Pa
           userId: user.id,
           showId: params.id,
           quantity: body.quantity,
-          holdMs,
+          ...rules,
           requestId,
           traceparent,
           isOpen: flags.get(ticketFlags.salesOpen),
