@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process'
 import { randomBytes, randomUUID } from 'node:crypto'
 import { setTimeout as wait } from 'node:timers/promises'
 import { type Client, type ClientAnswer, createClient, expectStatus } from '@escala/testing/client.ts'
@@ -8,6 +9,8 @@ import { freePort } from '../infra/local/processes.ts'
 // `npm run smoke:compose`: the containers as a user starts them, in a project of their own, scaled under traffic.
 // Ends with 0 only when every step held; removes what it started in any case.
 const secret = () => randomBytes(32).toString('base64url')
+// A machine may allow less than the file asks for.
+const files = Number(execFileSync('sh', ['-c', 'ulimit -Hn'], { encoding: 'utf8' })) || 65_536 // or `unlimited`
 const port = await freePort()
 const password = secret()
 const compose = createCompose({
@@ -20,6 +23,7 @@ const compose = createCompose({
   REDIS_PASSWORD: `>#p@s:s/w ?"\\${secret()}`,
   SESSION_SECRETS: secret(),
   SEED: '1',
+  NOFILE: String(Math.min(files, 65_536)),
   SEED_PASSWORD: password,
   RATE_LIMIT_PER_MINUTE: '1000000',
   EXPOSE_REPLICA: '1',
