@@ -1,0 +1,11 @@
+import type { Mutant } from '../mutant.ts'
+
+export const mutants: Mutant[] = [
+  {
+    removed: 'load shedding',
+    file: 'apps/api/src/app.ts',
+    from: '  app.use(options.shed)\n',
+    to: '',
+    tests: ['apps/api/src/app.test.ts'],
+  },
+]
