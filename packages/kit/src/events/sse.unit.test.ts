@@ -1,8 +1,7 @@
 import { once } from 'node:events'
 import { type AddressInfo, connect } from 'node:net'
 import { PassThrough } from 'node:stream'
-import { setTimeout as wait } from 'node:timers/promises'
-import express, { type ErrorRequestHandler } from 'express'
+import express, { type ErrorRequestHandler, type Response } from 'express'
 import { afterEach, expect, test, vi } from 'vitest'
 import { createLog } from '../log/log.ts'
 import { createEventStreams, type EventStream, type EventStreamsOptions } from './sse.ts'
@@ -13,14 +12,14 @@ afterEach(() => {
   for (const stop of stops.splice(0)) stop()
 })
 
-async function serve(options: Partial<EventStreamsOptions> = {}, preparingMs = 0) {
+async function serve(options: Partial<EventStreamsOptions> = {}, prepare?: (res: Response) => Promise<unknown>) {
   const drain = new AbortController()
   const streams = createEventStreams({ draining: drain.signal, spreadMs: 50, ...options })
   const opened: EventStream[] = []
   const app = express()
   app.get('/live', async (req, res) => {
     req.log = log
-    if (preparingMs > 0) await wait(preparingMs)
+    await prepare?.(res)
     opened.push(streams.open(req, res))
   })
   const fail: ErrorRequestHandler = (error, _req, res, _next) =>
@@ -122,8 +121,12 @@ test('HEAD gets the head, and a stream that is closed already', async () => {
 })
 
 test('a client that left before its stream was open leaves nothing behind', async () => {
-  const { opened, streams, port } = await serve({}, 50)
-  await fetch(`http://127.0.0.1:${port}/live`, { signal: AbortSignal.timeout(10) }).catch(() => undefined)
+  const { opened, streams, port } = await serve({}, async (res) => {
+    client.destroy()
+    await once(res, 'close')
+  })
+  const client = connect(port, '127.0.0.1')
+  client.write('GET /live HTTP/1.1\r\nHost: x\r\n\r\n')
   await vi.waitFor(() => expect(opened).toHaveLength(1))
   expect(opened[0]?.closed.aborted).toBe(true)
   expect(streams.count()).toBe(0)
