@@ -35,9 +35,9 @@ function print({ answeredBy, replicas, connections, checks }: ScaleReport): void
       replica.processScoped.join(', ') || '-',
     ]),
   )
-  const { serverAllows, budget, maxProcesses, perProcess, granted, open } = connections
+  const { serverAllows, allowedBy, budget, maxProcesses, perProcess, granted, open } = connections
   console.log(
-    `\nconnections: the server allows ${serverAllows}, ${open} are open; budget ${budget} ÷ ${maxProcesses} processes = ${perProcess} each; ${granted} granted\n`,
+    `\nconnections: the ${allowedBy} allows ${serverAllows}, ${open} are open; budget ${budget} ÷ ${maxProcesses} processes = ${perProcess} each; ${granted} granted\n`,
   )
   table(
     ['', 'check', ''],

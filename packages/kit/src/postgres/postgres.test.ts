@@ -4,7 +4,7 @@ import { setTimeout as wait } from 'node:timers/promises'
 import { createTestDatabase, type TestDatabase } from '@escala/testing/test-database.ts'
 import pg from 'pg'
 import { pino } from 'pino'
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, inject, test, vi } from 'vitest'
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, inject, onTestFinished, test, vi } from 'vitest'
 import { createLog } from '../log/log.ts'
 import { createConnections } from './connections.ts'
 import { migrate } from './migrations.ts'
@@ -468,8 +468,13 @@ test('a connection that the server ends in one packet with its last answer', asy
   })
   target.port = String(proxy.port)
   const postgres = create({ url: target.href })
-  // Nobody has the connection at that moment: were nobody listening, this process would end, and fail the run.
+  // Nothing uses the connection at that moment: without a listener on it, the error would end the process.
+  const uncaught: unknown[] = []
+  const catchIt = (error: unknown) => void uncaught.push(error)
+  process.on('uncaughtException', catchIt)
+  onTestFinished(() => void process.off('uncaughtException', catchIt))
   await expect(postgres.query('SELECT 1')).rejects.toMatchObject(unavailable)
+  expect(uncaught).toEqual([])
   expect((await postgres.query('SELECT 2 AS n')).rows).toEqual([{ n: 2 }])
   expect(answers).toBeGreaterThan(0)
 })
