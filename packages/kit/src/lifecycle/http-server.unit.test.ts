@@ -1,4 +1,5 @@
 import { once } from 'node:events'
+import { Agent, type RequestOptions, request } from 'node:http'
 import { connect } from 'node:net'
 import { Writable } from 'node:stream'
 import { pino } from 'pino'
@@ -104,4 +105,31 @@ it('goes on serving open connections for the whole of the refusing period, and t
   const [answer] = await once(kept, 'data')
   expect(String(answer)).toMatch(/^HTTP\/1\.1 200 .*connection: close.*answered/is)
   await stopped
+})
+
+it('a server that refuses listens no more, answers kept connections once, and goes on at the same port', async () => {
+  const other = createHttpServer((_, res) => res.end('served'), {
+    host: '127.0.0.1',
+    port: 0,
+    refused: (_, res) => res.writeHead(503).end('refused'),
+  })
+  await other.start()
+  const port = other.port()
+  const agent = new Agent({ keepAlive: true })
+  const ask = async (options: RequestOptions = {}) => {
+    const [res] = await once(request({ host: '127.0.0.1', port, ...options }).end(), 'response')
+    let body = ''
+    for await (const chunk of res) body += chunk
+    return [res.statusCode, body, res.headers.connection]
+  }
+  expect(await ask({ agent })).toEqual([200, 'served', 'keep-alive'])
+  other.refuse()
+  expect(other.port()).toBe(port)
+  await expect(ask({ agent: false })).rejects.toMatchObject({ code: 'ECONNREFUSED' })
+  expect(await ask({ agent })).toEqual([503, 'refused', 'close'])
+  await other.accept()
+  expect(await ask({ agent })).toEqual([200, 'served', 'keep-alive'])
+  other.refuse()
+  await other.stop({ refuseMs: 0, deadlineMs: 0 })
+  agent.destroy()
 })
