@@ -225,6 +225,14 @@ test('a lost message costs the age of the first tier, no more', async () => {
   await vi.waitFor(async () => expect(await deaf.cache.get(key, source.reading())).toEqual(source.value), 400)
 })
 
+test('a message that nobody can read empties the first tier, and ends nothing', async () => {
+  const one = await replica()
+  const [key, source] = [newKey(), createSource()]
+  await one.cache.get(key, source.reading())
+  for (const text of ['not JSON', '7', 'null', '{}']) await one.redis.publish(`${prefix}:invalidated`, text)
+  expect(await one.cache.get(key, source.reading())).toEqual(source.value)
+})
+
 test('subscribing again empties the first tier', async () => {
   const [one, cut] = [await replica(), await replica()]
   const [key, source] = [newKey(), createSource()]

@@ -137,9 +137,9 @@ export function createTieredCache(options: TieredCacheOptions): Cache {
     subscriber,
     channel: shared.channel,
     onMessage(message) {
-      const [key, version] = JSON.parse(message) as [string?, number?]
-      if (key === undefined) tier.clear()
-      else tier.invalidate(key, version)
+      const said = readMessage(message)
+      if (said) tier.invalidate(...said)
+      else tier.clear()
     },
     onListening() {
       listening = true
@@ -174,4 +174,15 @@ export function createTieredCache(options: TieredCacheOptions): Cache {
       await Promise.all(background)
     },
   }
+}
+
+/** `undefined`: everything is invalid, or nobody knows what; never an error, which would end the process. */
+function readMessage(message: string): [key: string, version: number | undefined] | undefined {
+  try {
+    const [key, version] = JSON.parse(message) as [unknown, unknown]
+    if (typeof key === 'string') return [key, typeof version === 'number' ? version : undefined]
+  } catch {
+    // somebody else's message
+  }
+  return undefined
 }

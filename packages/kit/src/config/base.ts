@@ -5,9 +5,11 @@ import { flag, fraction, integer, url } from './config.ts'
 import { postgresUrl } from './postgres-url.ts'
 
 // A list of Sentinels or of the nodes of a Cluster has commas or a protocol of its own.
-const oneRedis = url('redis', 'rediss').describe(
-  'redis://USER:PASSWORD@HOST:PORT or rediss://… of one server; Redis Sentinel and Redis Cluster are not supported',
-)
+const oneRedis = url('redis', 'rediss')
+  .refine((value) => URL.canParse(value) && /^\/?\d*$/.test(new URL(value).pathname))
+  .describe(
+    'redis://USER:PASSWORD@HOST:PORT/NUMBER or rediss://… of one server; Redis Sentinel and Redis Cluster are not supported',
+  )
 type Environment = Record<string, string | undefined>
 
 /**

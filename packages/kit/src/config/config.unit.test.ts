@@ -33,6 +33,7 @@ test.each([
   'sentinel://a:26379',
   'redis://a:6379,b:6379',
   'redis+cluster://a:6379',
+  'redis://a:6379/x', // ioredis would take number 0
 ])('a form of Redis that is not supported is refused by name: %s', (REDIS_URL) => {
   const { REDIS_URL: rule } = baseSettings
   expect(() => readConfig({ REDIS_URL }, { REDIS_URL: rule })).toThrow(

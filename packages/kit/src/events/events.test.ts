@@ -81,6 +81,20 @@ async function blocked(redis: Awaited<ReturnType<typeof create>>['redis']) {
   return clients.split('\n').filter((line) => line.includes('cmd=xread')).length
 }
 
+test('an entry that nobody can read costs no other', async () => {
+  const { events, redis } = await replica()
+  const channel = randomUUID()
+  const stream = `${prefix}:${channel}`
+  const firstId = await events.publish(channel, { type: 'n', data: 0 })
+  const client = await listen(events, channel)
+  const added = redis.multi()
+  for (const data of ['1', '{not JSON', '2']) added.xadd(stream, '*', 't', 'n', 'd', data)
+  await added.exec()
+  await vi.waitFor(() => expect(client.numbers()).toEqual([1, 2]))
+  const late = await listen(events, channel, firstId)
+  await vi.waitFor(() => expect(late.numbers()).toEqual([1, 2]))
+})
+
 test('an interruption is caught up with', async () => {
   const proxy = await startFaultProxy({ target: inject('redisUrl') })
   stops.push(() => proxy.stop())

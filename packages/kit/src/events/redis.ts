@@ -92,6 +92,17 @@ export function createRedisEvents(options: RedisEventsOptions): Events {
     return { first: first[0]?.[0], last: last[0]?.[0] }
   }
 
+  /** One entry that cannot be read must not cost the others of its batch. */
+  const readEvents = (entries: Entry[]) =>
+    entries.flatMap((entry) => {
+      try {
+        return [toEvent(entry)]
+      } catch (err) {
+        log.warn({ err, id: entry[0] }, 'an event cannot be read')
+        return []
+      }
+    })
+
   const deliver = (listener: Listener, event: LiveEvent) => {
     if (!isAfter(event.id, listener.lastId)) return
     if (listener.early) return void listener.early.push(event)
@@ -135,7 +146,7 @@ export function createRedisEvents(options: RedisEventsOptions): Events {
       const channel = channels.get(key.slice(prefix.length + 1))
       if (!channel) continue
       channel.position = last
-      for (const event of entries.map(toEvent)) for (const listener of channel.listeners) deliver(listener, event)
+      for (const event of readEvents(entries)) for (const listener of channel.listeners) deliver(listener, event)
     }
   }
 
@@ -180,7 +191,7 @@ export function createRedisEvents(options: RedisEventsOptions): Events {
     else if (hasGap(afterId, first, last)) {
       listener.lastId = last ?? '0-0'
       listener.onGap()
-    } else for (const event of missed.map(toEvent)) deliver(listener, event)
+    } else for (const event of readEvents(missed)) deliver(listener, event)
     for (const event of early) deliver(listener, event)
   }
 

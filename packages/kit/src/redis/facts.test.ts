@@ -103,6 +103,23 @@ test('a start that ends while it waits does not wait on', async () => {
   expect(watched.problem()).toBe('REDIS_URL was never reached: it cannot be reached (ECONNREFUSED)')
 })
 
+test('a read-only replica has not been reached: a failover may be under way', async () => {
+  const { url, admin } = await startServer()
+  await admin.replicaof('127.0.0.1', 1)
+  const watched = watch(url)
+  const checked = watched.check(soon())
+  const problem = 'REDIS_URL was never reached: it is a read-only replica of another server'
+  await vi.waitFor(() => expect(watched.problem()).toBe(problem), 3000)
+  await admin.replicaof('NO', 'ONE')
+  await checked
+  await vi.waitFor(() => expect(watched.problem()).toBeUndefined(), 3000)
+})
+
+test('a numbered database that is not there is refused, and not taken for number 0', async () => {
+  const { url } = await startServer()
+  await expect(watch(`${url}/99`).check(soon())).rejects.toMatchObject({ code: 'E_REDIS_UNSUPPORTED' })
+})
+
 test.each([true, false])('a node of a cluster is refused by name; keeps state: %s', async (keepsState) => {
   const { url } = await startServer({ 'cluster-enabled': 'yes' })
   const watched = watch(url, keepsState)

@@ -13,6 +13,8 @@ export interface RedisFacts {
   /** `standalone`, `cluster` or `sentinel`. */
   mode: string
   usedBytes: number
+  /** A replica of another server, which refuses every write. */
+  readOnly: boolean
   /** 0: none, so that it grows until the machine has no more. */
   maxBytes: number
 }
@@ -27,6 +29,7 @@ export async function readRedisFacts(redis: Redis): Promise<RedisFacts> {
     evictionPolicy: field('maxmemory_policy') ?? '',
     appendOnly: field('aof_enabled') === '1',
     mode,
+    readOnly: field('slave_read_only') === '1',
     usedBytes: Number(field('used_memory')),
     maxBytes: Number(field('maxmemory')),
   }
@@ -55,19 +58,32 @@ export interface RedisWatchOptions {
   strict: boolean
 }
 
+class ReadOnly extends Error {}
+
+const retryMs = 500
+
 /** Finds out what kind of server this is: one that the kit cannot work with must not look like an outage. */
 export function watchRedis(redis: Redis, { variable, log, keepsState, strict }: RedisWatchOptions): RedisWatch {
   let failure = 'connecting'
   let reached = false
   let found: AppError | undefined
+  let noDatabase = false
 
   const look = async (): Promise<AppError | undefined> => {
-    const { evictionPolicy, appendOnly, mode, maxBytes } = await readRedisFacts(redis)
+    const { evictionPolicy, appendOnly, mode, maxBytes, readOnly } = await readRedisFacts(redis)
     if (mode !== 'standalone') {
       const detail = `${variable} leads to a ${mode === 'sentinel' ? 'Sentinel' : 'node of a Redis Cluster'}, which is not supported: give it the address of one primary; see docs/redis.md`
       return bootErrors.E_REDIS_UNSUPPORTED({ detail })
     }
+    // ioredis goes on with number 0, where other data may be.
+    if (noDatabase) {
+      return bootErrors.E_REDIS_UNSUPPORTED({
+        detail: `${variable} names a numbered database that this server does not have`,
+      })
+    }
     if (!keepsState) return
+    // As long as a failover lasts, the address may lead to the old primary.
+    if (readOnly && !reached) throw new ReadOnly()
     if (!appendOnly)
       log.warn('the state redis has no append-only file: a restart logs everybody out and forgets the queue')
     if (maxBytes === 0) log.warn('the state redis has no maxmemory: it grows until the machine has no more')
@@ -80,6 +96,10 @@ export function watchRedis(redis: Redis, { variable, log, keepsState, strict }: 
     try {
       found = await look()
     } catch (err) {
+      if (err instanceof ReadOnly) {
+        failure = 'it is a read-only replica of another server'
+        return void setTimeout(() => redis.disconnect(true), retryMs).unref()
+      }
       const mayNot = err instanceof Error && err.message.startsWith('NOPERM')
       if (mayNot && keepsState)
         found = bootErrors.E_REDIS_PERMISSION({
@@ -92,6 +112,7 @@ export function watchRedis(redis: Redis, { variable, log, keepsState, strict }: 
   }
   redis.on('error', (error) => {
     failure = describeFailure(error).reason
+    noDatabase ||= /invalid DB index|DB index is out of range/.test(error.message)
   })
   redis.on('ready', () => void lookAgain())
   if (redis.status === 'ready') void lookAgain()
