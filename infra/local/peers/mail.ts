@@ -45,7 +45,6 @@ export async function startMail(options: MailOptions = {}): Promise<MailServer> 
   const { host = '127.0.0.1', port = 0, httpPort = 0 } = options
   const mails = new Map<string, Mail>()
   let behaviour = usual
-  let refused = 0
 
   const smtp = new SMTPServer({
     authOptional: true,
@@ -54,7 +53,6 @@ export async function startMail(options: MailOptions = {}): Promise<MailServer> 
     onRcptTo({ address }, _session, done) {
       const refusal = Object.entries(behaviour.refusals).find(([part]) => address.includes(part))
       if (!refusal) return done()
-      refused++
       done(Object.assign(new Error(`no mail for <${address}>`), { responseCode: refusal[1] }))
     },
     async onData(stream, session, done) {
@@ -82,7 +80,6 @@ export async function startMail(options: MailOptions = {}): Promise<MailServer> 
     async (req, res) => {
       if (req.url === '/livez') return answer(res, 200, { status: 'ok' })
       if (req.url === '/_mails') return answer(res, 200, [...mails.values()])
-      if (req.url === '/_refused') return answer(res, 200, refused)
       if (req.url === '/_behaviour' && req.method === 'PUT') {
         behaviour = { ...usual, ...(await readJson(req)) }
         return answer(res, 200, behaviour)
@@ -133,8 +130,6 @@ function readHeaders(message: string): Record<string, string> {
 export interface MailControl {
   url: string
   mails(): Promise<Mail[]>
-  /** Returns how often a receiver was refused. */
-  refused(): Promise<number>
   /** What is left out goes back to normal. */
   behave(behaviour: Partial<MailBehaviour>): Promise<void>
 }
@@ -145,9 +140,6 @@ export function mailControl(url: string): MailControl {
     url,
     async mails() {
       return (await (await fetch(`${url}/_mails`)).json()) as Mail[]
-    },
-    async refused() {
-      return (await (await fetch(`${url}/_refused`)).json()) as number
     },
     async behave(behaviour) {
       await fetch(`${url}/_behaviour`, { method: 'PUT', body: JSON.stringify(behaviour) })

@@ -1,6 +1,7 @@
 import { setTimeout as wait } from 'node:timers/promises'
 import { type Job as BullJob, DelayedError, UnrecoverableError, WaitingError } from 'bullmq'
 import type { Redis } from 'ioredis'
+import { hasCode } from '../errors/app-error.ts'
 import type { Logger } from '../log/log.ts'
 import { withRequestId } from '../log/request-id.ts'
 import type { Tracing } from '../tracing/tracing.ts'
@@ -64,7 +65,10 @@ export function createRunner(options: RunnerOptions) {
       await job.updateData({ ...job.data, waits: { ...waits, interruptions: waits.interruptions + 1 } })
       return giveBack(job, token)
     }
-    const postponed = postpone(err, waits, await serverMs(redis), limits)
+    // A tick whose successor does the same is not kept: those of a whole outage would all come back after it.
+    const isTick = job.opts.removeOnFail === true
+    const isLeft = isTick && !hasCode(err, 'E_JOB_TOO_NEW')
+    const postponed = isLeft ? undefined : postpone(err, waits, await serverMs(redis), limits)
     if (postponed !== undefined) {
       jobLog.debug({ err, ms: postponed.ms }, 'job postponed')
       if (postponed.waits !== waits) await job.updateData({ ...job.data, waits: postponed.waits })
@@ -73,7 +77,7 @@ export function createRunner(options: RunnerOptions) {
     }
     const permanent = isPermanent(err)
     const isLast = permanent || job.attemptsMade + 1 >= (job.opts.attempts ?? 1)
-    const dead = isLast && job.opts.removeOnFail !== true // a tick whose successor does the same is no dead letter
+    const dead = isLast && !isTick
     if (dead && job.data.aggregate !== undefined) {
       const entry = JSON.stringify([queue, job.id])
       await redis.hset(index.key, index.field(job.name, job.data.aggregate), entry)

@@ -4,6 +4,7 @@ import { once } from 'node:events'
 import { setTimeout as wait } from 'node:timers/promises'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 import { afterAll, beforeAll, expect, inject, test, vi } from 'vitest'
+import { kitErrors } from '../errors/errors.ts'
 import { createBullmqConsumer } from '../jobs/bullmq.ts'
 import type { JobHandler, Schedule } from '../jobs/jobs.ts'
 import { createMemoryJobs } from '../jobs/memory.ts'
@@ -92,13 +93,17 @@ test('three workers that start together and go on putting things right: one run 
   await workers.stop()
 })
 
-test('a tick of a period that fails is left to the next one, also through a long outage', async () => {
+test.each([
+  ['that fails', () => new Error('no')],
+  ['that meets an outage', () => kitErrors.E_POSTGRES_UNAVAILABLE({ retryAfterMs: 20 })],
+  ['whose peer is held back', () => kitErrors.E_PEER_UNAVAILABLE({ retryAfterMs: 20 })],
+])('a tick of a period %s is left to the next one, however long that lasts', async (_, failure) => {
   const workers = createWorkers()
   const ids: string[] = []
   workers.consume({
     async tick({ id }) {
       ids.push(id)
-      throw new Error('Postgres is away')
+      throw failure()
     },
   })
   const schedules = workers.worker([schedule('tick', 100)])
