@@ -43,6 +43,28 @@ describe('one client cannot take what belongs to all', () => {
     expect((await send('GET', '/')).status).toBe(200)
   })
 
+  it('reads that wait for a response, and streams, count as well', async () => {
+    await fresh(addresses(), { connectionsPerAddress: 10, settings: {} })
+    const read = () => {
+      const connection = openRaw(nginx.port(), '127.0.0.2')
+      connection.write('GET /hang HTTP/1.1\r\nHost: x\r\n\r\n')
+      open.push(connection.socket)
+      return connection
+    }
+    for (let i = 0; i < 10; i++) read()
+    await expect
+      .poll(() =>
+        read()
+          .next(tooMany, 500)
+          .then(
+            () => 429,
+            () => 0,
+          ),
+      )
+      .toBe(429)
+    expect((await send('GET', '/')).status).toBe(200)
+  })
+
   it('an address has so many large uploads, and its small requests go on', async () => {
     await fresh(addresses(), { settings: {} })
     const upload = async (framing: string) => {
