@@ -25,11 +25,13 @@ export interface Connections {
 }
 
 const pauseMs = 500
+const logMs = 10_000
 
 export function createConnections({ log }: { log: Logger }): Connections {
   const listeners = new Set<() => void>()
   let generation = 0
   let retiredAt = Number.NEGATIVE_INFINITY
+  let loggedAt = Number.NEGATIVE_INFINITY
   let next: { at: number; timer: NodeJS.Timeout } | undefined
   let allowance: { elapsed(): number; ms: number; timer: NodeJS.Timeout } | undefined
   let problem: string | undefined
@@ -42,7 +44,11 @@ export function createConnections({ log }: { log: Logger }): Connections {
     next = undefined
     generation++
     retiredAt = performance.now()
-    log.warn({ reason }, 'database connections are replaced')
+    // A server that stays read-only has them replaced every second.
+    if (retiredAt - loggedAt >= logMs) {
+      loggedAt = retiredAt
+      log.warn({ reason }, 'database connections are replaced')
+    }
     tell()
   }
 
