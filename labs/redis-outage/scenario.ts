@@ -75,18 +75,19 @@ export const lab = defineLab<Size>({
         const before = await answered()
         progress(1, 3)
 
-        cluster.redisProxy.hang()
+        const redisProxy = cluster.cacheRedisProxy
+        redisProxy.hang()
         const meanwhile = await answered()
-        await cluster.redisProxy.heal()
+        await redisProxy.heal()
         progress(2, 3)
 
-        await cluster.redisProxy.refuse()
-        await Promise.all(cluster.replicas.map((replica) => replica.restart()))
+        await redisProxy.refuse()
         const bootedAt = performance.now()
+        await Promise.all(cluster.replicas.map((replica) => replica.restart()))
         const clients = cluster.replicas.map(({ url }) => createClient(url, { timeoutMs: 120_000 }))
         const first = await Promise.all(clients.map((client) => client.get('/v1/shows')))
         const firstMs = performance.now() - bootedAt
-        await cluster.redisProxy.heal()
+        await redisProxy.heal()
         await Promise.all(
           cluster.replicas.map(({ id, internalUrl }) => until(`${id} is well`, () => isWell(internalUrl))),
         )
