@@ -26,6 +26,8 @@ const compose = createCompose({
   NOFILE: String(Math.min(files, 65_536)),
   SEED_PASSWORD: password,
   RATE_LIMIT_PER_MINUTE: '1000000',
+  REDIS_TIMEOUT_MS: '3000', // how fast a busy machine answers is not what is tested here
+  DATABASE_TIMEOUT_MS: '6000',
   EXPOSE_REPLICA: '1',
   BIND_ADDRESS: '127.0.0.1',
   PORT: String(port),
