@@ -1,7 +1,7 @@
 import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterAll, beforeAll, expect, test } from 'vitest'
+import { afterAll, beforeAll, expect, test, vi } from 'vitest'
 import { freePort, isAlive } from '../local/processes.ts'
 import { statusOf, until } from '../local/waiting.ts'
 import { createDaemon } from './daemon.ts'
@@ -13,6 +13,8 @@ const home = mkdtempSync(join(tmpdir(), 'escala-daemon-'))
 const ecosystem = join(home, 'apps.config.cjs')
 const pm2 = createPm2(home)
 const daemon = createDaemon({ pm2, home, ecosystem })
+vi.setConfig({ testTimeout: 60_000 })
+
 const never = new AbortController().signal
 let port: number
 
@@ -78,8 +80,8 @@ test('a daemon that is killed is noticed, what it left is ended, and it can be s
   expect(readFileSync(join(home, 'drained'), 'utf8')).toBe(`${before.worker} `)
 
   await daemon.start(basicEnvironment(), never)
-  await until(answers, 5000, 'the replica does not answer again')
-  expect(Date.now() - began).toBeLessThan(15_000) // 5 s of it for the one that does not want to end
+  await until(answers, 15_000, 'the replica does not answer again')
+  expect(Date.now() - began).toBeLessThan(30_000) // 5 s of it for the one that does not want to end
   const after = await pids()
   for (const [name, pid] of Object.entries(after)) expect(pid, name).not.toBe(before[name])
 })

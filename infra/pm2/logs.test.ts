@@ -2,7 +2,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { Agent, get } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { beforeAll, expect, test } from 'vitest'
+import { beforeAll, expect, test, vi } from 'vitest'
 import { freePort, guard } from '../local/processes.ts'
 import { until } from '../local/waiting.ts'
 import { createPm2 } from './pm2.ts'
@@ -27,6 +27,8 @@ const program = `
     async start() { await once(server.listen(Number(process.env.PORT), '127.0.0.1'), 'listening') },
     async stop() { server.close(), server.closeAllConnections() },
   }))`
+
+vi.setConfig({ testTimeout: 60_000 }) // each runs PM2's command
 
 let port: number
 beforeAll(async () => {

@@ -32,7 +32,7 @@ export function withoutSample(page: string, { labs, errors, settings }: Sample):
     .replaceAll('`npm run sample:delete`', 'a script')
     .replaceAll('/v1/shows', '/v1/openapi.json') // in a walkthrough any public route will do
     .replaceAll(', orders-sweep, reports-sales', '')
-    .replace(new RegExp(`\\[([^\\]]*)\\]\\([^)]*\\b${lab}\\.md\\)`, 'g'), '$1')
+    .replace(new RegExp(`\\[([^\\]]*)\\]\\([^)]*\\b${lab}\\.md(?:#[^)]*)?\\)`, 'g'), '$1')
 }
 
 /** In a diagram, the node `tickets` and the arrows to it. */

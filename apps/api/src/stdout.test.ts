@@ -7,11 +7,13 @@ import type { Readable } from 'node:stream'
 import { fileURLToPath } from 'node:url'
 import { templateDatabase } from '@escala/testing/template.ts'
 import { createTestDatabase } from '@escala/testing/test-database.ts'
-import { afterAll, beforeAll, expect, inject, onTestFinished, test } from 'vitest'
+import { afterAll, beforeAll, expect, inject, onTestFinished, test, vi } from 'vitest'
 import { freePort } from '../../../infra/local/processes.ts'
 import { statusOf, until } from '../../../infra/local/waiting.ts'
 
 // A log line can be lost, a request cannot: a whole replica, as a process of its own, whose standard output has no reader.
+
+vi.setConfig({ testTimeout: 60_000 }) // each starts a process, which a busy machine may take its time for
 
 let database: Awaited<ReturnType<typeof createTestDatabase>>
 const folder = mkdtempSync(join(tmpdir(), 'escala-stdout-'))
@@ -60,7 +62,7 @@ async function startReplica(stdout: 'pipe' | number) {
 }
 
 const isReady = (internal: string) =>
-  until(async () => (await statusOf(`${internal}/readyz`)) === 200, 15_000, 'the replica does not get ready')
+  until(async () => (await statusOf(`${internal}/readyz`)) === 200, 30_000, 'the replica does not get ready')
 
 /** More lines than the pipe and the memory that lines may take hold together. */
 async function serves(url: string, internal: string): Promise<void> {
