@@ -19,7 +19,7 @@ interface Result extends Mutant {
   verdict: 'caught' | 'not caught' | 'does not apply' | 'did not run'
 }
 
-/** Runs the tests on the mutated copy. Only failed tests count: a run that cannot even start proves nothing. */
+/** Runs the tests on the mutated copy. Uncaught errors fail the run as well; a run that cannot even start proves nothing. */
 async function run(copy: string, slug: string, mutant: Mutant): Promise<Result> {
   const path = join(copy, mutant.file)
   const original = readFileSync(path, 'utf8')
@@ -40,11 +40,11 @@ async function run(copy: string, slug: string, mutant: Mutant): Promise<Result> 
       signal: lifetime.ended,
     })
     child.on('error', () => undefined) // the signal's; the exit tells
-    await once(child, 'close')
+    const [code] = (await once(child, 'close')) as [number | null]
     if (!existsSync(report)) return { ...mutant, slug, verdict: 'did not run' }
     const { numFailedTests, numPassedTests } = JSON.parse(readFileSync(report, 'utf8'))
     const ran = numFailedTests + numPassedTests > 0
-    return { ...mutant, slug, verdict: !ran ? 'did not run' : numFailedTests > 0 ? 'caught' : 'not caught' }
+    return { ...mutant, slug, verdict: !ran ? 'did not run' : code !== 0 ? 'caught' : 'not caught' }
   } finally {
     writeFileSync(path, original)
   }
