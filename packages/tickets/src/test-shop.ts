@@ -112,6 +112,7 @@ export async function createShop(adminUrl: string, { maxPerBuyer = 0 } = {}) {
     breaker,
     mail: mailControl(mail.url),
     smtpUrl: mail.smtpUrl,
+    databaseUrl: database.url,
     /** A new user's id. */
     async addUser(role = 'customer') {
       const id = randomUUID()
