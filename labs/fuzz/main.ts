@@ -28,6 +28,7 @@ function readOptions() {
 
 async function main(): Promise<number> {
   const { requests, seed } = readOptions()
+  process.env.LABS = 'local' // its users come from other addresses of this machine
   console.log(`fuzz: ${requests} requests, seed ${seed}`)
   console.log(`servers: ${(await environment()).driver.versions}`)
   const startedAt = Date.now()
