@@ -13,7 +13,7 @@ export interface Sample {
 export function withoutSample(page: string, { labs, errors, settings }: Sample): string {
   const lab = `(?:${labs.join('|') || '-'})`
   const names = new RegExp(
-    `packages/tickets|npm run sample:delete|npm run lab ${lab}(?![\\w-])|\\]\\([^)]*\\b${lab}\\.md\\)`,
+    `packages/tickets|packages/kit/src/cart|npm run sample:delete|npm run lab ${lab}(?![\\w-])|\\]\\([^)]*\\b${lab}\\.md\\)`,
   )
   const row = new RegExp(`^\\| \`(?:${settings.join('|')})\` \\|`)
   const section = new RegExp(`^### \`?(?:${errors.join('|')})\`?\\n[\\s\\S]*?(?=^#|(?![\\s\\S]))`, 'gm')
