@@ -38,7 +38,10 @@ beforeAll(async () => {
   const app = { name: 'api', script: 'replica.ts', cwd: home, exec_mode: 'cluster', instances: 2, wait_ready: true }
   const apps = [{ ...app, merge_logs: true, pmx: false, increment_var: 'PORT', env: { PORT: String(port) } }]
   writeFileSync(join(home, 'apps.config.cjs'), `module.exports = ${JSON.stringify({ apps })}`)
-  await pm2.command(['start', join(home, 'apps.config.cjs')])
+  await pm2.command(['start', join(home, 'apps.config.cjs')]).catch(async (error) => {
+    await pm2.command(['kill'])
+    throw error
+  })
   const release = guard(pm2.daemonPid() as number, 'SIGTERM')
   return async () => {
     agent.destroy()
