@@ -77,6 +77,7 @@ function deleteSample(root: string): void {
   for (const path of ['README.md', ...markdown(root, 'docs')]) {
     edit(path, (text) => withoutSample(text, { labs, errors, settings }))
   }
+  edit('CHANGELOG.md', (text) => text.replace(/^## Unreleased\n[\s\S]*/m, '## Unreleased\n')) // of the product that begins here
   run(root, 'biome', [
     'lint',
     '--write',
