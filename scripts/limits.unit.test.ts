@@ -35,12 +35,13 @@ function defaultOf(name: string): unknown {
   return parsed?.success ? parsed.data : undefined
 }
 
-/** The value that the linked file gives to a name: a directive of NGINX, a constant, a default, or the maximum of a schema. */
+/** The value that the linked file gives to a name: a directive of NGINX, a default of compose, a constant, a default, or the maximum of a schema. */
 function valueIn(file: string, name: string): string | undefined {
   const text = readFileSync(file, 'utf8')
   if (file.endsWith('.template') || file.endsWith('.conf')) {
     return new RegExp(`^\\s*${name} ([^;]+);`, 'm').exec(text)?.[1]
   }
+  if (file.endsWith('.yml')) return new RegExp(`\\$\\{${name}:-([^}]*)\\}`).exec(text)?.[1]
   const number = String.raw`(\d[\d_]*(?: \*{1,2} \d[\d_]*)*)`
   const assigned = new RegExp(
     String.raw`\b${name}\b\)?(?:\s*[=:]|\s*\?\?|\s*\|\|) ${number}(?=\s*(?:[,;)}\n]|//))`,
