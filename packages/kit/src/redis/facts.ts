@@ -64,7 +64,7 @@ const retryMs = 500
 
 /** Finds out what kind of server this is: one that the kit cannot work with must not look like an outage. */
 export function watchRedis(redis: Redis, { variable, log, keepsState, strict }: RedisWatchOptions): RedisWatch {
-  let failure = 'connecting'
+  let failure = 'no answer yet'
   let reached = false
   let found: AppError | undefined
   let noDatabase = false
