@@ -27,7 +27,7 @@ const withoutLimits = {
 export async function fuzzCluster(options: ShopFuzzOptions): Promise<FuzzReport> {
   await using cluster = await startCluster({
     env: withoutLimits,
-    nginx: { settings: { client_body_timeout: '2s' } }, // some requests announce more than they send
+    nginx: { settings: { client_body_timeout: '1s' } }, // some requests announce more than they send
   })
   return await fuzzShop(cluster, options)
 }
