@@ -191,6 +191,19 @@ test('a stranger cannot lock the owner out: 100 failures an hour, and known devi
   expect((await at(newAddress(), owner).post('/v1/session', other)).status).toBe(200) // for this account it is a stranger
 })
 
+test('a log-in whose password was not looked at uses no try up', async () => {
+  await start()
+  const [address, account] = [newAddress(), await signUp()]
+  const logIn = () => client(address).post('/v1/session', account)
+  await postgres.query('ALTER TABLE users RENAME TO users_elsewhere')
+  try {
+    for (const _ of many(8, () => undefined)) expect((await logIn()).status).toBe(500)
+  } finally {
+    await postgres.query('ALTER TABLE users_elsewhere RENAME TO users')
+  }
+  expectStatus(await logIn(), 200)
+})
+
 test('those who guess at the same address do not use up the tries of a device that logged in before', async () => {
   await start({ RATE_LIMIT_PER_MINUTE: '40' }) // 10 log-ins a minute
   const address = newAddress()

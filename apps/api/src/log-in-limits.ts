@@ -48,16 +48,19 @@ export function createLogInLimits(options: LogInLimitsOptions): LogInLimits {
       const from = digest(addressKey(req))
       // A device that logged in to this account before is counted by itself: others at its address cannot use up its tries.
       const device = devices.read(req, account)
-      const [attempt, ...limits] = await Promise.allSettled([
+      const [attempt, tried, ...others] = await Promise.allSettled([
         guard.begin({ account, address: from, device }),
         tries.check(req, res, digest(`${device ?? from} ${account}`)),
         ...(device === undefined ? [address.check(req, res)] : []),
       ])
-      const refused = limits.find((result) => result.status === 'rejected')
-      if (attempt.status === 'rejected') throw refused?.reason ?? attempt.reason
-      if (refused === undefined) return { ...attempt.value, account }
-      void attempt.value.giveBack().catch((err) => log.warn({ err }, 'a refused log-in counts as a failure'))
-      throw refused.reason
+      const giveBack = async () => {
+        const counted = tried.status === 'fulfilled' ? [tries.giveBack(req)] : []
+        await Promise.all([...counted, ...(attempt.status === 'fulfilled' ? [attempt.value.giveBack()] : [])])
+      }
+      const refused = [tried, ...others].find((result) => result.status === 'rejected')
+      if (refused === undefined && attempt.status === 'fulfilled') return { ...attempt.value, account, giveBack }
+      void giveBack().catch((err) => log.warn({ err }, 'a refused log-in counts as a failure'))
+      throw refused?.reason ?? (attempt as PromiseRejectedResult).reason
     },
     checkSignUp: (req, res) => signUp.check(req, res),
   }

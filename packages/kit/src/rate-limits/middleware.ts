@@ -28,6 +28,8 @@ export interface RateLimit {
   middleware: RequestHandler
   /** The same within a handler: resolves when the request may go on, rejects with the error. `key` replaces the policy's own. */
   check(req: Request, res: Response, key?: string): Promise<void>
+  /** Stops counting a request that `check` has let through. */
+  giveBack(req: Request): Promise<void>
   /** The key that the request was counted by last; `undefined` if it was not. */
   countedBy(req: Request): string | undefined
   /** Whether this process counts by itself at the moment. */
@@ -66,7 +68,16 @@ export function createRateLimit(options: RateLimitOptions): RateLimit {
       if (key !== undefined) given.set(req, key)
       middleware(req, res, (error?: unknown) => (error ? reject(error) : resolve()))
     })
-  return { middleware, check, countedBy: (req) => infoOf(req)?.key, degraded }
+  return {
+    middleware,
+    check,
+    async giveBack(req) {
+      const key = infoOf(req)?.key
+      if (key !== undefined) await store.decrement(key)
+    },
+    countedBy: (req) => infoOf(req)?.key,
+    degraded,
+  }
 }
 
 /** Returns a client's address; of an IPv6 address the first 64 bits, since every client of such a network can choose the rest. */
