@@ -47,6 +47,7 @@ const pages = readdirSync(join(root, 'docs/problems')).flatMap((name) =>
 )
 same('problems, pages', labs, pages)
 same('problems, table', labs, headings('docs/problems/README.md', /\]\(([a-z-]+)\.md\)/g))
+same('problems, table of the README', labs, headings('README.md', /\]\(docs\/problems\/([a-z-]+)\.md\)/g))
 for (const page of pages) {
   for (const heading of [
     'Symptom',
