@@ -39,7 +39,7 @@ function defaultOf(name: string): unknown {
 function valueIn(file: string, name: string): string | undefined {
   const text = readFileSync(file, 'utf8')
   if (file.endsWith('.template') || file.endsWith('.conf')) {
-    return new RegExp(`^\\s*${name} ([^;]+);`, 'm').exec(text)?.[1]
+    return new RegExp(`^\\s*(?:limit_conn )?${name} ([^;]+);`, 'm').exec(text)?.[1]
   }
   if (file.endsWith('.yml')) return new RegExp(`\\$\\{${name}:-([^}]*)\\}`).exec(text)?.[1]
   const number = String.raw`(\d[\d_]*(?: \*{1,2} \d[\d_]*)*)`
@@ -77,6 +77,6 @@ test('every number that can be set, and every bound of NGINX, is in the table', 
       /^\s*(\w*(?:timeout|connections|max_\w+|buffers|nofile|limit_\w+)|keepalive) /gm,
     ),
   ].map(([, name = '']) => name)
-  const parts = ['limit_conn', 'limit_conn_zone', 'limit_conn_status', 'limit_conn_log_level'] // of CONNECTIONS_PER_ADDRESS
+  const parts = ['limit_conn', 'limit_conn_zone', 'limit_conn_status', 'limit_conn_log_level'] // of CONNECTIONS_PER_ADDRESS and `uploads`
   expect([...numbers, ...directives].filter((name) => !listed.has(name) && !parts.includes(name))).toEqual([])
 })
