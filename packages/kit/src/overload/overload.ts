@@ -80,5 +80,8 @@ export function essentialRoutes(routes: Route[]): OverloadOptions['essential'] {
       method: method.toUpperCase(),
       path: new RegExp(`^${path.replace(/[.]/g, '\\.').replace(/:\w+/g, '[^/]+')}$`),
     }))
-  return (method, path) => patterns.some((pattern) => pattern.method === method && pattern.path.test(path))
+  return (method, path) => {
+    const asked = method === 'HEAD' ? 'GET' : method // the same handler answers both
+    return patterns.some((pattern) => pattern.method === asked && pattern.path.test(path))
+  }
 }

@@ -105,6 +105,7 @@ test('routes say themselves that they are essential', () => {
     { ...route, method: 'post', path: '/v1/things' },
   ])
   expect(essential('GET', '/v1/things/7')).toBe(true)
+  expect(essential('HEAD', '/v1/things/7')).toBe(true)
   expect(essential('GET', '/v1/things/7/more')).toBe(false)
   expect(essential('POST', '/v1/things')).toBe(false)
 })
