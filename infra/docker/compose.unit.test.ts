@@ -35,7 +35,7 @@ test('the defaults are those of production', () => {
   expect(Object.keys(services)).toHaveLength(10)
   expect(services.api).toContain(`replicas: \${API_REPLICAS:-3}`)
   expect(services.api).toContain(`EXPOSE_REPLICA: \${EXPOSE_REPLICA:-0}`)
-  expect(services.migrate).toContain(`'\${SEED:+--seed}'`)
+  expect(services.migrate).toContain(`'--seed=\${SEED:-0}'`)
   for (const [name, text] of Object.entries(services)) {
     if (name !== 'migrate' && name !== 'postgres') expect(text).not.toMatch(/OWNER_PASSWORD|owner-password/)
   }

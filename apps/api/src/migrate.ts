@@ -10,9 +10,9 @@ import { createPostgres } from '@escala/kit/postgres/postgres.ts'
 import pg from 'pg'
 import { z } from 'zod'
 import { dataModules, migrationFolders } from './modules.ts'
-import { seedAccounts } from './seed.ts'
+import { seedAccounts, wantsSeed } from './seed.ts'
 
-// The step before any replica starts: `migrate.ts` brings the schema up to date, `migrate.ts --seed` also makes the first rows.
+// The step before any replica starts: `migrate.ts` brings the schema up to date, `migrate.ts --seed` (or `--seed=1`) also makes the first rows.
 const config = read()
 const url = config.MIGRATION_DATABASE_URL ?? config.DATABASE_URL
 const say = (line: string) => console.log(`migrate: ${line}`)
@@ -29,7 +29,7 @@ try {
   })
   if (config.MIGRATION_DATABASE_URL) await grant(new URL(config.DATABASE_URL).username)
   say(applied.length === 0 ? 'the schema is up to date' : `${applied.length} migration(s) applied`)
-  if (process.argv.includes('--seed')) await seed()
+  if (wantsSeed(process.argv)) await seed()
 } catch (error) {
   console.error(`migrate: ${error instanceof Error ? error.message : String(error)}`)
   process.exitCode = 1

@@ -23,3 +23,8 @@ export async function seedAccounts(postgres: Postgres, password: string): Promis
   }
   return accounts.map(({ email, role }) => ({ email, role }))
 }
+
+/** Whether a command asks for accounts for development: `--seed`, or `--seed=1`, as Compose makes of `SEED=1`. */
+export function wantsSeed(args: string[]): boolean {
+  return args.includes('--seed') || args.includes('--seed=1')
+}
