@@ -317,7 +317,7 @@ test('within the budgets', () => {
   expect(own).toMatchObject({ waits: 1, statements: ['users.byId'] })
   expect(own.commands).toHaveLength(3) // session, two limits
   expect(found('GET /v1/session', 'logged in, touch due')).toMatchObject({ waits: 1, commands: own.commands })
-  expect(rows.filter(({ statements }) => statements.includes('unnamed'))).toEqual([])
+  expect(rows.filter(({ statements }) => statements.some((name) => name.startsWith('unnamed')))).toEqual([])
   // sample
   expect(found('GET /v1/orders/:id', 'logged in')).toMatchObject({ waits: 1, statements: ['tickets-order'] })
   const cached = found('GET /v1/shows/:id', 'known here')

@@ -8,7 +8,7 @@ export interface Traffic {
   commands: string[]
   /** How often everything stood still until Redis had answered; commands that leave together, to whichever Redis, are one. */
   waits: number
-  /** Statements that were executed, by the name that they were prepared under; `unnamed`, or its first word where it has none. */
+  /** Statements that were executed, by the name that they were prepared under; `unnamed: ` and its beginning, or its first word, where it has none. */
   statements: string[]
 }
 
@@ -70,6 +70,7 @@ export async function startWireTap(servers: Servers): Promise<WireTap> {
   const openPostgres: Open = (toServer, toClient) => {
     let isStarting = true
     let name = ''
+    let text = ''
     const requests = frames((data, at) => {
       // Only the very first message has no type.
       const start = isStarting ? at : at + 1
@@ -81,7 +82,8 @@ export async function startWireTap(servers: Servers): Promise<WireTap> {
         for (const frame of requests(chunk)) {
           const type = isStarting ? 'startup' : String.fromCharCode(frame[0] ?? 0)
           if (isStarting) isStarting = false
-          if (type === 'B') name = frame.toString('utf8', 5).split('\0')[1] || 'unnamed'
+          if (type === 'P') text = frame.toString('utf8', 5).split('\0')[1] ?? ''
+          if (type === 'B') name = frame.toString('utf8', 5).split('\0')[1] || `unnamed: ${text.slice(0, 40)}`
           if (type === 'E') traffic?.statements.push(name)
           if (type === 'Q') traffic?.statements.push(/\w+/.exec(frame.toString('utf8', 5))?.[0] ?? '?')
           if (type === 'startup' || type === 'Q' || type === 'S') unanswered++

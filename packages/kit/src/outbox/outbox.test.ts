@@ -120,7 +120,7 @@ test('a relay that dies between publishing and marking publishes again, under th
   const publish = async ({ id }: NewJob) => {
     seen.push(id)
     if (kills++ < 5) {
-      const kill = `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = $1`
+      const kill = `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND application_name = $1`
       await postgres.query(kill, [applicationName])
     }
   }

@@ -37,7 +37,9 @@ test('hears what is said on its channels', async () => {
 test('connects again after the server ended its connection, and says so', async () => {
   const { seen, onConnect } = listen()
   await vi.waitFor(() => expect(onConnect).toHaveBeenCalledTimes(1))
-  await postgres.query(`SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'listener'`)
+  await postgres.query(
+    `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'listener'`,
+  )
   await vi.waitFor(() => expect(onConnect).toHaveBeenCalledTimes(2))
   await postgres.query(`SELECT pg_notify('things', 'two')`)
   await vi.waitFor(() => expect(seen).toEqual(['two']))

@@ -286,7 +286,10 @@ test('without a heartbeat for its time-to-live, a process ends its connections a
   const admin = new pg.Client({ connectionString: inject('postgresUrl') })
   await admin.connect()
   await admin.query(`ALTER DATABASE ${name} ALLOW_CONNECTIONS false`)
-  await admin.query(`SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'one registry'`)
+  await admin.query(
+    `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1 AND application_name = 'one registry'`,
+    [name],
+  )
   await vi.waitFor(() => expect(first.silentReason()).toContain('no heartbeat for'))
   expect(pool.stats().total).toBe(0)
   await expect(pool.query('SELECT 1')).rejects.toMatchObject({
