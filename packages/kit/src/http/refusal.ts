@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto'
 import type { RequestListener } from 'node:http'
 import { kitErrors } from '../errors/errors.ts'
 import type { Logger } from '../log/log.ts'
-import { problemOf } from './problem.ts'
+import { personal, problemOf } from './problem.ts'
 
 /** Answers every request of a replica that may not serve with `E_NO_REPLICA`: nothing has happened, and another one may take it. */
 export function createRefusal(log: Logger): RequestListener {
@@ -15,6 +15,7 @@ export function createRefusal(log: Logger): RequestListener {
       'Retry-After': '1',
       'X-Request-Id': requestId,
       'X-Content-Type-Options': 'nosniff',
+      'Cache-Control': personal,
     })
     res.end(JSON.stringify(problemOf(refusal, requestId)))
   }
