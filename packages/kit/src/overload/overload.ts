@@ -25,8 +25,8 @@ export interface Overload {
 const relief = 0.8
 
 /**
- * Says no early: a queue that is longer than its clients' patience is work for nobody. `Retry-After` is drawn between one and
- * three seconds, so that those who were refused do not come back together.
+ * Says no early: a queue that is longer than its clients' patience is work for nobody. `Retry-After` is two or three seconds at
+ * random, so that those who were refused do not come back together.
  */
 export function createOverload(options: OverloadOptions): Overload {
   const { maxInFlight, maxDelayMs, sampleMs = 250, essential } = options
