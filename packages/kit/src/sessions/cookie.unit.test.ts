@@ -1,7 +1,7 @@
 import type { Request, Response } from 'express'
 import session from 'express-session'
 import { expect, test } from 'vitest'
-import { createCookieReader } from './cookie.ts'
+import { cookieValues, createCookieReader } from './cookie.ts'
 
 const secrets = ['a'.repeat(32), 'b'.repeat(32)]
 const readAll = createCookieReader(secrets)
@@ -70,4 +70,20 @@ test('reads several names, the first name first, and at most eight cookies', asy
   const [first] = cookies
   const both = createCookieReader(secrets, ['__Host-sid', 'sid'])
   expect(both(`${header}; __Host-${first?.cookie}`)[0]).toMatchObject({ name: '__Host-sid', id: first?.id })
+})
+
+test('no header takes long, whatever is in it', async () => {
+  const { id, cookie } = await written(secrets[0] as string)
+  const began = performance.now()
+  expect(read(`sid=a${' '.repeat(45_000)}b; ${cookie}`)).toBe(id)
+  expect(cookieValues(`${' '.repeat(45_000)}a =b; sid=\t x\t${'\t'.repeat(45_000)}`, 'sid')).toEqual(['x'])
+  expect(cookieValues(`sid${' '.repeat(45_000)}=a`, 'sid')).toEqual(['a'])
+  expect(performance.now() - began).toBeLessThan(500) // a second when it grows with the square
+})
+
+test('verifies no more than 64 values of a header', async () => {
+  const { id, cookie } = await written(secrets[0] as string)
+  const forged = (count: number) => Array.from({ length: count }, (_, i) => `sid=s:forged.${i}; `).join('')
+  expect(read(`${forged(63)}${cookie}`)).toBe(id)
+  expect(read(`${forged(64)}${cookie}`)).toBeUndefined()
 })
