@@ -24,8 +24,11 @@ const harmless = [
   'routine',
 ]
 
-// Redis repeats the arguments of a command that it does not know, Postgres a value that it cannot read.
-const quoted = /(, with args beginning with|invalid input (?:syntax|value) for [^:\n]*):.*/g
+// Redis repeats the arguments of a command that it does not know, Postgres a value that it cannot read. A value can have lines; the
+// stack begins behind them.
+const quoted =
+  /(, with args beginning with|invalid input (?:syntax|value) for [^:\n]*|malformed \w+ literal|date\/time field value out of range):[\s\S]*?(?=\n {4}at |$)/g
+const outOfRange = /\bvalue "[^"]*"(?= is out of range for type)/g
 
 /** Returns what a log line shows of an error: type, message, stack, causes, and only fields that cannot hold anybody's data. */
 export function serializeError(error: unknown): unknown {
@@ -48,4 +51,4 @@ function isErrorLike(error: unknown): error is Record<string, unknown> {
   return typeof error === 'object' && error !== null && 'message' in error && typeof error.message === 'string'
 }
 
-const withoutQuotes = (text: string) => text.replace(quoted, '$1 …')
+const withoutQuotes = (text: string) => text.replace(quoted, '$1 …').replace(outOfRange, 'value …')
