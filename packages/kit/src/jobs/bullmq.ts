@@ -14,7 +14,6 @@ import {
   type JobData,
   type LaneNames,
   laneName,
-  laneOf,
   type QueueConnectionOptions,
   queueName,
   schedulesLane,
@@ -39,9 +38,10 @@ export function createBullmqQueue(options: QueueConnectionOptions & LaneNames): 
       await lanes.of(type).use((queue) => queue.add(type, data, { jobId: id }))
     },
     async missing(jobs) {
-      const isKnown = async ({ id, type }: (typeof jobs)[0]) => {
-        const name = laneOf(options, type)
-        return (await redis.exists(`${prefix}:${name}:${id}`, droppedKey({ prefix, name }, id))) > 0
+      // In any lane: another version of the code may have put the type into another one.
+      const isKnown = async ({ id }: (typeof jobs)[0]) => {
+        const keys = lanes.names.flatMap((name) => [`${prefix}:${name}:${id}`, droppedKey({ prefix, name }, id)])
+        return (await redis.exists(...keys)) > 0
       }
       const known = await inTime(() => Promise.all(jobs.map(isKnown)))
       return jobs.filter((_, at) => !known[at]).map(({ id }) => id)

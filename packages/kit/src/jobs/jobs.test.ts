@@ -67,6 +67,18 @@ describeJobs('bullmq', async () => {
   return jobs
 })
 
+test('bullmq: a job that another version of the code has put into another lane is not missing', async () => {
+  const jobs = await createBullmq()
+  await vi.waitFor(() => expect(jobs.redis.status).toBe('ready'))
+  const { redis, prefix } = jobs
+  const older = createBullmqQueue({ redis, prefix, lanes: {} })
+  const [job, lost] = [newJob('slow'), newJob('slow')]
+  await older.add(job)
+  expect(await jobs.queue.missing([job, lost])).toEqual([lost.id])
+  await older.stop()
+  await jobs.stop()
+})
+
 test('bullmq: jobs of one lane wait for no job of another', async () => {
   const jobs = await createBullmq()
   await vi.waitFor(() => expect(jobs.redis.status).toBe('ready'))
