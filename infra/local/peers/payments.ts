@@ -44,6 +44,8 @@ export interface PaymentsBehaviour {
   refusals: Record<number, number>
   /** Requests are taken and never answered; they have no effect. */
   hang: boolean
+  /** Requests of any kind answer 404 and have no effect, as if the address led to another server. */
+  isElsewhere: boolean
 }
 
 const usual: PaymentsBehaviour = {
@@ -54,6 +56,7 @@ const usual: PaymentsBehaviour = {
   brokenAmounts: [],
   refusals: {},
   hang: false,
+  isElsewhere: false,
 }
 
 /**
@@ -90,6 +93,7 @@ export function startPayments(options: ListenOptions = {}): Promise<Listening> {
     requests++
     const body = req.method === 'POST' ? await readJson(req) : undefined
     if (behaviour.hang) return
+    if (behaviour.isElsewhere) return answer(res, 404, { error: 'no such route' })
     if (behaviour.failures > 0) {
       behaviour = { ...behaviour, failures: behaviour.failures - 1 }
       return answer(res, 500, { error: 'try again later' })

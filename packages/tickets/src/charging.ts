@@ -70,7 +70,8 @@ export function chargeJob({ postgres, outbox, payments, announce }: ChargingOpti
     else {
       const charge = await payments.find(order.id, context)
       if (charge?.status === 'succeeded') return settle(job, order.id, charge, context)
-      await fail(job, order.id)
+      // An address that leads elsewhere says 404 to the charge and to the question: of an earlier request nothing is known.
+      if (context.isFirst || refused.status !== 404) await fail(job, order.id)
     }
     throw refused
   }

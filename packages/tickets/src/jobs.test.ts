@@ -383,6 +383,19 @@ test('a refusal after a try without an answer does not hide that the try has cha
   expect(await shop.statusOf(id)).toBe('paid')
 })
 
+test('an address that answers 404 to everything says nothing about an earlier try: the order waits for an operator', async () => {
+  const { id, showId } = await order()
+  await shop.payments.behave({ lostAnswers: 1 })
+  await shop.run('order.charge', { orderId: id })
+  await shop.payments.behave({ isElsewhere: true })
+  expect(await shop.run('order.charge', { orderId: id }, { isFirstTry: false })).toBeInstanceOf(PermanentFailure)
+  expect(await shop.statusOf(id)).toBe('charging')
+  expect(await availableOf(showId)).toBe(9)
+  await shop.payments.behave({})
+  await shop.run('order.charge', { orderId: id }, { isFirstTry: false })
+  expect(await shop.statusOf(id)).toBe('paid')
+})
+
 test('a receiver whom the mail server refuses is a permanent failure, whose message names no address', async () => {
   const { id } = await order()
   await shop.run('order.charge', { orderId: id })
