@@ -145,12 +145,19 @@ export function createPayments(options: GuardedPaymentsOptions): Payments {
   }
 }
 
-/** For the breaker: asks about a charge that nobody made. A provider that says so is well. */
+/**
+ * For the breaker: asks about a charge that nobody made. A provider that says so is well, and so is one that refuses the question
+ * (400, 405): it answers, and a breaker that waited for more would never close.
+ */
 export function createPaymentsCheck(options: PaymentsOptions): () => Promise<void> {
   const requests = createRequests(options)
   return async () => {
     const signal = new AbortController().signal
-    await requests.get(`check-${randomUUID()}`, { requestId: 'check', traceparent: undefined, signal })
+    try {
+      await requests.get(`check-${randomUUID()}`, { requestId: 'check', traceparent: undefined, signal })
+    } catch (error) {
+      if (!(error instanceof PaymentRefused) || error.isOurs) throw error
+    }
   }
 }
 
