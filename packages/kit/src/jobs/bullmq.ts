@@ -3,7 +3,7 @@ import type { Redis } from 'ioredis'
 import type { Logger } from '../log/log.ts'
 import { longestBlockMs } from '../redis/redis.ts'
 import { carriedTracing, type Tracing } from '../tracing/tracing.ts'
-import { watchClock } from './clock.ts'
+import { maxClockOffsetMs, watchClock } from './clock.ts'
 import type { JobConsumer, JobCounts, JobHandler, JobQueue, WaitLimits } from './jobs.ts'
 import { watchLoop } from './loop.ts'
 import {
@@ -12,8 +12,10 @@ import {
   droppedKey,
   inTime,
   type JobData,
+  keptFinished,
   type LaneNames,
   laneName,
+  laneOf,
   type QueueConnectionOptions,
   queueName,
   schedulesLane,
@@ -31,6 +33,17 @@ export function createBullmqQueue(options: QueueConnectionOptions & LaneNames): 
   const { redis } = options
   const { prefix } = queueName(options)
   const lanes = connectLanes(options)
+
+  /** When the oldest finished job that a full lane still knows was finished: of those before it nobody can tell whether they were lost. */
+  const oldestKept = async (name: string) => {
+    const finished = `${prefix}:${name}:completed`
+    const [count, [, oldest]] = await Promise.all([
+      redis.zcard(finished),
+      redis.zrange(finished, '0', '0', 'WITHSCORES'),
+    ])
+    return count >= keptFinished ? Number(oldest) : 0
+  }
+
   return {
     scope: 'cluster',
     async add({ id, type, payload, aggregate, requestId, traceparent }) {
@@ -43,8 +56,16 @@ export function createBullmqQueue(options: QueueConnectionOptions & LaneNames): 
         const keys = lanes.names.flatMap((name) => [`${prefix}:${name}:${id}`, droppedKey({ prefix, name }, id)])
         return (await redis.exists(...keys)) > 0
       }
-      const known = await inTime(() => Promise.all(jobs.map(isKnown)))
-      return jobs.filter((_, at) => !known[at]).map(({ id }) => id)
+      return inTime(async () => {
+        const [horizons, known] = await Promise.all([
+          Promise.all(lanes.names.map(async (name) => [name, await oldestKept(name)] as const)),
+          Promise.all(jobs.map(isKnown)),
+        ])
+        const horizonOf = new Map(horizons)
+        const mayBeForgotten = ({ type, addedMs = Date.now() }: (typeof jobs)[0]) =>
+          addedMs < (horizonOf.get(laneOf(options, type)) ?? 0) + maxClockOffsetMs
+        return jobs.filter((job, at) => !known[at] && !mayBeForgotten(job)).map(({ id }) => id)
+      })
     },
     async counts() {
       const total: JobCounts = { waiting: 0, active: 0, delayed: 0, failed: 0 }

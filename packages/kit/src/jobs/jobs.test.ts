@@ -13,7 +13,7 @@ import { createBullmqDeadLetters } from './dead-letters.ts'
 import { describeJobs, newJob } from './jobs.contract.ts'
 import { type JobHandler, PermanentFailure, type WaitLimits } from './jobs.ts'
 import { createMemoryJobs } from './memory.ts'
-import { jobOptions } from './queue.ts'
+import { jobOptions, keptFinished } from './queue.ts'
 
 const log = createLog({ service: 'test', replicaId: 'test', version: '0', level: 'silent' })
 
@@ -76,6 +76,21 @@ test('bullmq: a job that another version of the code has put into another lane i
   await older.add(job)
   expect(await jobs.queue.missing([job, lost])).toEqual([lost.id])
   await older.stop()
+  await jobs.stop()
+})
+
+test('bullmq: what a full lane may have forgotten is not missing, and what it cannot have forgotten is', async () => {
+  const jobs = await createBullmq()
+  await vi.waitFor(() => expect(jobs.redis.status).toBe('ready'))
+  const now = Date.now()
+  const finished = Array.from({ length: keptFinished }, (_, n) => [now - n, `quick-${n}`]).flat()
+  await jobs.redis.zadd(`${jobs.prefix}:jobs:completed`, ...finished)
+  const old = { ...newJob('quick'), addedMs: now - 60_000 }
+  const elsewhere = { ...newJob('slow'), addedMs: now - 60_000 }
+  const fresh = { ...newJob('quick'), addedMs: now + 60_000 }
+  expect(await jobs.queue.missing([old, elsewhere, fresh])).toEqual([elsewhere.id, fresh.id])
+  await jobs.redis.zremrangebyrank(`${jobs.prefix}:jobs:completed`, 0, 0)
+  expect(await jobs.queue.missing([old])).toEqual([old.id])
   await jobs.stop()
 })
 

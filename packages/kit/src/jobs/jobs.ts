@@ -20,8 +20,11 @@ export interface NewJob {
 export interface JobQueue {
   scope: Scope
   add(job: NewJob): Promise<void>
-  /** Returns the ids that the queue does not know: never added, lost with the queue's data, or finished long ago. */
-  missing(jobs: Pick<NewJob, 'id' | 'type'>[]): Promise<string[]>
+  /**
+   * Returns the ids of jobs that were never added or lost with the queue's data. `addedMs`: when each was added, by which those are
+   * left out that may have finished so long ago that the queue has forgotten them. Default: just now.
+   */
+  missing(jobs: (Pick<NewJob, 'id' | 'type'> & { addedMs?: number })[]): Promise<string[]>
   stop(): Promise<void>
 }
 

@@ -67,6 +67,8 @@ export interface JobPolicy {
 }
 
 const hour = 3600
+/** Finished jobs that each lane knows, at most. */
+export const keptFinished = 10_000
 
 /**
  * Options of every job. Finished ones are kept by age, since a kept id is what drops a copy, and by count, since Redis is finite.
@@ -75,7 +77,7 @@ const hour = 3600
 export const jobOptions = ({ attempts = 10, backoffMs = 1000 }: JobPolicy): JobsOptions => ({
   attempts,
   backoff: { type: 'exponential', delay: backoffMs, jitter: 0.5 },
-  removeOnComplete: { age: 24 * hour, count: 10_000 },
+  removeOnComplete: { age: 24 * hour, count: keptFinished },
   removeOnFail: false,
 })
 

@@ -43,7 +43,7 @@ export async function republishLost(
   for (let size = deep ? batch : 20; !signal.aborted; size = batch) {
     const { rows } = await postgres.query<Published>(newest, [before.at, before.id, size])
     const ids = new Map(rows.map(({ id, type }) => [jobId(type, id), id]))
-    const missing = await queue.missing(rows.map(({ id, type }) => ({ id: jobId(type, id), type })))
+    const missing = await queue.missing(rows.map(({ id, type, ms }) => ({ id: jobId(type, id), type, addedMs: ms })))
     if (missing.length > 0) {
       const { rowCount } = await postgres.query(reset, [missing.map((id) => ids.get(id))])
       lost += rowCount
