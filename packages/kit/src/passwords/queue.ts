@@ -55,12 +55,13 @@ export function createQueue({ maxConcurrent, maxWaitMs, firstCostMs }: QueueOpti
     await takePlace(signal)
     const before = process.cpuUsage()
     try {
-      return await work()
-    } finally {
-      // Processor time, not time: on a busy machine each piece takes longer, and is no more work.
+      const result = await work()
+      // Processor time, not time: on a busy machine each piece takes longer, and is no more work. What failed may have cost nothing.
       const { user, system } = process.cpuUsage(before)
       costs.push((user + system) / 1000 / running)
       if (costs.length > remembered) costs.shift()
+      return result
+    } finally {
       leavePlace()
     }
   }
