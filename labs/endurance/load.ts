@@ -72,7 +72,8 @@ export async function startLoad(cluster: Cluster, options: LoadOptions): Promise
       send('log in', buyer.client, 'post', '/v1/session', { email: buyer.email, password: buyer.password }),
     ).then(() => {
       buyer.loggingIn = undefined
-      buyer.carts.clear() // it was kept beside the session that is gone
+      // The cart was kept beside the session that is gone, or filled since as a visitor's, which the log-in takes over.
+      for (const { unanswered } of buyer.carts.values()) unanswered.add(0)
     })
     await buyer.loggingIn
     return { ...answer, status: 0 } // the same again
