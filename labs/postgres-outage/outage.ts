@@ -84,7 +84,9 @@ async function recovered(cluster: Cluster, buyer: Client, show: string) {
       })
       await until('the relay listens', async () => {
         const listening = await client.query(
-          `SELECT FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'LISTEN %'`,
+          // An empty statement is how a listener finds out whether its connection still works.
+          `SELECT FROM pg_stat_activity WHERE datname = current_database() AND application_name LIKE '% listener'
+             AND (query = '' OR query LIKE 'LISTEN %')`,
         )
         return listening.rowCount === cluster.workers.length
       })
