@@ -25,7 +25,9 @@ export const lab = defineLab<Size>({
   problem: 'After scaling or a deploy NGINX goes on talking to addresses where nobody lives any more.',
   sizes: {
     full: { perSecond: 60, refuseMs: 2000, failTimeoutMs: 5000, servedMs: 6500, droppedMs: 5000, watchMs: 10_000 },
-    test: { perSecond: 40, refuseMs: 300, failTimeoutMs: 1000, servedMs: 2500, droppedMs: 3000, watchMs: 2500 },
+    // The refusing period must be long enough for three refusals, after which NGINX leaves a replica alone, and that must last
+    // until the name server has forgotten it.
+    test: { perSecond: 40, refuseMs: 1000, failTimeoutMs: 3000, servedMs: 5000, droppedMs: 3000, watchMs: 2500 },
   },
   halves: {
     problem: {
