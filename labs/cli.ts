@@ -1,10 +1,10 @@
 import { existsSync, readdirSync } from 'node:fs'
 import { parseArgs } from 'node:util'
-import { stopClusters } from '@escala/testing/cluster.ts'
-import { environment, stopEnvironment } from '@escala/testing/environment.ts'
+import { environment } from '@escala/testing/environment.ts'
 import { createLifetime } from '../infra/local/lifetime.ts'
 import { type Check, type HalfName, halfNames, type Lab, refuses, runHalf, titleOf } from './lab.ts'
 import { nearest } from './nearest.ts'
+import { runProgram } from './program.ts'
 
 // npm run lab                          the problems, one line each
 // npm run lab SLUG [-- --replicas N]   both halves of one of them, at full size
@@ -129,12 +129,4 @@ async function main(): Promise<number> {
   return (await run(slug, Number(replicas))) ? 0 : 1
 }
 
-const stopped = new Promise<number>((resolve) => lifetime.ended.addEventListener('abort', () => resolve(130)))
-const finished = main().catch((error) => {
-  if (!lifetime.ended.aborted) console.error(error instanceof Error ? error.message : error)
-  return 1
-})
-const code = await Promise.race([finished, stopped])
-await stopClusters()
-await stopEnvironment()
-process.exit(code)
+await runProgram(lifetime, main)

@@ -1,9 +1,9 @@
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
-import { stopClusters } from '@escala/testing/cluster.ts'
-import { environment, stopEnvironment } from '@escala/testing/environment.ts'
+import { environment } from '@escala/testing/environment.ts'
 import { createLifetime } from '../../infra/local/lifetime.ts'
+import { runProgram, UsageError } from '../program.ts'
 import { type EnduranceReport, type Progress, runEndurance } from './run.ts'
 
 // npm run endurance [-- --minutes 10 --seed 7 --rate 30]
@@ -25,7 +25,7 @@ function readOptions() {
   })
   const [minutes, seed, rate] = [values.minutes, values.seed, values.rate].map(Number) as [number, number, number]
   if (!(minutes > 0 && minutes <= 24 * 60 && Number.isInteger(seed) && seed >= 0 && rate >= 1 && rate <= 1000)) {
-    throw new Error(usage)
+    throw new UsageError(usage)
   }
   return { minutes, seed, rate }
 }
@@ -111,12 +111,4 @@ function keep(seed: number, { events, findings, logs }: EnduranceReport): string
   return folder
 }
 
-const stopped = new Promise<number>((resolve) => lifetime.ended.addEventListener('abort', () => resolve(130)))
-const finished = main().catch((error) => {
-  if (!lifetime.ended.aborted) console.error(error instanceof Error ? error.message : error)
-  return error instanceof Error && error.message === usage ? 2 : 1
-})
-const code = await Promise.race([finished, stopped])
-await stopClusters()
-await stopEnvironment()
-process.exit(code)
+await runProgram(lifetime, main)

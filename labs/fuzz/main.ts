@@ -1,8 +1,8 @@
 import { parseArgs } from 'node:util'
-import { stopClusters } from '@escala/testing/cluster.ts'
-import { environment, stopEnvironment } from '@escala/testing/environment.ts'
+import { environment } from '@escala/testing/environment.ts'
 import type { FuzzReport } from '@escala/testing/fuzz/fuzz.ts'
 import { createLifetime } from '../../infra/local/lifetime.ts'
+import { runProgram, UsageError } from '../program.ts'
 import { fuzzCluster } from './run.ts'
 
 // npm run fuzz [-- --requests 20000 --seed 7]
@@ -22,7 +22,7 @@ function readOptions() {
   })
   const [requests, seed] = [Number(values.requests), Number(values.seed)]
   if (!(Number.isInteger(requests) && requests > 0 && Number.isInteger(seed) && seed >= 0 && seed < 20_000))
-    throw new Error(usage)
+    throw new UsageError(usage)
   return { requests, seed }
 }
 
@@ -59,12 +59,4 @@ function describe({ sent, statuses, slowestMs, findings }: FuzzReport): string {
   ].join('\n')
 }
 
-const stopped = new Promise<number>((resolve) => lifetime.ended.addEventListener('abort', () => resolve(130)))
-const finished = main().catch((error) => {
-  if (!lifetime.ended.aborted) console.error(error instanceof Error ? error.message : error)
-  return error instanceof Error && error.message === usage ? 2 : 1
-})
-const code = await Promise.race([finished, stopped])
-await stopClusters()
-await stopEnvironment()
-process.exit(code)
+await runProgram(lifetime, main)
