@@ -6,6 +6,7 @@ import { createClient } from '@escala/testing/client.ts'
 import pg from 'pg'
 import { afterAll, beforeAll, expect, inject, test } from 'vitest'
 import { apiConfigSettings, compose } from '../../apps/api/src/compose.ts'
+import { onLoopback } from '../../apps/api/src/test-replica.ts'
 import { root } from './instance.ts'
 import { run } from './processes.ts'
 import { createRoles, type Roles } from './roles.ts'
@@ -80,12 +81,7 @@ test('a replica serves with it', async () => {
     DATABASE_URL: roles.servingUrl,
     REDIS_URL: inject('redisUrl'),
     CACHE_REDIS_URL: inject('redisUrl'),
-    SESSION_SECRETS: 'a'.repeat(32),
-    HOST: '127.0.0.1',
-    PORT: '0',
-    INTERNAL_PORT: '0',
-    LOG_LEVEL: 'silent',
-    REFUSE_MS: '0',
+    ...onLoopback,
     REDIS_TIMEOUT_MS: '5000',
   }
   const api = await compose(readConfig(env, apiConfigSettings))

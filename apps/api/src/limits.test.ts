@@ -8,6 +8,7 @@ import { templateDatabase } from '@escala/testing/template.ts'
 import { createTestDatabase } from '@escala/testing/test-database.ts'
 import { afterAll, afterEach, expect, inject, test } from 'vitest'
 import { type Api, apiConfigSettings, compose } from './compose.ts'
+import { onLoopback } from './test-replica.ts'
 
 const log = createLog({ service: 'test', replicaId: 'test', version: '0', level: 'silent' })
 const template = await templateDatabase(inject('postgresUrl'))
@@ -38,12 +39,7 @@ async function start(env: Record<string, string> = {}) {
         DATABASE_URL: database.url,
         REDIS_URL: inject('redisUrl'),
         CACHE_REDIS_URL: inject('redisUrl'),
-        SESSION_SECRETS: 'a'.repeat(32),
-        HOST: '127.0.0.1',
-        PORT: '0',
-        INTERNAL_PORT: '0',
-        LOG_LEVEL: 'silent',
-        REFUSE_MS: '0',
+        ...onLoopback,
         REDIS_TIMEOUT_MS: '5000',
         DATABASE_TIMEOUT_MS: '10000',
         MAX_LOOP_DELAY_MS: '10000',

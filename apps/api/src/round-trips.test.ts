@@ -13,6 +13,7 @@ import { startWireTap, type Traffic, type WireTap } from '@escala/testing/wire-t
 import { Redis } from 'ioredis'
 import { afterAll, beforeAll, expect, inject, test, vi } from 'vitest'
 import { type Api, apiConfigSettings, compose } from './compose.ts'
+import { onLoopback } from './test-replica.ts'
 
 // Holds docs/round-trips.md to what the servers really get. When it fails, it prints the table as it should be.
 const page = new URL('../../../docs/round-trips.md', import.meta.url)
@@ -65,12 +66,7 @@ async function startReplica(id: string): Promise<Api> {
     DATABASE_URL: tap.databaseUrl,
     REDIS_URL: tap.redisUrl,
     CACHE_REDIS_URL: tap.cacheRedisUrl,
-    SESSION_SECRETS: 'a'.repeat(32),
-    HOST: '127.0.0.1',
-    PORT: '0',
-    INTERNAL_PORT: '0',
-    LOG_LEVEL: 'silent',
-    REFUSE_MS: '0',
+    ...onLoopback,
     HEARTBEAT_MS: '60000',
     REDIS_TIMEOUT_MS: '10000',
     DATABASE_TIMEOUT_MS: '10000',

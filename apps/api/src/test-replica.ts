@@ -3,6 +3,16 @@ import { templateDatabase } from '@escala/testing/template.ts'
 import { createTestDatabase } from '@escala/testing/test-database.ts'
 import { type Api, apiConfigSettings, compose, type Parts } from './compose.ts'
 
+/** Settings of a replica that a test talks to: free ports of its own, no log, and a stop that waits for nobody. */
+export const onLoopback = {
+  SESSION_SECRETS: 'a'.repeat(32),
+  HOST: '127.0.0.1',
+  PORT: '0',
+  INTERNAL_PORT: '0',
+  LOG_LEVEL: 'silent',
+  REFUSE_MS: '0',
+}
+
 export interface TestReplicaOptions {
   postgresUrl: string
   redisUrl: string
@@ -17,12 +27,7 @@ export async function startTestReplica({ postgresUrl, redisUrl, env, parts }: Te
     DATABASE_URL: database.url,
     REDIS_URL: redisUrl,
     CACHE_REDIS_URL: redisUrl,
-    SESSION_SECRETS: 'a'.repeat(32),
-    HOST: '127.0.0.1',
-    PORT: '0',
-    INTERNAL_PORT: '0',
-    LOG_LEVEL: 'silent',
-    REFUSE_MS: '0',
+    ...onLoopback,
     DRAIN_DEADLINE_MS: '1000',
     // How fast a busy machine answers is not what these tests are about.
     REDIS_TIMEOUT_MS: '5000',

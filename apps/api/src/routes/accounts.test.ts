@@ -11,6 +11,7 @@ import { addAccount, setRole } from '../accounts.ts'
 import { type Api, apiConfigSettings, compose } from '../compose.ts'
 import { dataModules } from '../modules.ts'
 import { seedAccounts } from '../seed.ts'
+import { onLoopback } from '../test-replica.ts'
 
 const log = createLog({ service: 'test', replicaId: 'test', version: '0', level: 'silent' })
 const database = await createTestDatabase(inject('postgresUrl'))
@@ -35,12 +36,7 @@ beforeAll(async () => {
       DATABASE_URL: database.url,
       REDIS_URL: proxy.url,
       CACHE_REDIS_URL: `${inject('redisUrl')}/9`,
-      SESSION_SECRETS: 'a'.repeat(32),
-      HOST: '127.0.0.1',
-      PORT: '0',
-      INTERNAL_PORT: '0',
-      LOG_LEVEL: 'silent',
-      REFUSE_MS: '0',
+      ...onLoopback,
       // How fast a busy machine answers is not what these tests are about.
       REDIS_TIMEOUT_MS: '5000',
       MAX_LOOP_DELAY_MS: '10000',
