@@ -79,6 +79,8 @@ try {
 } catch (error) {
   console.error(error instanceof Error ? error.message : error)
   console.error(await compose.command('logs', '--no-color', '--tail', '20').catch(() => ''))
+  const answers = await compose.command('logs', '--no-color', 'nginx').catch(() => '')
+  console.error(`Answers of NGINX with 5xx:\n${answers.match(/.*"status":5.*/g)?.join('\n')}`)
   process.exitCode = 1
 } finally {
   await remove()

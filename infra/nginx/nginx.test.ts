@@ -41,6 +41,17 @@ describe('what NGINX repeats', () => {
     expect(seen).toHaveLength(6)
   })
 
+  // Those that start are in the list before they listen. Nobody else's requests are there to find that out.
+  it.each(methods.map((method) => [method, method === 'PUT' || method === 'DELETE' ? 2 : 4] as const))(
+    '%s gets through though it comes alone and %d of the replicas refuse',
+    async (method, refusing) => {
+      const gone = await Promise.all(Array.from({ length: refusing }, () => freePort()))
+      await fresh([...gone.map((port) => `127.0.0.1:${port}`), addresses()[0] as string])
+      expect((await send(method, '/')).status).toBe(200)
+      expect(seen).toHaveLength(1)
+    },
+  )
+
   it.each(methods)('%s that a replica took runs at most as often as it may', async (method) => {
     const runs = method === 'GET' || method === 'HEAD' ? 2 : 1
     await fresh()
