@@ -36,6 +36,7 @@ function deleteSample(root: string): void {
   for (const lab of labs) for (const path of [`labs/${lab}`, `docs/problems/${lab}.md`, `docs/${lab}.md`]) remove(path)
   for (const path of [
     'packages/tickets',
+    'apps/api/src/outage.test.ts',
     'apps/api/src/refusals.test.ts',
     'apps/api/src/streams.test.ts',
     'packages/kit/src/cart',

@@ -40,8 +40,8 @@ export const requests: Record<string, Ask> = {
   'GET /v1/shows/{id}/poster': ({ visitor, show }) => visitor.get(`${show}/poster`),
   'GET /v1/openapi.json': ({ visitor }) => visitor.get('/v1/openapi.json'),
   'GET /docs/': ({ visitor }) => visitor.get('/docs/'),
-  'POST /v1/users': ({ visitor }) =>
-    visitor.post('/v1/users', { email: `${randomUUID()}@example.com`, password: 'a password of a lab', name: 'Ann' }),
+  'POST /v1/users': ({ buyer }) =>
+    buyer.post('/v1/users', { email: `${randomUUID()}@example.com`, password: 'a password of a lab', name: 'Ann' }),
   'GET /v1/shows/{id}/live': ({ url, show }) => firstEvent(`${url}${show}/live`),
   'POST /v1/session': ({ url, account }) => createClient(url, { keepAlive: false }).post('/v1/session', account()),
   'GET /v1/session': ({ buyer }) => buyer.get('/v1/session'),

@@ -272,6 +272,7 @@ export async function compose(config: Config<typeof apiConfigSettings>, replaced
         secrets: config.SESSION_SECRETS,
         cookieNames: config.SESSION_COOKIE,
         onVisitor: limits.admitVisitor,
+        unreadableWrites: 'go-on',
       }),
       limiters: limits.limiters,
       settle: limits.settle,

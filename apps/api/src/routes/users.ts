@@ -31,6 +31,7 @@ export function userRoutes({ postgres, passwords, limits }: UserDeps): Route[] {
       path: '/v1/users',
       summary: 'Sign up',
       access: 'public',
+      ignoresSession: true,
       body: newAccount,
       answers: { 201: { description: 'The new user, who is not logged in yet', schema: account } },
       errors: ['E_EMAIL_TAKEN', 'E_RATE_LIMITED', 'E_OVERLOADED'],

@@ -66,11 +66,18 @@ function handle(route: Route, { isOrganiser }: MountOptions): RequestHandler {
 
 async function checkAccess(route: Route, req: Request, isOrganiser: MountOptions['isOrganiser']) {
   const userId = req.session?.userId
+  if (req.sessionUnavailable && !isServedWithoutSession(route)) {
+    throw kitErrors.E_REDIS_UNAVAILABLE({ retryAfterMs: 1000 })
+  }
   if (route.access === 'public') return userId
-  if (req.sessionUnavailable) throw kitErrors.E_REDIS_UNAVAILABLE({ retryAfterMs: 1000 })
   if (userId === undefined) throw kitErrors.E_NOT_LOGGED_IN()
   if (route.access === 'organiser' && !(await isOrganiser(userId, req))) throw kitErrors.E_FORBIDDEN()
   return userId
+}
+
+/** Never anonymous: a public route that reads asks for the session itself where it needs it. */
+function isServedWithoutSession({ access, method, ignoresSession = false }: Route): boolean {
+  return access === 'public' && (method === 'get' || ignoresSession)
 }
 
 function parse(schema: z.ZodType | undefined, value: unknown, prefix: string): unknown {

@@ -101,6 +101,17 @@ const routes = [
     answers: {},
     handle: async ({ req }) => ({ status: 200, body: { params: req.params } }),
   }),
+  ...(['get', 'post', 'put'] as const).map((method) =>
+    route({
+      method,
+      path: '/open',
+      summary: 'Is for everybody',
+      access: 'public',
+      ignoresSession: method === 'post',
+      answers: {},
+      handle: async () => ({ status: 204 }),
+    }),
+  ),
   route({
     method: 'get',
     path: '/slow',
@@ -142,6 +153,10 @@ beforeAll(async () => {
   app.set('trust proxy', 'loopback')
   const log = createLog({ service: 'test', replicaId: 'r1', version: '1', destination })
   app.use(requestContext({ log, replicaId: 'r1', exposeReplica: true, deadlineMs: 200 }))
+  app.use((req, _res, next) => {
+    if (req.headers.cookie === 'unreadable') req.sessionUnavailable = true
+    next()
+  })
   mountRoutes(app, routes, { isOrganiser: async () => false, maxBodyBytes: 200_000 })
   app.use(notFound)
   app.use(problemHandler)
@@ -305,4 +320,15 @@ test('the description is made of the same schemas', () => {
   })
   expect(operation.parameters).toMatchObject([{ in: 'path', name: 'id', required: true }])
   expect(description.paths['/mine'].get.security).toEqual([{ session: [] }])
+})
+
+test('a session that cannot be read is nobody: a route that writes is 503, unless it does not care who asks', async () => {
+  const headers = { cookie: 'unreadable' }
+  const ask = async (method: string, path: string) => (await fetch(base + path, { method, headers })).status
+  expect(await ask('GET', '/open')).toBe(204)
+  expect(await ask('HEAD', '/open')).toBe(204)
+  expect(await ask('POST', '/open')).toBe(204)
+  expect(await ask('PUT', '/open')).toBe(503)
+  expect(await ask('GET', '/mine')).toBe(503)
+  expect(await ask('POST', '/mine')).toBe(405)
 })

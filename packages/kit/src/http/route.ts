@@ -54,6 +54,11 @@ export interface Route<
   access: Access
   /** Never shed when there is too much work: cheap, or the end of something that somebody has paid for. */
   essential?: boolean
+  /**
+   * A `public` route that writes and does not care who asks: it is answered with a session cookie too while sessions
+   * cannot be read. Other routes that write are a 503 then, since nobody can tell whose session that is.
+   */
+  ignoresSession?: boolean
   params?: Params
   query?: Query
   body?: Body

@@ -16,14 +16,20 @@ export interface SessionOptions {
   absoluteLifetimeMs?: number
   /** Called before a session begins for somebody who has not logged in. When it rejects, none begins. */
   onVisitor?(req: Request): Promise<void>
+  /**
+   * When the session cannot be read, GET and HEAD go on with `req.sessionUnavailable`. What becomes of everything else:
+   * `refuse` (the default) is a 503, for routes that look at `req.session` only; `go-on` leaves it to the routes, as
+   * `mountRoutes` and `requireSession` decide it.
+   */
+  unreadableWrites?: 'refuse' | 'go-on'
 }
 
 /**
  * Reads the session that the cookie names; without one, no command is sent.
- * When it cannot be read, GET and HEAD go on with `req.sessionUnavailable`, and everything else is a 503: never anonymous.
+ * When it cannot be read, a request goes on with `req.sessionUnavailable` or is a 503 (`unreadableWrites`): never anonymous.
  */
 export function createSessionMiddleware(options: SessionOptions): RequestHandler {
-  const { sessions, secrets, onVisitor, cookieNames = [defaultCookieName] } = options
+  const { sessions, secrets, onVisitor, cookieNames = [defaultCookieName], unreadableWrites = 'refuse' } = options
   const { absoluteLifetimeMs = 7 * 24 * 3_600_000 } = options
   const [name = defaultCookieName] = cookieNames
   const readCookies = createCookieReader(secrets, cookieNames)
@@ -44,7 +50,7 @@ export function createSessionMiddleware(options: SessionOptions): RequestHandler
       },
       (cause) => {
         req.sessionUnavailable = true
-        if (req.method === 'GET' || req.method === 'HEAD') return next()
+        if (req.method === 'GET' || req.method === 'HEAD' || unreadableWrites === 'go-on') return next()
         next(kitErrors.E_REDIS_UNAVAILABLE({ cause, retryAfterMs: 1000 }))
       },
     )
