@@ -126,10 +126,10 @@ describe.runIf(process.getuid?.() === 0)('started by root', () => {
 
 describe('streams', () => {
   it('live through NGINX whatever their path, and each event arrives at once', async () => {
-    const streams = createEventStreams({ draining: new AbortController().signal, heartbeatMs: 100 })
+    const streams = createEventStreams({ draining: new AbortController().signal, share: () => 1, heartbeatMs: 100 })
     const app = express()
     const opened: EventStream[] = []
-    app.get('/any/path', (req, res) => void opened.push(streams.open(req, res)))
+    app.get('/any/path', (req, res) => void opened.push(streams.reserve(req, res).open()))
     const server = app.listen(0, '127.0.0.1')
     await once(server, 'listening')
     await fresh([`127.0.0.1:${(server.address() as AddressInfo).port}`], {

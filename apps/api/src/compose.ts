@@ -184,6 +184,7 @@ export async function compose(config: Config<typeof apiConfigSettings>, replaced
     draining: lifecycle.draining,
     maxStreams: config.MAX_STREAMS,
     maxStreamsPerClient: config.STREAMS_PER_ADDRESS,
+    share: () => replicas.liveApis(),
     maxAgeMs: config.MAX_STREAM_AGE_MS,
     clientOf: addressKey,
     onOpen: (req) => overload.exempt(req),

@@ -7,6 +7,7 @@ import { startTestReplica } from './test-replica.ts'
 
 let replica: Api
 let show: string
+const unknown = '/v1/shows/01990000-0000-7000-8000-00000000ffff'
 const sockets: { socket: { destroy(): void } }[] = []
 
 beforeAll(async () => {
@@ -24,10 +25,10 @@ afterAll(async () => {
 })
 
 /** Resolves once the stream is open, or with the status of the refusal. */
-async function listen(address: string, method = 'GET') {
+async function listen(address: string, method = 'GET', path = show) {
   const stream = openRaw(replica.port())
   sockets.push(stream)
-  stream.write(`${method} ${show}/live HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: ${address}\r\n\r\n`)
+  stream.write(`${method} ${path}/live HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: ${address}\r\n\r\n`)
   const [, status] = await stream.next(/^HTTP\/1\.1 (\d+)[\s\S]*?\r\n\r\n/, 15_000)
   return Number(status)
 }
@@ -46,6 +47,7 @@ test('5,000 idle streams on one replica refuse no ordinary request', async () =>
   expect(await metric('escala_streams')).toBe(5000)
   await vi.waitFor(async () => expect(await metric('escala_in_flight')).toBe(0))
   expect(await listen('10.0.1.1')).toBe(503) // the bound of the replica
+  expect(await listen('10.0.1.1', 'GET', unknown)).toBe(503) // which is asked for before the show
 
   const client = createClient(`http://127.0.0.1:${replica.port()}`)
   const reads = await Promise.all(Array.from({ length: 40 }, () => client.get(show)))
@@ -63,7 +65,9 @@ test('one address gets so many streams, and others go on getting theirs', async 
   let refused = 0
   for (let i = 0; i < 300 && refused < 3; i++) if ((await listen('192.0.2.1')) === 429) refused++
   expect([await metric('escala_streams'), refused]).toEqual([256, 3])
+  expect(await listen('192.0.2.1', 'GET', unknown)).toBe(429)
   expect(await listen('192.0.2.2')).toBe(200)
+  expect(await listen('192.0.2.2', 'GET', unknown)).toBe(404)
 })
 
 test('HEAD is answered at once, and leaves no stream behind', async () => {

@@ -14,6 +14,7 @@ beforeAll(async () => {
 })
 afterAll(() => shop?.stop())
 
+const nowhere = '/v1/shows/01990000-0000-7000-8000-00000000ffff/poster'
 const png = (bytes: number) => Buffer.concat([Buffer.from('\x89PNG\r\n\x1a\n', 'latin1'), randomBytes(bytes - 8)])
 const put = (body: NonNullable<RequestInit['body']>, { type = 'image/png', userId = organiser, to = path } = {}) =>
   fetch(shop.url(to), {
@@ -41,6 +42,7 @@ test('2 MiB are taken, one byte more is refused, with and without a length', asy
   const most = 2 * 1024 * 1024
   expect((await put(png(most))).status).toBe(200)
   const tooMuch = png(most + 1)
+  expect((await put(tooMuch, { to: nowhere })).status).toBe(413) // before the show is read
   for (const body of [tooMuch, new Blob([tooMuch]).stream()]) {
     const answer = await put(body)
     expect([answer.status, ((await answer.json()) as { code: string }).code]).toEqual([413, 'E_BODY_TOO_LARGE'])
@@ -51,7 +53,6 @@ test('a page, a lie and a stranger are refused', async () => {
   expect((await put('<script>alert(1)</script>')).status).toBe(415)
   expect((await put(png(100), { type: 'image/gif' })).status).toBe(415)
   expect((await put(png(100), { userId: customer })).status).toBe(403)
-  const nowhere = '/v1/shows/01990000-0000-7000-8000-00000000ffff/poster'
   expect((await put(png(100), { to: nowhere })).status).toBe(404)
   expect((await fetch(shop.url(nowhere))).status).toBe(404)
 })

@@ -55,7 +55,7 @@ export async function createShop(adminUrl: string, { maxPerBuyer = 0 } = {}) {
   const postgres = replicas[0]
   const outbox = createPostgresOutbox()
   const events = createMemoryEvents()
-  const streams = createEventStreams({ draining: new AbortController().signal })
+  const streams = createEventStreams({ draining: new AbortController().signal, share: () => 1 })
   const flags = createMemoryFlags({ declared: Object.values(ticketFlags) })
 
   const [payments, mail] = await Promise.all([startPayments(), startMail()])

@@ -1,13 +1,15 @@
 import type { Request, Response } from 'express'
-import { kitErrors } from '../errors/errors.ts'
+import { createStreamPlaces } from './stream-places.ts'
 
 export interface EventStreamsOptions {
   /** Fires when this replica drains: its streams end, and their clients go to another one. */
   draining: AbortSignal
   /** Streams of this process at once; one more is 503 `E_OVERLOADED`. */
   maxStreams?: number
-  /** Streams of one client at once in this process; one more is 429 `E_TOO_MANY_CONNECTIONS`. */
+  /** Streams of one client at once, in all replicas together; this one allows its share, and one more is 429 `E_TOO_MANY_CONNECTIONS`. */
   maxStreamsPerClient?: number
+  /** Live replicas, as last known. */
+  share: () => number
   /** Identifies the client that `maxStreamsPerClient` applies to. Default: its address. */
   clientOf?(req: Request): string
   /** Is called with each request that has become a stream, which is no longer a request in flight. */
@@ -31,12 +33,18 @@ export interface EventStream {
   end(): void
 }
 
+export interface StreamPlace {
+  /** Responds with `text/event-stream` (HTML, 9.2). A HEAD request gets the head alone, and a stream that is closed already. */
+  open(): EventStream
+}
+
 export interface EventStreams {
   /**
-   * Responds with `text/event-stream` (HTML, 9.2). A HEAD request gets the head alone, and a stream that is closed already.
-   * Throws `E_OVERLOADED` or `E_TOO_MANY_CONNECTIONS`.
+   * Takes a place for a stream until the response is closed, with whatever. Comes before all work for the stream, so that a refused
+   * one is cheap: throws `E_OVERLOADED` or `E_TOO_MANY_CONNECTIONS`.
    */
-  open(req: Request, res: Response): EventStream
+  reserve(req: Request, res: Response): StreamPlace
+  /** Streams that are open. */
   count(): number
 }
 
@@ -53,87 +61,76 @@ export const streamLimits = {
 const endMs = 5000
 
 export function createEventStreams(options: EventStreamsOptions): EventStreams {
-  const { draining, clientOf = (req) => req.ip ?? '', onOpen, spreadMs = 1000 } = options
+  const { draining, clientOf = (req) => req.ip ?? '', onOpen, spreadMs = 1000, share } = options
   const { maxStreams, maxStreamsPerClient, heartbeatMs, maxAgeMs, maxBufferedBytes } = { ...streamLimits, ...options }
   const { min, max } = options.retryMs ?? { min: 500, max: 3000 }
-  const open = new Set<EventStream>()
-  const clients = createCounts()
-  const between = (from: number, to: number) => Math.round(from + Math.random() * (to - from))
+  const opened = new Set<EventStream>()
+  const retryAfterMs = () => between(3000, 8000)
+  const places = createStreamPlaces({ maxStreams, maxStreamsPerClient, share, retryAfterMs })
 
   draining.addEventListener('abort', () => {
-    for (const stream of open) setTimeout(stream.end, between(0, spreadMs))
+    for (const stream of opened) setTimeout(stream.end, between(0, spreadMs))
   })
 
-  return {
-    count: () => open.size,
-    open(req, res) {
-      if (res.closed) return closedStream() // the client left while the caller was preparing
-      const client = clientOf(req)
-      if (open.size >= maxStreams) throw kitErrors.E_OVERLOADED({ retryAfterMs: between(3000, 8000) })
-      if (clients.of(client) >= maxStreamsPerClient) {
-        const detail = `at most ${maxStreamsPerClient} streams at once`
-        throw kitErrors.E_TOO_MANY_CONNECTIONS({ detail, retryAfterMs: between(3000, 8000) })
-      }
-      res.writeHead(200, {
-        'Content-Type': 'text/event-stream; charset=utf-8',
-        'Cache-Control': 'no-store, no-transform',
-        'X-Accel-Buffering': 'no', // NGINX would keep events back until it has a buffer full of them
-      })
-      if (req.method === 'HEAD') {
+  const open = (client: string, req: Request, res: Response): EventStream => {
+    if (res.closed) return closedStream() // the client left while the caller was preparing
+    res.writeHead(200, {
+      'Content-Type': 'text/event-stream; charset=utf-8',
+      'Cache-Control': 'no-store, no-transform',
+      'X-Accel-Buffering': 'no', // NGINX would keep events back until it has a buffer full of them
+    })
+    if (req.method === 'HEAD') {
+      res.end()
+      return closedStream()
+    }
+    onOpen?.(req)
+    const abort = new AbortController()
+    const write = (text: string) => {
+      if (abort.signal.aborted || res.writableEnded) return
+      res.write(text)
+      if (res.writableLength <= maxBufferedBytes) return
+      req.log.warn({ bufferedBytes: res.writableLength }, 'slow event stream cut off')
+      res.destroy()
+    }
+    let ending: NodeJS.Timeout | undefined
+    const stream: EventStream = {
+      closed: abort.signal,
+      send({ id, type, data }) {
+        write(`${id === undefined ? '' : `id: ${id}\n`}event: ${type}\ndata: ${JSON.stringify(data)}\n\n`)
+      },
+      end() {
+        if (res.writableEnded) return
         res.end()
-        return closedStream()
-      }
-      onOpen?.(req)
-      const abort = new AbortController()
-      const write = (text: string) => {
-        if (abort.signal.aborted || res.writableEnded) return
-        res.write(text)
-        if (res.writableLength <= maxBufferedBytes) return
-        req.log.warn({ bufferedBytes: res.writableLength }, 'slow event stream cut off')
-        res.destroy()
-      }
-      let ending: NodeJS.Timeout | undefined
-      const stream: EventStream = {
-        closed: abort.signal,
-        send({ id, type, data }) {
-          write(`${id === undefined ? '' : `id: ${id}\n`}event: ${type}\ndata: ${JSON.stringify(data)}\n\n`)
-        },
-        end() {
-          if (res.writableEnded) return
-          res.end()
-          ending = setTimeout(() => res.destroy(), endMs)
-        },
-      }
-      const heartbeat = setInterval(() => write(':\n\n'), between(heartbeatMs * 0.8, heartbeatMs))
-      const age = setTimeout(stream.end, between(maxAgeMs / 2, maxAgeMs))
-      open.add(stream)
-      clients.add(client)
-      res.once('close', () => {
-        clearInterval(heartbeat)
-        clearTimeout(age)
-        clearTimeout(ending)
-        open.delete(stream)
-        clients.remove(client)
-        abort.abort()
-      })
-      write(`retry: ${between(min, max)}\n\n`)
-      if (draining.aborted) stream.end()
-      return stream
+        ending = setTimeout(() => res.destroy(), endMs)
+      },
+    }
+    // Replicas were added: those beyond this one's share connect again, to another one.
+    const beat = () => (places.isOver(client) ? stream.end() : write(':\n\n'))
+    const heartbeat = setInterval(beat, between(heartbeatMs * 0.8, heartbeatMs))
+    const age = setTimeout(stream.end, between(maxAgeMs / 2, maxAgeMs))
+    opened.add(stream)
+    res.once('close', () => {
+      clearInterval(heartbeat)
+      clearTimeout(age)
+      clearTimeout(ending)
+      opened.delete(stream)
+      abort.abort()
+    })
+    write(`retry: ${between(min, max)}\n\n`)
+    if (draining.aborted) stream.end()
+    return stream
+  }
+
+  return {
+    count: () => opened.size,
+    reserve(req, res) {
+      const client = clientOf(req)
+      places.take(client, res)
+      return { open: () => open(client, req, res) }
     },
   }
 }
+
+const between = (from: number, to: number) => Math.round(from + Math.random() * (to - from))
 
 const closedStream = (): EventStream => ({ send() {}, end() {}, closed: AbortSignal.abort() })
-
-function createCounts() {
-  const counts = new Map<string, number>()
-  const of = (key: string) => counts.get(key) ?? 0
-  return {
-    of,
-    add: (key: string) => void counts.set(key, of(key) + 1),
-    remove(key: string) {
-      if (of(key) > 1) counts.set(key, of(key) - 1)
-      else counts.delete(key)
-    },
-  }
-}

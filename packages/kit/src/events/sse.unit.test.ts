@@ -5,6 +5,7 @@ import express, { type ErrorRequestHandler, type Response } from 'express'
 import { afterEach, expect, test, vi } from 'vitest'
 import { createLog } from '../log/log.ts'
 import { createEventStreams, type EventStream, type EventStreamsOptions } from './sse.ts'
+import { streamShare } from './stream-places.ts'
 
 const log = createLog({ service: 'test', replicaId: 'test', version: '0', destination: new PassThrough() })
 const stops: (() => void)[] = []
@@ -14,13 +15,14 @@ afterEach(() => {
 
 async function serve(options: Partial<EventStreamsOptions> = {}, prepare?: (res: Response) => Promise<unknown>) {
   const drain = new AbortController()
-  const streams = createEventStreams({ draining: drain.signal, spreadMs: 50, ...options })
+  const streams = createEventStreams({ draining: drain.signal, share: () => 1, spreadMs: 50, ...options })
   const opened: EventStream[] = []
   const app = express()
   app.get('/live', async (req, res) => {
     req.log = log
+    const place = streams.reserve(req, res)
     await prepare?.(res)
-    opened.push(streams.open(req, res))
+    if (!res.writableEnded) opened.push(place.open())
   })
   const fail: ErrorRequestHandler = (error, _req, res, _next) =>
     void res.status(error.kind.status).set('Retry-After', String(error.retryAfterMs)).end()
@@ -104,6 +106,46 @@ test('one client gets so many streams, and a place is free again when one ends',
   opened[0]?.end()
   await vi.waitFor(() => expect(streams.count()).toBe(1))
   expect((await get()).status).toBe(200)
+})
+
+test('a client gets about as many streams over all replicas as over one', () => {
+  const all = (replicas: number) => replicas * streamShare(256, replicas)
+  expect(all(1)).toBe(256)
+  for (const replicas of [2, 3, 5, 12, 50]) {
+    expect(all(replicas)).toBeGreaterThanOrEqual(256 * 1.3)
+    expect(all(replicas)).toBeLessThan(256 * 1.3 + replicas)
+  }
+  expect([streamShare(256, 1000), streamShare(2, 1000)]).toEqual([4, 2]) // the floor
+})
+
+test('streams beyond the share end when replicas were added, and their clients connect elsewhere', async () => {
+  let replicas = 1
+  const { get, streams } = await serve({ maxStreamsPerClient: 12, share: () => replicas, heartbeatMs: 200 })
+  await Promise.all(Array.from({ length: 12 }, () => get()))
+  expect((await get()).status).toBe(429)
+  replicas = 3
+  await vi.waitFor(() => expect(streams.count()).toBeLessThanOrEqual(6))
+  replicas = 1
+  expect((await get()).status).toBe(200)
+})
+
+test('a place is taken while its stream is prepared, and free again after an error', async () => {
+  const preparing: Response[] = []
+  const { get, streams } = await serve({ maxStreamsPerClient: 1 }, async (res) => {
+    preparing.push(res)
+    await once(res, 'close')
+  })
+  const first = get()
+  await vi.waitFor(() => expect(preparing).toHaveLength(1))
+  expect((await get()).status).toBe(429)
+  expect(preparing).toHaveLength(1) // nothing was prepared for the one that was refused
+  preparing[0]?.status(404).end()
+  expect((await first).status).toBe(404)
+  const second = get()
+  await vi.waitFor(() => expect(preparing).toHaveLength(2))
+  preparing[1]?.status(404).end()
+  expect((await second).status).toBe(404)
+  expect(streams.count()).toBe(0)
 })
 
 test('ends when it is old', async () => {

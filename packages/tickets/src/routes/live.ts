@@ -24,10 +24,11 @@ export function liveRoutes({ postgres, events, streams }: Parts, shows: ShowRead
       errors: ['E_NOT_FOUND', 'E_REDIS_UNAVAILABLE', 'E_OVERLOADED', 'E_TOO_MANY_CONNECTIONS'],
       async handle({ params, req, res, log }) {
         const { id } = params
+        const place = streams.reserve(req, res)
         if ((await shows.availability(id)) === undefined) throw kitErrors.E_NOT_FOUND()
         const from = parsePlace(req.get('last-event-id'))
         let told = (_: string, __: unknown) => {}
-        const order = createInOrder({ emit: (available, place) => told(formatPlace(place), { available }) })
+        const order = createInOrder({ emit: (available, seen) => told(formatPlace(seen), { available }) })
         let gap = from === undefined
         const snapshot = async (eventId?: string) => {
           const now = await readAvailability(postgres, id)
@@ -46,14 +47,14 @@ export function liveRoutes({ postgres, events, streams }: Parts, shows: ShowRead
           },
         })
         const waiting: [string, unknown][] = []
-        told = (place, data) => waiting.push([place, data])
+        told = (id, data) => waiting.push([id, data])
         try {
           if (from && !gap) order.resume(from)
           else await snapshot(subscription.id)
-          const stream = streams.open(req, res)
+          const stream = place.open()
           open = true
-          told = (place, data) => stream.send({ id: place, type: 'availability', data })
-          for (const [place, data] of waiting) told(place, data)
+          told = (id, data) => stream.send({ id, type: 'availability', data })
+          for (const [id, data] of waiting) told(id, data)
           const timer = setInterval(async () => {
             const now = await shows.availability(id).catch(() => undefined)
             if (now) order.snapshot(now)

@@ -20,8 +20,8 @@ export function posterRoutes({ uploads }: Pick<ApiParts, 'uploads'>, shows: Show
       answers: { 200: { description: 'What was stored', schema: poster } },
       errors: ['E_FORBIDDEN', 'E_NOT_FOUND', 'E_BODY_TOO_LARGE', 'E_UNSUPPORTED_MEDIA_TYPE', 'E_STORAGE_UNAVAILABLE'],
       async handle({ params, req }) {
-        if ((await shows.read(params.id)) === undefined) throw kitErrors.E_NOT_FOUND()
         if (Number(req.get('content-length')) > maxBytes) throw kitErrors.E_BODY_TOO_LARGE()
+        if ((await shows.read(params.id)) === undefined) throw kitErrors.E_NOT_FOUND()
         const said = req.get('content-type')?.split(';')[0]?.trim().toLowerCase()
         const stored = await uploads.put(keyOf(params.id), req, { maxBytes, contentType: said })
         return { status: 200, body: { contentType: stored.contentType }, headers: { ETag: `"${stored.tag}"` } }
