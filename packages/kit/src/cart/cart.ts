@@ -9,7 +9,7 @@ export type Cart = Record<string, number>
  */
 export interface Carts {
   scope: Scope
-  /** Returns the cart. For a user who is logged in, this renews its life. */
+  /** Returns the cart, and renews its life. */
   get(key: string, options?: CartUse): Promise<Cart>
   /**
    * Sets the quantity of an item, and renews the cart's life; 0 removes the item. Returns the whole cart, or `undefined` when it

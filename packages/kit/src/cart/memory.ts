@@ -9,7 +9,7 @@ export function createMemoryCarts(options: CartOptions = {}): Carts {
     scope: 'process',
     async get(key, { isVisitor = false } = {}) {
       const cart = carts.get(key)
-      if (cart && !isVisitor) carts.set(key, cart, { ttl: idleMs })
+      if (cart) carts.set(key, cart, { ttl: isVisitor ? visitorIdleMs : idleMs })
       return { ...cart }
     },
     async put(key, item, quantity, { isVisitor = false } = {}) {

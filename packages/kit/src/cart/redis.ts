@@ -16,7 +16,7 @@ export function createRedisCarts({ redis, prefix = 'cart:', ...options }: RedisC
     scope: 'cluster',
     async get(key, { isVisitor = false } = {}) {
       const found = redis.hgetall(prefix + key)
-      const renewed = isVisitor ? undefined : redis.pexpire(prefix + key, idleMs) // in the same turn: no wait of its own
+      const renewed = redis.pexpire(prefix + key, isVisitor ? visitorIdleMs : idleMs) // in the same turn: no wait of its own
       const [items] = await available(Promise.all([found, renewed]))
       return toCart(Object.entries(items))
     },
