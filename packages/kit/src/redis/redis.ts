@@ -21,7 +21,7 @@ export interface RedisOptions {
 }
 
 export interface RedisConnection extends Redis {
-  /** `false` without a connection, and within a second on one that has gone silent. */
+  /** `false` without a connection, and within a second on one that has gone silent; for a `reader` only once that was cut. */
   isAnswering(): boolean
 }
 
