@@ -206,8 +206,7 @@ export async function compose(config: Config<typeof apiConfigSettings>, replaced
     pool: postgres,
     connections,
     // A proxy asks for no readiness: what has no connections must not take requests.
-    onPlace: (hasPlace) =>
-      hasPlace ? void server.accept().catch((err) => log.error({ err }, 'cannot listen')) : server.refuse(),
+    onPlace: (hasPlace) => (hasPlace ? void server.accept() : server.refuse()),
     log,
     dbConnections: config.DB_CONNECTIONS,
     maxProcesses: config.MAX_PROCESSES,
@@ -300,6 +299,7 @@ export async function compose(config: Config<typeof apiConfigSettings>, replaced
     onClientError: createClientErrorAnswer(log),
     onLargeHead: createLargeHeadAnswer(log),
     refused: createRefusal(log),
+    onListenError: (err) => log.error({ err }, 'cannot listen, and goes on trying'),
   })
   const internal = createHttpServer(internalApp, {
     host: config.INTERNAL_HOST,

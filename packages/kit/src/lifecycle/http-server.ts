@@ -1,8 +1,8 @@
-import { once } from 'node:events'
 import { createServer, type IncomingMessage, type RequestListener, type ServerResponse } from 'node:http'
-import { type AddressInfo, Server as NetServer, type Socket } from 'node:net'
+import type { Socket } from 'node:net'
 import { setTimeout as wait } from 'node:timers/promises'
 import { boundedResponse, type OnLargeHead } from './bounded-response.ts'
+import { createListener } from './listener.ts'
 
 export interface HttpServerOptions {
   host: string
@@ -16,16 +16,19 @@ export interface HttpServerOptions {
   onClientError?(error: Error, socket: Socket): void
   /** See `boundedResponse`. Default: a 500 without a body. */
   onLargeHead?: OnLargeHead
+  /** Is called when the server cannot listen again after `refuse`, once until it can; it is tried until it works. */
+  onListenError?(error: Error): void
 }
 
 export interface HttpServer {
+  /** Rejects when the port cannot be had. */
   start(): Promise<void>
   /** The port that it listens on, once started. */
   port(): number
   inFlight(): number
-  /** Stops listening; requests on open connections get `refused` and `Connection: close`. */
+  /** Stops listening; requests on open connections get `refused` and `Connection: close`. Before `start`, it keeps that from listening. */
   refuse(): void
-  /** Listens again after `refuse`, on the same port. */
+  /** Listens again after `refuse`, on the same port. Resolves when it does, or when it shall not any more. */
   accept(): Promise<void>
   /** Answers carry `Connection: close` from here on, so that pooled connections end between two requests. */
   beginDrain(): void
@@ -46,11 +49,9 @@ export const httpLimits = {
 }
 
 export function createHttpServer(listener: RequestListener, options: HttpServerOptions): HttpServer {
-  const { host, requestTimeoutMs = httpLimits.requestMs, refused = (_, res) => void res.writeHead(503).end() } = options
+  const { requestTimeoutMs = httpLimits.requestMs, refused = (_, res) => void res.writeHead(503).end() } = options
   let draining = false
-  let refusing = false
   let inFlight = 0
-  let closedPort = 0
   const answering = new WeakMap<Socket, { req: IncomingMessage; res: ServerResponse }>()
   const server = createServer(
     {
@@ -68,11 +69,12 @@ export function createHttpServer(listener: RequestListener, options: HttpServerO
       res.once('close', () => {
         inFlight--
       })
-      if (draining || refusing) closeAfter(res)
-      if (refusing) refused(req, res)
+      if (draining || port.isClosed()) closeAfter(res)
+      if (port.isClosed()) refused(req, res)
       else listener(req, res)
     },
   )
+  const port = createListener(server, options)
   server.maxHeadersCount = 100
   server.on('clientError', (error, socket: Socket) => {
     const begun = answering.get(socket)
@@ -84,36 +86,22 @@ export function createHttpServer(listener: RequestListener, options: HttpServerO
     socket.setTimeout(1000, () => socket.destroy()) // for a client that does not close
   })
   return {
-    async start() {
-      server.listen(options.port, host)
-      await once(server, 'listening')
-    },
-    port: () => (server.address() as AddressInfo | null)?.port ?? closedPort,
+    start: port.start,
+    port: port.port,
     inFlight: () => inFlight,
-    refuse() {
-      if (refusing || draining || !server.listening) return
-      refusing = true
-      closedPort = (server.address() as AddressInfo).port
-      NetServer.prototype.close.call(server)
-    },
-    async accept() {
-      if (!refusing || draining) return
-      server.listen(closedPort, host)
-      await once(server, 'listening')
-      refusing = false
-    },
+    refuse: port.close,
+    accept: port.open,
     beginDrain() {
       draining = true
     },
     async stop({ refuseMs, deadlineMs }) {
-      if (!server.listening && !refusing) return
+      if (!port.isStarted()) return
       draining = true
       const deadline = Date.now() + deadlineMs
-      // http.Server's own close() would end idle connections now, under a request that the proxy may just be sending.
+      await port.stop()
       const closed = new Promise<void>((resolve) => {
         server.once('close', resolve)
-        if (server.listening) NetServer.prototype.close.call(server)
-        else server.getConnections((_, count) => count === 0 && resolve())
+        server.getConnections((_, count) => count === 0 && resolve())
       })
       await wait(refuseMs)
       while (inFlight > 0 && Date.now() < deadline) await wait(20)

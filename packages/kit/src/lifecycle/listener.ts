@@ -1,0 +1,98 @@
+import { once } from 'node:events'
+import { type AddressInfo, Server } from 'node:net'
+import { setTimeout as wait } from 'node:timers/promises'
+
+export interface ListenerOptions {
+  host: string
+  /** 0: any free port, and the same one from then on. */
+  port: number
+  /** Is called when the server cannot listen again, once until it can; it is tried until it works. */
+  onListenError?(error: Error): void
+}
+
+export interface Listener {
+  /** Listens, unless the listener is closed. Rejects when the port cannot be had. */
+  start(): Promise<void>
+  /** Listens no more; open connections stay. Before `start` it keeps that from listening. */
+  close(): void
+  /** Undoes `close`. Resolves when the server listens, or shall not listen any more. */
+  open(): Promise<void>
+  isClosed(): boolean
+  /** Ends listening for good. Resolves when nothing can begin to listen any more. */
+  stop(): Promise<void>
+  isStarted(): boolean
+  port(): number
+}
+
+const retryMs = 250
+
+/** Keeps a server listening for as long as it is started, not closed and not stopped, whatever was under way when that changed. */
+export function createListener(server: Server, { host, port, onListenError }: ListenerOptions): Listener {
+  let started = false
+  let closed = false
+  let stopped = false
+  let knownPort = port
+  let opening: Promise<void> | undefined
+  const isWanted = () => started && !closed && !stopped
+
+  const listen = async () => {
+    server.listen(knownPort, host)
+    await once(server, 'listening')
+    knownPort = (server.address() as AddressInfo).port
+    settle() // the answer to what was asked for meanwhile
+  }
+  const listenAtLast = async () => {
+    let failed = false
+    while (isWanted() && !server.listening) {
+      try {
+        await listen()
+      } catch (error) {
+        if (!failed) onListenError?.(error as Error)
+        failed = true
+        await wait(retryMs)
+      }
+    }
+  }
+  const keep = (work: Promise<void>) => {
+    opening = work.finally(() => {
+      opening = undefined
+      settle()
+    })
+    opening.catch(() => undefined) // whoever waits for it sees the failure
+    return opening
+  }
+  /** Does what is wanted now; while the server is about to listen, that is decided again once it does. */
+  const settle = (): Promise<void> => {
+    // http.Server's own close() would end idle connections, too.
+    if (!isWanted() && server.listening) Server.prototype.close.call(server)
+    if (opening) return opening
+    return isWanted() && !server.listening ? keep(listenAtLast()) : Promise.resolve()
+  }
+
+  return {
+    async start() {
+      started = true
+      if (!isWanted()) return
+      const attempt = listen().catch((error) => {
+        started = false
+        throw error
+      })
+      await keep(attempt)
+    },
+    close() {
+      closed = true
+      settle()
+    },
+    open() {
+      closed = false
+      return settle()
+    },
+    isClosed: () => closed,
+    async stop() {
+      stopped = true
+      await settle().catch(() => undefined)
+    },
+    isStarted: () => started,
+    port: () => knownPort,
+  }
+}
