@@ -114,7 +114,7 @@ const clusterParts: Parts = {
       repairMs: config.SCHEDULES_REPAIR_MS,
       ...jobPolicy(config),
     }),
-  consumer: ({ blockingRedis: redis, log, tracing, lanes, handlers, config }) =>
+  consumer: ({ blockingRedis: redis, log, tracing, lanes, handlers, connections, config }) =>
     createBullmqConsumer({
       redis,
       log,
@@ -124,6 +124,7 @@ const clusterParts: Parts = {
       concurrency: config.JOB_CONCURRENCY,
       lockMs: config.JOB_LOCK_MS,
       stalledMs: config.JOB_STALLED_MS,
+      place: connections,
     }),
 }
 

@@ -1,5 +1,7 @@
+import { setTimeout as wait } from 'node:timers/promises'
 import { dataModules } from '@escala/api/modules.ts'
 import { readConfig } from '@escala/kit/config/config.ts'
+import { createBullmqQueue } from '@escala/kit/jobs/bullmq.ts'
 import { createLog } from '@escala/kit/log/log.ts'
 import { createPostgresOutbox } from '@escala/kit/outbox/postgres.ts'
 import { kitMigrations, migrate } from '@escala/kit/postgres/migrations.ts'
@@ -151,4 +153,32 @@ test('without a heartbeat for its time-to-live it is not ready, and says why, un
   await vi.waitFor(async () => expect(await readiness()).toMatchObject({ ready: true, degraded: [] }), 5000)
   await worker.stop()
   await proxy.stop()
+})
+
+test('takes no job while another process has its place, says so, and goes on when there is one again', async () => {
+  const { worker, readiness } = await create({ MAX_PROCESSES: '1' })
+  await worker.start()
+  const redis = createRedis({ url: redisUrl, role: 'request', log, timeoutMs: 1000 })
+  await vi.waitFor(() => expect(redis.status).toBe('ready'))
+  const queue = createBullmqQueue({ redis })
+  const old = async () => (await postgres.query('SELECT FROM idempotency_keys')).rowCount
+  const addOld = () =>
+    postgres.query(`INSERT INTO idempotency_keys (owner, key, fingerprint, status, created_at)
+      VALUES ('ana', 'place', 'f', 201, now() - interval '2 days')`)
+  await postgres.query(`WITH gone AS (DELETE FROM replicas)
+    INSERT INTO replicas (incarnation, id, role, version, scopes, secret_fingerprints, schedules, ttl_ms, pool_size, admitted,
+      clock_offset_ms, started_at, heartbeat_at)
+    VALUES (gen_random_uuid(), 'other', 'worker', '1', '{}', '{}', '{}', 3600000, 3, true, 0, now(), now())`)
+  await vi.waitFor(async () => expect((await readiness()).reasons.replicas).toContain('waiting for a place'), 5000)
+  await addOld()
+  await queue.add({ id: 'kit.clean-without-place', type: 'kit.clean', payload: null })
+  await wait(500)
+  expect(await redis.lrange('{escala}:jobs:wait', '0', '-1')).toEqual(['kit.clean-without-place'])
+  expect(await old()).toBe(1)
+  await postgres.query(`DELETE FROM replicas WHERE id = 'other'`)
+  await vi.waitFor(async () => expect(await readiness()).toMatchObject({ ready: true }), 5000)
+  await vi.waitFor(async () => expect(await old()).toBe(0), 5000)
+  await worker.stop()
+  await queue.stop()
+  await stopRedis(redis)
 })

@@ -1,6 +1,7 @@
-import { Worker } from 'bullmq'
+import { type Job, Worker } from 'bullmq'
 import type { Redis } from 'ioredis'
 import type { Logger } from '../log/log.ts'
+import type { Connections } from '../postgres/connections.ts'
 import { longestBlockMs } from '../redis/redis.ts'
 import { carriedTracing, type Tracing } from '../tracing/tracing.ts'
 import { maxClockOffsetMs, watchClock } from './clock.ts'
@@ -21,6 +22,7 @@ import {
   schedulesLane,
 } from './queue.ts'
 import { createRunner, within } from './runner.ts'
+import { createTurns } from './turns.ts'
 
 export interface BullmqQueue extends JobQueue {
   counts(): Promise<JobCounts>
@@ -109,6 +111,8 @@ export interface BullmqConsumerOptions extends LaneNames {
   lateMs?: number
   /** Default: what the job carries is handed on. */
   tracing?: Tracing
+  /** Takes no jobs while this process may not use the database: each would fail. Default: it always may. */
+  place?: Pick<Connections, 'allowed' | 'onAllowed'>
 }
 
 // After the deadline, for handlers that heed their signal to end.
@@ -122,18 +126,30 @@ class ImpatientWorker extends Worker<JobData, void> {
   override get maximumBlockTimeout(): number {
     return blockSeconds
   }
+
+  /** BullMQ's own `resume` lets its rejection go unhandled, which would end the process. */
+  override async run(): Promise<void> {
+    await super.run().catch((err) => this.emit('error', err))
+  }
 }
 
 /** Consumes every type in every lane. A type without a handler is left for another version's worker. */
 export function createBullmqConsumer(options: BullmqConsumerOptions): JobConsumer {
-  const { redis, log, concurrency = 10, lockMs = 30_000, stalledMs = 30_000 } = options
+  const { redis, log, concurrency = 10, lockMs = 30_000, stalledMs = 30_000, place } = options
   const { tracing = carriedTracing, maxStalled = 5, limits = {}, clockMs = 5000, lateMs = 1000 } = options
   const { prefix } = queueName(options)
-  const runner = createRunner({ ...options, tracing, limits, maxStalled, lockMs })
+  const hasPlace = () => place?.allowed() ?? true
+  const runner = createRunner({ ...options, tracing, limits, maxStalled, lockMs, hasPlace })
+  const ticks = laneName(options, schedulesLane)
   let stopping = false
+  let isClockRight = false // until it was compared
 
-  const start = (name: string): Worker<JobData, void> => {
-    const worker = new ImpatientWorker(name, (job, token) => runner.run(name, job, token), {
+  const make = (name: string): Worker<JobData, void> => {
+    const run = (job: Job<JobData, void>, token?: string) => {
+      if (!hasPlace()) steer() // a paused process learns here, before its timers have fired, that it has none
+      return runner.run(name, job, token, turns)
+    }
+    const worker = new ImpatientWorker(name, run, {
       connection: redis,
       prefix,
       concurrency,
@@ -143,43 +159,51 @@ export function createBullmqConsumer(options: BullmqConsumerOptions): JobConsume
       maxStalledCount: Number.MAX_SAFE_INTEGER,
       runRetryDelay: retryMs,
       drainDelay: blockSeconds,
-      autorun: name !== ticks,
+      autorun: false,
     })
-    worker.on('error', (err) => {
+    const onError = (err: unknown) => {
       if (!stopping) log[redis.status === 'ready' ? 'warn' : 'debug']({ err, queue: name }, 'job worker failed')
-    })
+    }
+    worker.on('error', onError)
     worker.on('stalled', (jobId) => log.warn({ queue: name, jobId }, 'job taken over from a worker that is gone'))
+    const turns = createTurns({ redis, worker, concurrency, onError })
     return worker
   }
-  const ticks = laneName(options, schedulesLane)
-  const workers = new Map(allLanes(options).map((name) => [name, start(name)]))
+  const workers = new Map(allLanes(options).map((name) => [name, make(name)]))
 
-  // Whoever runs a tick also plans the next one, by its own clock.
-  const ticker = workers.get(ticks) as Worker<JobData, void>
-  let begun = false
+  /** Lets each lane go on or stand still. Whoever runs a tick also plans the next one, by its own clock. */
+  const steer = () => {
+    if (stopping) return
+    for (const [name, worker] of workers) {
+      const goes = hasPlace() && (name !== ticks || isClockRight)
+      const steered = goes ? worker.resume() : worker.pause(true)
+      steered.catch((err) => worker.emit('error', err))
+    }
+  }
+  const stopHearing = place?.onAllowed((allowed) => {
+    if (allowed) log.info('jobs are taken again')
+    else log.warn('no jobs are taken: this process has no place among those that may use the database')
+    steer()
+  })
   const clock = watchClock({
     redis,
     everyMs: clockMs,
     onChange(isRight, offsetMs) {
-      if (stopping) return
-      if (!isRight) {
-        log.error({ offsetMs }, 'the clock of this worker is wrong: it runs no schedules')
-        if (begun) void ticker.pause(true)
-      } else if (begun) ticker.resume()
-      else {
-        begun = true
-        ticker.run().catch((err) => log.warn({ err, queue: ticks }, 'job worker failed'))
-      }
+      if (!isRight) log.error({ offsetMs }, 'the clock of this worker is wrong: it runs no schedules')
+      isClockRight = isRight
+      steer()
     },
   })
   const loop = watchLoop({
     lateMs,
     onLate: (ms) => log.warn({ ms, jobs: runner.running(ms) }, 'the event loop was blocked'),
   })
+  steer()
 
   return {
     async stop(deadlineMs) {
       stopping = true
+      stopHearing?.()
       clock.stop()
       loop.stop()
       runner.stopTaking()

@@ -7,13 +7,15 @@ import { startFaultProxy } from '@escala/testing/fault-proxy.ts'
 import { expect, inject, test, vi } from 'vitest'
 import { kitErrors } from '../errors/errors.ts'
 import { createLog } from '../log/log.ts'
+import { createConnections } from '../postgres/connections.ts'
 import { createRedis, stopRedis } from '../redis/redis.ts'
 import { createBullmqConsumer, createBullmqQueue } from './bullmq.ts'
 import { createBullmqDeadLetters } from './dead-letters.ts'
 import { describeJobs, newJob } from './jobs.contract.ts'
-import { type JobHandler, PermanentFailure, type WaitLimits } from './jobs.ts'
+import { type Job, type JobHandler, PermanentFailure, type WaitLimits } from './jobs.ts'
 import { createMemoryJobs } from './memory.ts'
-import { jobOptions, keptFinished } from './queue.ts'
+import { jobOptions, keptFinished, laneName, schedulesLane } from './queue.ts'
+import { turnEvery } from './turns.ts'
 
 const log = createLog({ service: 'test', replicaId: 'test', version: '0', level: 'silent' })
 
@@ -112,11 +114,11 @@ test('bullmq: jobs of one lane wait for no job of another', async () => {
   await jobs.stop()
 })
 
-test('bullmq: what has failed comes after everything that has not been tried', async () => {
+test('bullmq: what has failed comes after what has not been tried, but for one turn of every six', async () => {
   const jobs = await createBullmq()
   await vi.waitFor(() => expect(jobs.redis.status).toBe('ready'))
   const tries: string[] = []
-  const gates = [Promise.withResolvers<void>(), Promise.withResolvers<void>()]
+  const gate = Promise.withResolvers<void>()
   const consumer = jobs.consume(
     {
       async bad({ attempt }) {
@@ -124,24 +126,83 @@ test('bullmq: what has failed comes after everything that has not been tried', a
         if (attempt === 1) throw new Error('no')
       },
       async good() {
-        const gate = gates[tries.filter((name) => name === 'good').length]
         tries.push('good')
-        await gate?.promise
+        await gate.promise
       },
     },
     1,
   )
-  for (const type of ['bad', 'bad', 'good', 'good']) await jobs.queue.add(newJob(type))
-  await vi.waitFor(() => expect(tries).toEqual(['bad 1', 'bad 1', 'good']))
-  await wait(50) // both are due again
-  gates[0]?.resolve()
-  await vi.waitFor(() => expect(tries).toHaveLength(4))
-  expect(await jobs.queue.counts()).toMatchObject({ waiting: 2, delayed: 0 })
-  for (const type of ['good', 'good']) await jobs.queue.add(newJob(type))
-  gates[1]?.resolve()
-  await vi.waitFor(() => expect(tries).toHaveLength(8))
-  expect(tries.slice(2)).toEqual(['good', 'good', 'good', 'good', 'bad 2', 'bad 2'])
+  for (let n = 0; n < 20; n++) await jobs.queue.add(newJob('bad'))
+  for (let n = 0; n < 50; n++) await jobs.queue.add(newJob('good'))
+  await vi.waitFor(() => expect(tries).toContain('good'))
+  await wait(50) // all are due again
+  gate.resolve()
+  await vi.waitFor(() => expect(tries).toHaveLength(90), 5000)
+  const whileGoodOnesWait = tries.slice(tries.indexOf('good'), tries.lastIndexOf('good'))
+  const turns = whileGoodOnesWait.filter((name) => name === 'bad 2').length
+  expect(turns).toBeGreaterThan(3)
+  expect(turns).toBeLessThanOrEqual(50 / turnEvery)
   await consumer.stop(1000)
+  await jobs.stop()
+})
+
+test('bullmq: a job that failed once is tried again although new ones never cease to come', async () => {
+  const jobs = await createBullmq()
+  await vi.waitFor(() => expect(jobs.redis.status).toBe('ready'))
+  let good = 0
+  const goodBefore: number[] = []
+  const shaky = async ({ attempt }: Job) => {
+    goodBefore.push(good)
+    if (attempt < 3) throw new Error('not yet')
+  }
+  const addGood = () => jobs.queue.add(newJob('good'))
+  const consumer = jobs.consume(
+    {
+      shaky,
+      async good() {
+        good++
+        await Promise.all([addGood(), ...(good < 10 ? [addGood()] : [])])
+      },
+    },
+    2,
+  )
+  await jobs.queue.add(newJob('shaky'))
+  await addGood()
+  await vi.waitFor(() => expect(goodBefore).toHaveLength(3), 5000)
+  const [first = 0, second = 0, third = 0] = goodBefore
+  // Its wait of 5 or 10 ms, its turn, and what runs or is on its way at that moment.
+  expect(Math.max(second - first, third - second)).toBeLessThan(100)
+  expect((await jobs.queue.counts()).waiting).toBeGreaterThan(0)
+  await consumer.stop(1000)
+  await jobs.stop()
+})
+
+test('bullmq: takes no job and no tick while its process has no place, and goes on when it has one', async () => {
+  const jobs = await createBullmq()
+  await vi.waitFor(() => expect(jobs.redis.status).toBe('ready'))
+  const place = createConnections({ log })
+  const run = vi.fn(async () => {})
+  const blocking = createRedis({ url: inject('redisUrl'), role: 'blocking', log })
+  const { prefix, redis } = jobs
+  const consumer = createBullmqConsumer({ redis: blocking, log, prefix, handlers: { run, tick: run }, place })
+  const name = laneName({}, schedulesLane)
+  const ticks = createBullmqQueue({ redis, prefix, name, lanes: {} })
+  const add = async () => {
+    await jobs.queue.add(newJob('run'))
+    await ticks.add(newJob('tick'))
+  }
+  await add()
+  await vi.waitFor(() => expect(run).toHaveBeenCalledTimes(2), 3000)
+  place.allowFor(0)
+  await add()
+  await wait(300)
+  expect(run).toHaveBeenCalledTimes(2)
+  expect(await jobs.queue.counts()).toMatchObject({ waiting: 2, active: 0, delayed: 0 })
+  place.allowFor(60_000)
+  await vi.waitFor(() => expect(run).toHaveBeenCalledTimes(4), 3000)
+  await consumer.stop(1000)
+  await ticks.stop()
+  await stopRedis(blocking)
   await jobs.stop()
 })
 

@@ -8,6 +8,7 @@ import type { Tracing } from '../tracing/tracing.ts'
 import { serverMs } from './clock.ts'
 import { isPermanent, type JobHandler, PermanentFailure, postpone, unknownType, type WaitLimits } from './jobs.ts'
 import { deadIndex, type JobData, type QueueName, queueName } from './queue.ts'
+import type { Turns } from './turns.ts'
 
 type Bull = BullJob<JobData, void>
 
@@ -28,11 +29,13 @@ export interface RunnerOptions extends QueueName {
   maxStalled: number
   limits: WaitLimits
   tracing: Tracing
+  /** While there is none, jobs that arrive are given back. */
+  hasPlace(): boolean
 }
 
 /** What happens to one job that a worker has taken, whatever its lane: it is run, given back, postponed, or buried. */
 export function createRunner(options: RunnerOptions) {
-  const { redis, log, lockMs, maxStalled, limits, tracing } = options
+  const { redis, log, lockMs, maxStalled, limits, tracing, hasPlace } = options
   const handlers = new Map(Object.entries(options.handlers))
   const { prefix } = queueName(options)
   const index = deadIndex(options)
@@ -82,14 +85,19 @@ export function createRunner(options: RunnerOptions) {
       const entry = JSON.stringify([queue, job.id])
       await redis.hset(index.key, index.field(job.name, job.data.aggregate), entry)
     }
-    // It comes back behind all jobs that have not failed yet. BullMQ's own command would search the whole queue for a job that is active.
+    // It comes back behind the jobs that have not failed yet, and gets its turn among them (turns.ts). BullMQ's own command would search the whole queue for a job that is active.
     if (!isLast) await redis.hset(`${prefix}:${queue}:${job.id}`, 'priority', afterFirstTries)
     jobLog[dead ? 'error' : 'warn']({ err }, dead ? 'job failed for good' : 'job failed')
     throw permanent && err instanceof Error ? new UnrecoverableError(err.message) : err
   }
 
-  const run = async (queue: string, job: Bull, token: string | undefined): Promise<void> => {
-    if (stopping) return giveBack(job, token) // it was on its way when the worker stopped taking jobs
+  const run = async (queue: string, job: Bull, token: string | undefined, turns: Turns): Promise<void> => {
+    if (stopping || !hasPlace()) return giveBack(job, token) // it was on its way when the worker stopped taking jobs
+    const endTurn = turns.taken(job.attemptsMade === 0)
+    return runTaken(queue, job, token).finally(endTurn)
+  }
+
+  const runTaken = async (queue: string, job: Bull, token: string | undefined): Promise<void> => {
     const { requestId, traceparent, done } = job.data
     const { id: jobId, name: jobType, attemptsStarted: attempt } = job
     const jobLog = log.child({ queue, jobId, jobType, attempt, requestId })

@@ -16,6 +16,8 @@ export interface Connections {
   allowFor(ms: number): void
   /** `false`: the place of this process may belong to another one, and with it the connections. */
   allowed(): boolean
+  /** Calls `listener` whenever `allowed` changes. Returns what removes it. */
+  onAllowed(listener: (allowed: boolean) => void): () => void
   /** Calls `listener` when connections must be given up: retired, or no longer allowed. Returns what removes it. */
   onRetire(listener: () => void): () => void
   /** Remembers why a connection could not be made; `undefined` once one was made. */
@@ -29,6 +31,8 @@ const logMs = 10_000
 
 export function createConnections({ log }: { log: Logger }): Connections {
   const listeners = new Set<() => void>()
+  const allowedListeners = new Set<(allowed: boolean) => void>()
+  let wasAllowed = true
   let generation = 0
   let retiredAt = Number.NEGATIVE_INFINITY
   let loggedAt = Number.NEGATIVE_INFINITY
@@ -38,6 +42,16 @@ export function createConnections({ log }: { log: Logger }): Connections {
 
   const tell = () => {
     for (const listener of [...listeners]) listener()
+  }
+  const isAllowed = () => allowance === undefined || allowance.elapsed() < allowance.ms
+  const setAllowed = (allowed: boolean) => {
+    if (allowed === wasAllowed) return
+    wasAllowed = allowed
+    for (const listener of [...allowedListeners]) listener(allowed)
+  }
+  const endAllowance = () => {
+    tell()
+    setAllowed(false)
   }
   const retireNow = (reason: string) => {
     clearTimeout(next?.timer)
@@ -65,11 +79,17 @@ export function createConnections({ log }: { log: Logger }): Connections {
     },
     allowFor(ms) {
       clearTimeout(allowance?.timer)
+      if (!isAllowed()) setAllowed(false) // its timer is late
       // A paused process runs its timers late, so `allowed` measures the time itself.
-      allowance = { ms, elapsed: startClock(), timer: setTimeout(tell, ms).unref() }
-      if (ms <= 0) tell()
+      allowance = { ms, elapsed: startClock(), timer: setTimeout(endAllowance, ms).unref() }
+      if (ms > 0) setAllowed(true)
+      else endAllowance()
     },
-    allowed: () => allowance === undefined || allowance.elapsed() < allowance.ms,
+    allowed: isAllowed,
+    onAllowed(listener) {
+      allowedListeners.add(listener)
+      return () => void allowedListeners.delete(listener)
+    },
     onRetire(listener) {
       listeners.add(listener)
       return () => void listeners.delete(listener)

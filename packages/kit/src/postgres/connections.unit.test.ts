@@ -62,3 +62,24 @@ test('is allowed for a time, then tells those who have connections, also when th
   connections.allowFor(0)
   expect([connections.allowed(), retired.mock.calls.length]).toEqual([false, 2])
 })
+
+test('says when it becomes allowed and when no longer, once each, also when the timer is late', () => {
+  const { connections } = create()
+  const changes: boolean[] = []
+  const stop = connections.onAllowed((allowed) => changes.push(allowed))
+  connections.allowFor(3000)
+  vi.advanceTimersByTime(2900)
+  connections.allowFor(3000)
+  expect(changes).toEqual([])
+  vi.advanceTimersByTime(3000)
+  connections.allowFor(0)
+  expect(changes).toEqual([false])
+  connections.allowFor(3000)
+  expect(changes).toEqual([false, true])
+  vi.setSystemTime(Date.now() + 60_000) // the machine slept: no timer ran
+  connections.allowFor(3000)
+  expect(changes).toEqual([false, true, false, true])
+  stop()
+  connections.allowFor(0)
+  expect(changes).toHaveLength(4)
+})
