@@ -42,6 +42,7 @@ test.each([
   ['a time without a zone', { ...gig, startsAt: '2030-05-01T20:00:00' }, 'startsAt'],
   ['a blank name', { ...gig, name: '  ' }, 'name'],
   ['a name with NUL', { ...gig, name: 'a\u0000b' }, 'name'],
+  ['a name with half of a character', { ...gig, name: 'a\ud83d' }, 'name'],
   ['a name of two lines', { ...gig, name: 'a\nb' }, 'name'],
   ['the year 10000 in UTC', { ...gig, startsAt: '9999-12-31T23:59:59-01:00' }, 'startsAt'],
   ['a year before 1970', { ...gig, startsAt: '1970-01-01T00:00:00+01:00' }, 'startsAt'],

@@ -111,6 +111,7 @@ test.each([
   [{ email: 'a@example.com', password: 'short', name: 'Ann' }, ['password']],
   [{ email: 'a@example.com', password, name: 'A\u0000nn' }, ['name']],
   [{ email: 'a@example.com', password: 'correct\u0000horse', name: 'Ann' }, ['password']],
+  [{ email: 'a@example.com', password: 'correct\ud83dhorse', name: 'Ann\udd11' }, ['name', 'password']], // halves of one character
   [{ email: 'a@example.com\u0000', password, name: 'Ann' }, ['email']],
   [{ email: 'a@example.com', password, name: 'Ann', role: 'organiser' }, ['role']],
   [{}, ['email', 'name', 'password']],

@@ -1,12 +1,13 @@
 import { z } from 'zod'
 
-/** One line of text: trimmed, not empty, and without control characters, NUL among them, which Postgres cannot store. */
+/** One line of text: trimmed, not empty, and without control characters, NUL among them, which Postgres cannot store, and halves of characters. */
 export function line(maxLength: number) {
   return withoutControls(z.string().trim().min(1).max(maxLength))
 }
 
+/** Half of a surrogate pair is refused too: in UTF-8 each becomes U+FFFD, so that texts, and passwords, that differ would be the same. */
 export function withoutControls(schema: z.ZodString) {
-  return schema.regex(/^\P{Cc}*$/u, 'must have no control characters')
+  return schema.regex(/^[^\p{Cc}\p{Cs}]*$/u, 'must have no control characters, and no half of a surrogate pair')
 }
 
 const [firstInstant, lastInstant] = ['1970-01-01T00:00:00.000Z', '9999-12-31T23:59:59.999Z'].map(Date.parse) as [
