@@ -1,6 +1,8 @@
 import { baseSettings, withPasswords } from '@escala/kit/config/base.ts'
 import { readConfig } from '@escala/kit/config/config.ts'
+import { hasCode } from '@escala/kit/errors/app-error.ts'
 import { createLog, type Logger } from '@escala/kit/log/log.ts'
+import { describeFailure } from '@escala/kit/postgres/failures.ts'
 import { createPostgres, type Postgres } from '@escala/kit/postgres/postgres.ts'
 
 /** For a script: one connection to `DATABASE_URL`. Ends the process when that is missing or wrong. */
@@ -13,4 +15,10 @@ export function connectDatabase(name: string): { postgres: Postgres; log: Logger
     console.error(error instanceof Error ? error.message : String(error))
     process.exit(1)
   }
+}
+
+/** Says for people what went wrong, and what to do when it is the database. */
+export function explain(error: unknown): string {
+  if (!hasCode(error, 'E_POSTGRES_UNAVAILABLE')) return error instanceof Error ? error.message : String(error)
+  return `the database cannot be used: ${describeFailure(error)}. Look at DATABASE_URL and whether the server runs, then run this again`
 }

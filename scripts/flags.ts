@@ -1,7 +1,8 @@
+import { setTimeout as wait } from 'node:timers/promises'
 import { apiModules } from '@escala/api/modules.ts'
 import { AppError } from '@escala/kit/errors/app-error.ts'
 import { createPostgresFlags } from '@escala/kit/flags/postgres.ts'
-import { connectDatabase } from './database.ts'
+import { connectDatabase, explain } from './database.ts'
 
 // npm run flags                  shows every flag
 // npm run flags -- NAME VALUE    sets one; every replica sees it within a second, by its poll
@@ -16,7 +17,7 @@ const { postgres, log } = connectDatabase('flags')
 const flags = createPostgresFlags({ declared: apiModules.flatMap((module) => module.flags ?? []), postgres, log })
 try {
   await postgres.query('SELECT') // a replica waits for a database that is away; a person is told
-  await flags.start()
+  await inTime(flags.start())
   if (name !== undefined && text !== undefined) await flags.set(name, parse(name, text))
   for (const { flag, value } of flags.all()) {
     const standard = value === flag.default ? '' : ` (default ${JSON.stringify(flag.default)})`
@@ -24,7 +25,7 @@ try {
   }
 } catch (error) {
   const wrong = error instanceof AppError && error.fields?.value
-  console.error(wrong ? `${name} takes ${wrong}` : error instanceof Error ? error.message : String(error))
+  console.error(wrong ? `${name} takes ${wrong}` : explain(error))
   process.exitCode = 1
 } finally {
   await flags.stop()
@@ -37,4 +38,15 @@ function parse(name: string, text: string) {
   if (type === 'number') return Number(text)
   if (type !== 'boolean') return text
   return { on: true, true: true, off: false, false: false }[text] ?? text
+}
+
+/** A replica waits for its flags as long as it takes. */
+async function inTime(starting: Promise<void>): Promise<void> {
+  const tooLate = wait(10_000, undefined, { ref: false }).then(() => {
+    throw new Error(
+      'the flags could not be read within 10 s. Look whether the database can be reached, then run this again',
+    )
+  })
+  starting.catch(() => undefined)
+  await Promise.race([starting, tooLate])
 }

@@ -1,5 +1,5 @@
 import { setRole } from '@escala/api/accounts.ts'
-import { connectDatabase } from './database.ts'
+import { connectDatabase, explain } from './database.ts'
 
 // npm run users -- organiser EMAIL | customer EMAIL
 const [role, email] = process.argv.slice(2)
@@ -16,7 +16,7 @@ try {
   else console.error(`there is no account with the address ${email}`)
   process.exitCode = found ? 0 : 1
 } catch (error) {
-  console.error(error instanceof Error ? error.message : String(error))
+  console.error(explain(error))
   process.exitCode = 1
 } finally {
   await postgres.stop()

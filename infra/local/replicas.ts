@@ -1,15 +1,13 @@
 import { join } from 'node:path'
-import pg from 'pg'
+import { withSession } from '@escala/kit/postgres/session.ts'
 import type { Pm2 } from '../pm2/pm2.ts'
 import { pm2Home } from './instance.ts'
 import { freeRange, tail } from './processes.ts'
 import { statusOf, until } from './waiting.ts'
 
 /** All processes that know this database have ended: their places are free at once, not after three missed heartbeats. */
-export async function forgetProcesses(connectionString: string | undefined): Promise<void> {
-  const client = new pg.Client({ connectionString, connectionTimeoutMillis: 5000 })
-  await client.connect()
-  await client.query('DELETE FROM replicas').finally(() => client.end())
+export async function forgetProcesses(url = ''): Promise<void> {
+  await withSession({ url, applicationName: 'start' }, (session) => session.query('DELETE FROM replicas'))
 }
 
 /** Resolves when every process is ready, or when there is no time left for it. */

@@ -1,3 +1,4 @@
+import { withSession } from '@escala/kit/postgres/session.ts'
 import pg from 'pg'
 
 export interface Roles {
@@ -9,19 +10,16 @@ export interface Roles {
 
 /** Makes the two roles as the superuser, or gives those that are there these passwords. What the superuser owned so far goes to the owner. */
 export async function createRoles(superuserUrl: string, passwords: { owner: string; serving: string }): Promise<Roles> {
-  const client = new pg.Client({ connectionString: superuserUrl, connectionTimeoutMillis: 5000 })
-  await client.connect()
-  try {
+  await withSession({ url: superuserUrl, applicationName: 'roles' }, async (session) => {
+    await session.query(`SET lock_timeout = '10s'`) // somebody may use a table that is given away
     for (const [role, password] of Object.entries({ escala_owner: passwords.owner, escala: passwords.serving })) {
-      const { rowCount } = await client.query('SELECT FROM pg_roles WHERE rolname = $1', [role])
+      const { rowCount } = await session.query('SELECT FROM pg_roles WHERE rolname = $1', [role])
       const verb = rowCount ? 'ALTER' : 'CREATE'
-      await client.query(`${verb} ROLE ${role} LOGIN NOSUPERUSER PASSWORD ${pg.escapeLiteral(password)}`)
+      await session.query(`${verb} ROLE ${role} LOGIN NOSUPERUSER PASSWORD ${pg.escapeLiteral(password)}`)
     }
-    await client.query('ALTER DATABASE postgres OWNER TO escala_owner')
-    await client.query(giveAway)
-  } finally {
-    await client.end()
-  }
+    await session.query('ALTER DATABASE postgres OWNER TO escala_owner')
+    await session.query(giveAway)
+  })
   return {
     ownerUrl: as(superuserUrl, 'escala_owner', passwords.owner),
     servingUrl: as(superuserUrl, 'escala', passwords.serving),

@@ -11,7 +11,7 @@ export const mutants: Mutant[] = [
   {
     removed: 'the end of an invalid index',
     file: 'packages/kit/src/postgres/migrations.ts',
-    from: '    if (index !== undefined) await dropInvalid(client, index)\n',
+    from: '    if (index !== undefined) await dropInvalid(session, index)\n',
     to: '',
     tests: ['packages/kit/src/postgres/migrations.test.ts'],
   },

@@ -6,8 +6,8 @@ import { createLog } from '@escala/kit/log/log.ts'
 import { grantServing } from '@escala/kit/postgres/grants.ts'
 import { limitsFor } from '@escala/kit/postgres/limits.ts'
 import { migrate } from '@escala/kit/postgres/migrations.ts'
-import { createPostgres } from '@escala/kit/postgres/postgres.ts'
-import pg from 'pg'
+import { createPostgres, sqlState } from '@escala/kit/postgres/postgres.ts'
+import { withSession } from '@escala/kit/postgres/session.ts'
 import { z } from 'zod'
 import { dataModules, migrationFolders } from './modules.ts'
 import { seedAccounts, wantsSeed } from './seed.ts'
@@ -15,6 +15,7 @@ import { seedAccounts, wantsSeed } from './seed.ts'
 // The step before any replica starts: `migrate.ts` brings the schema up to date, `migrate.ts --seed` (or `--seed=1`) also makes the first rows.
 const config = read()
 const url = config.MIGRATION_DATABASE_URL ?? config.DATABASE_URL
+const own = { url, applicationName: 'migrate' }
 const say = (line: string) => console.log(`migrate: ${line}`)
 const log = createLog({ service: 'migrate', replicaId: 'migrate', version: '', level: 'warn' })
 
@@ -27,7 +28,10 @@ try {
     report: say,
     limits: limitsFor(config.DATABASE_TIMEOUT_MS),
   })
-  if (config.MIGRATION_DATABASE_URL) await grant(new URL(config.DATABASE_URL).username)
+  if (config.MIGRATION_DATABASE_URL) {
+    const role = decodeURIComponent(new URL(config.DATABASE_URL).username)
+    await withSession(own, (session) => grantServing(session, role))
+  }
   say(applied.length === 0 ? 'the schema is up to date' : `${applied.length} migration(s) applied`)
   if (wantsSeed(process.argv)) await seed()
 } catch (error) {
@@ -54,32 +58,17 @@ function read() {
 async function waitForPostgres(deadlineMs: number): Promise<void> {
   const started = Date.now()
   for (let told = false; ; told = true) {
-    const client = new pg.Client({ connectionString: url, connectionTimeoutMillis: 5000 })
-    client.on('error', () => {}) // lost again while it is ended: nothing to do about it
     try {
-      await client.connect()
-      return
+      return await withSession(own, async () => undefined)
     } catch (error) {
-      const reason =
-        error instanceof Error ? error.message || String((error as { code?: unknown }).code) : String(error)
+      const cause = error instanceof Error ? error.cause : undefined
       // 28: a wrong password, 3D: no such database: waiting does not help
-      if (/^(28|3D)/.test(String((error as { code?: unknown }).code)) || Date.now() - started > deadlineMs) {
-        throw new Error(`cannot connect to Postgres: ${reason}`)
-      }
-      if (!told) say(`waiting up to ${deadlineMs / 1000} s for Postgres (${reason})`)
+      if (/^(28|3D)/.test(sqlState(cause) ?? '') || Date.now() - started > deadlineMs) throw error
+      if (!told)
+        say(`waiting up to ${deadlineMs / 1000} s for Postgres (${error instanceof Error ? error.message : error})`)
       await wait(500)
-    } finally {
-      await client.end().catch(() => undefined)
     }
   }
-}
-
-/** Lets the role that serves use what was migrated. */
-async function grant(role: string): Promise<void> {
-  const client = new pg.Client({ connectionString: url, connectionTimeoutMillis: 5000 })
-  client.on('error', () => {}) // the query fails, too
-  await client.connect()
-  await grantServing(client, decodeURIComponent(role)).finally(() => client.end())
 }
 
 async function seed(): Promise<void> {

@@ -1,6 +1,4 @@
-import type pg from 'pg'
-
-type Client = Pick<pg.Client, 'query'>
+import type { Session } from './session.ts'
 
 // CREATE [UNIQUE] INDEX CONCURRENTLY [IF NOT EXISTS] name ON [ONLY] [schema.]table
 const name = '(?:"(?:[^"]|"")+"|[a-z_\\x80-\\uffff][\\w$\\x80-\\uffff]*)'
@@ -28,13 +26,13 @@ export function builtIndex(text: string): string | undefined {
 }
 
 /** An index of which a build was broken off: it is in nobody's plan, but every write keeps it up to date. */
-export async function isInvalid(client: Client, index: string): Promise<boolean> {
-  const { rows } = await client.query('SELECT indisvalid AS valid FROM pg_index WHERE indexrelid = to_regclass($1)', [
+export async function isInvalid(session: Session, index: string): Promise<boolean> {
+  const { rows } = await session.query('SELECT indisvalid AS valid FROM pg_index WHERE indexrelid = to_regclass($1)', [
     index,
   ])
   return rows[0]?.valid === false
 }
 
-export async function dropInvalid(client: Client, index: string): Promise<void> {
-  if (await isInvalid(client, index)) await client.query(`DROP INDEX CONCURRENTLY IF EXISTS ${index}`)
+export async function dropInvalid(session: Session, index: string): Promise<void> {
+  if (await isInvalid(session, index)) await session.query(`DROP INDEX CONCURRENTLY IF EXISTS ${index}`)
 }

@@ -18,7 +18,7 @@ export function limitsFor(timeoutMs: number): Limits {
 }
 
 // A server that is told nothing keeps the connections of a host that vanished for two hours, and counts them.
-const deadPeers = {
+export const deadPeers = {
   tcp_keepalives_idle: 5,
   tcp_keepalives_interval: 2,
   tcp_keepalives_count: 3,

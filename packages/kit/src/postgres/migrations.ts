@@ -9,6 +9,7 @@ import type { Logger } from '../log/log.ts'
 import { builtIndex, dropInvalid, isConcurrent, isInvalid } from './invalid-indexes.ts'
 import { type Limits, limitsFor, setLimits } from './limits.ts'
 import type { Sql } from './postgres.ts'
+import { type Session, withSession } from './session.ts'
 
 /** `NNNN_name.sql` files, run in the order of their numbers; recorded as `<name>/<file without .sql>`. */
 export interface MigrationFolder {
@@ -29,6 +30,8 @@ export interface MigrateOptions {
   /** Longest wait for another migration to finish, and for a table that somebody uses. */
   waitMs?: number
   limits?: Limits
+  /** See `SessionOptions`. */
+  beatMs?: number
 }
 
 interface Migration {
@@ -50,37 +53,32 @@ const lockPauseMs = 500
  * Throws `E_MIGRATION_FAILED`: nothing of the failing file remains, and those before it stay applied.
  */
 export async function migrate(options: MigrateOptions): Promise<{ applied: string[] }> {
-  const { url, folders, log, report = () => {}, waitMs = 120_000 } = options
+  const { url, folders, log, report = () => {}, waitMs = 120_000, beatMs } = options
   const migrations = await readMigrations(folders)
-  const client = new pg.Client({ connectionString: url, application_name: 'migrate', connectionTimeoutMillis: 5000 })
-  client.on('error', (err) => log.warn({ err }, 'database connection lost while migrating'))
-  await client.connect()
-  try {
+  return await withSession({ url, applicationName: 'migrate', beatMs }, async (session) => {
     // The limits are for requests; a migration may take its time. But whoever needs a table while the migration waits for it
     // waits behind the migration, so that wait must be a small part of what a request can wait.
     const limits = options.limits ?? limitsFor(2000)
     const lockMs = Math.ceil(Math.min(limits.statementMs, limits.lockMs) / 5)
-    await client.query(
+    await session.query(
       `SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0; SET lock_timeout = ${lockMs}`,
     )
-    await lock(client, waitMs, report)
-    await client.query(`CREATE TABLE IF NOT EXISTS migrations (
+    await lock(session, waitMs, report) // the end of the session gives it back
+    await session.query(`CREATE TABLE IF NOT EXISTS migrations (
       name text PRIMARY KEY,
       checksum text NOT NULL,
       applied_at timestamptz NOT NULL DEFAULT now()
     )`)
-    await setLimits((text) => client.query(text), limits)
+    await setLimits((text) => session.query(text), limits)
     const applied: string[] = []
-    for (const migration of pending(migrations, await recorded((text) => client.query(text)))) {
-      await apply(client, migration, { waitMs, lockMs, report })
+    for (const migration of pending(migrations, await recorded((text) => session.query(text)))) {
+      await apply(session, migration, { waitMs, lockMs, report })
       log.info({ migration: migration.name }, 'migration applied')
       report(`applied ${migration.name}`)
       applied.push(migration.name)
     }
     return { applied }
-  } finally {
-    await client.end().catch(() => undefined) // gives the lock back, too
-  }
+  })
 }
 
 /** Names of the migrations that this code knows and the database lacks: a replica is not ready while there are any. */
@@ -116,10 +114,10 @@ async function readMigrations(folders: MigrationFolder[]): Promise<Migration[]> 
 }
 
 /** Asks again and again rather than waiting in the server: a session that waits there would block `CREATE INDEX CONCURRENTLY`. */
-async function lock(client: pg.Client, waitMs: number, report: (line: string) => void): Promise<void> {
+async function lock(session: Session, waitMs: number, report: (line: string) => void): Promise<void> {
   const deadline = Date.now() + waitMs
   for (let told = false; ; told = true) {
-    const { rows } = await client.query<{ locked: boolean }>('SELECT pg_try_advisory_lock($1) AS locked', [lockKey])
+    const { rows } = await session.query<{ locked: boolean }>('SELECT pg_try_advisory_lock($1) AS locked', [lockKey])
     if (rows[0]?.locked) return
     if (!told) report('waiting for another migration to finish')
     if (Date.now() >= deadline) throw failed(`another migration is still running after ${waitMs / 1000} s`)
@@ -150,32 +148,32 @@ interface Patience {
   report(line: string): void
 }
 
-async function apply(client: pg.Client, migration: Migration, patience: Patience): Promise<void> {
+async function apply(session: Session, migration: Migration, patience: Patience): Promise<void> {
   const record = () =>
-    client.query('INSERT INTO migrations (name, checksum) VALUES ($1, $2)', [migration.name, migration.checksum])
+    session.query('INSERT INTO migrations (name, checksum) VALUES ($1, $2)', [migration.name, migration.checksum])
   if (migration.transactional) {
-    return await withTries(client, migration, migration.sql, patience, async () => {
+    return await withTries(session, migration, migration.sql, patience, async () => {
       try {
-        await client.query('BEGIN')
-        await client.query(migration.sql)
+        await session.query('BEGIN')
+        await session.query(migration.sql)
         await record()
-        await client.query('COMMIT')
+        await session.query('COMMIT')
       } catch (error) {
-        await client.query('ROLLBACK').catch(() => undefined)
+        await session.query('ROLLBACK').catch(() => undefined)
         throw error
       }
     })
   }
   const statements = migration.sql.split(/(?<=;)[ \t]*\n/).filter((text) => /^\s*[^\s-]/m.test(text))
   for (const text of statements) {
-    await withTries(client, migration, text, patience, () => runConcurrently(client, text, patience))
+    await withTries(session, migration, text, patience, () => runConcurrently(session, text, patience))
   }
   await record()
 }
 
 /** Tries until the table is free, with pauses, in which those who queued behind the last try get their turn. */
 async function withTries(
-  client: pg.Client,
+  session: Session,
   migration: Migration,
   text: string,
   { waitMs, report }: Patience,
@@ -189,7 +187,8 @@ async function withTries(
       const state = error instanceof pg.DatabaseError ? error.code : undefined
       // 55P03: the table was in use; 40P01: others and this statement waited for each other
       if (!/^(55P03|40P01)$/.test(state ?? '')) throw failed(describe(migration, text, error), error)
-      if (Date.now() > deadline) throw failed(describe(migration, text, error, await oldestTransactions(client)), error)
+      if (Date.now() > deadline)
+        throw failed(describe(migration, text, error, await oldestTransactions(session)), error)
       if (!told) report(`${migration.name}: waiting for a table that is in use`)
       await wait(lockPauseMs * (0.5 + Math.random()))
     }
@@ -197,26 +196,26 @@ async function withTries(
 }
 
 /** Runs one statement outside of a transaction. An index that was not built to its end is removed: it would cost every write. */
-async function runConcurrently(client: pg.Client, text: string, { waitMs, lockMs }: Patience): Promise<void> {
-  if (!isConcurrent(text)) return void (await client.query(text))
+async function runConcurrently(session: Session, text: string, { waitMs, lockMs }: Patience): Promise<void> {
+  if (!isConcurrent(text)) return void (await session.query(text))
   const index = builtIndex(text)
   // It waits for transactions that are under way, and meanwhile nobody waits for it.
-  await client.query(`SET lock_timeout = ${waitMs}`)
+  await session.query(`SET lock_timeout = ${waitMs}`)
   try {
-    if (index !== undefined) await dropInvalid(client, index)
-    await client.query(text).catch(async (error) => {
-      if (index !== undefined) await dropInvalid(client, index).catch(() => undefined) // the next try does, too
+    if (index !== undefined) await dropInvalid(session, index)
+    await session.query(text).catch(async (error) => {
+      if (index !== undefined) await dropInvalid(session, index).catch(() => undefined) // the next try does, too
       throw error
     })
-    if (index !== undefined && (await isInvalid(client, index))) throw new Error(`the index ${index} is not valid`)
+    if (index !== undefined && (await isInvalid(session, index))) throw new Error(`the index ${index} is not valid`)
   } finally {
-    await client.query(`SET lock_timeout = ${lockMs}`).catch(() => undefined)
+    await session.query(`SET lock_timeout = ${lockMs}`).catch(() => undefined)
   }
 }
 
 /** Names who may be in the way: a statement that gave up waiting does not say for whom. */
-async function oldestTransactions(client: pg.Client): Promise<string> {
-  const { rows } = await client.query(
+async function oldestTransactions(session: Session): Promise<string> {
+  const { rows } = await session.query(
     `SELECT coalesce(nullif(application_name, ''), usename, 'a client') AS who, pid,
        extract(epoch FROM clock_timestamp() - xact_start)::int AS seconds
      FROM pg_stat_activity WHERE datname = current_database() AND xact_start IS NOT NULL AND pid <> pg_backend_pid()
@@ -230,7 +229,13 @@ function describe(migration: Migration, text: string, error: unknown, reason = '
   const position = error instanceof pg.DatabaseError ? Number(error.position) : Number.NaN
   const offset = migration.sql.indexOf(text)
   const line = Number.isNaN(position) ? '' : `, line ${migration.sql.slice(0, offset + position).split('\n').length}`
-  const remains = migration.transactional ? 'nothing of this file was applied' : 'statements before it were applied'
+  const state = error instanceof pg.DatabaseError ? error.code : undefined
+  const remains =
+    state === undefined || /^(08|57P)/.test(state) // its end may have been under way
+      ? 'the next try finds out what of this file was applied'
+      : migration.transactional
+        ? 'nothing of this file was applied'
+        : 'statements before it were applied'
   return `${migration.name}.sql${line}: ${error instanceof Error ? error.message : String(error)}${reason} (${remains})`
 }
 

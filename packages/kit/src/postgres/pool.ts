@@ -1,6 +1,7 @@
 import pg from 'pg'
 import { kitErrors } from '../errors/errors.ts'
 import type { Logger } from '../log/log.ts'
+import { BoundedClient } from './client.ts'
 import type { Connections } from './connections.ts'
 import { describeFailure, isRefusal, isShutdown, translateConnecting } from './failures.ts'
 
@@ -53,7 +54,7 @@ export function createPool(options: PoolOptions): Pool {
   const { log, connections, exempt, lifetimeMs } = options
   let loggedAt = Number.NEGATIVE_INFINITY
 
-  class Client extends pg.Client {
+  class Client extends BoundedClient {
     readonly generation = connections.generation()
     // At random, so that connections that were begun together do not end together.
     readonly endsAt = performance.now() + lifetimeMs * (0.8 + Math.random() * 0.2)
