@@ -20,10 +20,10 @@ const loggedIn = z.strictObject({ user: account })
 
 export function sessionRoutes({ postgres, passwords, limits, devices }: SessionDeps): Route[] {
   /** The password is at hand at a log-in only. A failure fails no log-in: the next one tries again. */
-  const renewHash = async (id: string, password: string, hash: string, log: Logger) => {
+  const renewHash = async (id: string, password: string, hash: string, signal: AbortSignal, log: Logger) => {
     if (!passwords.isOutdated(hash)) return
     try {
-      await renewPasswordHash(postgres, id, hash, await passwords.hash(password))
+      await renewPasswordHash(postgres, id, hash, await passwords.hash(password, signal))
     } catch (err) {
       log.warn({ err }, 'password hash not renewed')
     }
@@ -48,7 +48,7 @@ export function sessionRoutes({ postgres, passwords, limits, devices }: SessionD
         const remembered = attempt.succeeded().catch((err) => log.warn({ err }, 'address of a log-in not remembered'))
         await Promise.all([logIn(req, found.id), remembered])
         devices.remember(req, res, attempt.account)
-        await renewHash(found.id, body.password, found.passwordHash, log)
+        await renewHash(found.id, body.password, found.passwordHash, signal, log)
         return { status: 200, body: { user: { id: found.id, email: found.email, name: found.name } } }
       },
     }),

@@ -1,0 +1,61 @@
+import { once } from 'node:events'
+import type { AddressInfo } from 'node:net'
+import { mountRoutes } from '@escala/kit/http/mount.ts'
+import { problemHandler } from '@escala/kit/http/problem.ts'
+import { requestContext } from '@escala/kit/http/request-context.ts'
+import { createLog } from '@escala/kit/log/log.ts'
+import type { Passwords } from '@escala/kit/passwords/passwords.ts'
+import type { Postgres } from '@escala/kit/postgres/postgres.ts'
+import { createMemorySessions } from '@escala/kit/sessions/memory.ts'
+import { createSessionMiddleware } from '@escala/kit/sessions/middleware.ts'
+import express from 'express'
+import { expect, test, vi } from 'vitest'
+import { sessionRoutes } from './session.ts'
+
+test('a hash that is to be renewed waits no longer than its request', async () => {
+  let dropped = false
+  const passwords: Passwords = {
+    verify: async () => true,
+    isOutdated: () => true,
+    hash: (_password, signal) =>
+      new Promise((_resolve, reject) => {
+        signal?.addEventListener('abort', () => {
+          dropped = true
+          reject(new Error('dropped'))
+        })
+      }),
+  }
+  const account = { id: '01990000-0000-7000-8000-000000000001', email: 'ann@example.com', name: 'Ann' }
+  const routes = sessionRoutes({
+    postgres: {
+      query: async () => ({ rows: [{ ...account, passwordHash: 'old' }], rowCount: 1 }),
+    } as unknown as Postgres,
+    passwords,
+    limits: {
+      beginLogIn: async () => ({ account: 'ann', succeeded: async () => {}, giveBack: async () => {} }),
+      checkSignUp: async () => {},
+    },
+    devices: { read: () => undefined, remember: () => {} },
+  })
+  const log = createLog({ service: 'test', replicaId: 't', version: '0', level: 'silent' })
+  const app = express()
+  app.use(requestContext({ log, replicaId: 't', exposeReplica: false, deadlineMs: 100 }))
+  app.use(
+    createSessionMiddleware({
+      sessions: createMemorySessions(),
+      secrets: ['a secret of at least 32 bytes, for tests'],
+    }),
+  )
+  mountRoutes(app, routes, { isOrganiser: async () => false })
+  app.use(problemHandler)
+  const server = app.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const answer = await fetch(`http://127.0.0.1:${(server.address() as AddressInfo).port}/v1/session`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify({ email: account.email, password: 'correct horse' }),
+  })
+  expect(await answer.json()).toMatchObject({ code: 'E_TIMEOUT' })
+  await vi.waitFor(() => expect(dropped).toBe(true))
+  server.close()
+})
