@@ -11,6 +11,8 @@ import express, { type Express, type RequestHandler } from 'express'
 export interface AppOptions extends RequestContextOptions, MountOptions {
   trustProxy: number | string[]
   version: string
+  /** Name of the cookie that a log-in sets. */
+  sessionCookie: string
   /** Refuses early what could only be answered too late; before anything that costs. */
   shed: RequestHandler
   /** Session and general rate limit, side by side: one wait for Redis. */
@@ -52,8 +54,8 @@ const docsPolicy = [
   "frame-ancestors 'none'",
 ].join('; ')
 
-function mountDocs(app: Express, { routes, version }: AppOptions): void {
-  const description = JSON.stringify(openApi(routes, { title: 'Escala', version }))
+function mountDocs(app: Express, { routes, version, sessionCookie }: AppOptions): void {
+  const description = JSON.stringify(openApi(routes, { title: 'Escala', version, sessionCookie }))
   app.get('/v1/openapi.json', (_req, res) => {
     res.type('json').set('Cache-Control', 'no-cache').send(description)
   })

@@ -266,6 +266,7 @@ export async function compose(config: Config<typeof apiConfigSettings>, replaced
     deadlineMs: config.REQUEST_TIMEOUT_MS,
     trustProxy: config.TRUST_PROXY,
     version: config.VERSION,
+    sessionCookie: config.SESSION_COOKIE[0] as string,
     gate: createGate({
       session: createSessionMiddleware({
         sessions,

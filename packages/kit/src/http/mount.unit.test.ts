@@ -312,7 +312,9 @@ test('the proxy’s request id is taken if it is well-formed, and is on every li
 })
 
 test('the description is made of the same schemas', () => {
-  const description = JSON.parse(JSON.stringify(openApi(routes, { title: 'T', version: '1' })))
+  const description = JSON.parse(
+    JSON.stringify(openApi(routes, { title: 'T', version: '1', sessionCookie: '__Host-sid' })),
+  )
   const operation = description.paths['/things/{id}'].post
   expect(operation.requestBody.content['application/json'].schema).toMatchObject({
     required: ['name', 'size'],
@@ -320,6 +322,7 @@ test('the description is made of the same schemas', () => {
   })
   expect(operation.parameters).toMatchObject([{ in: 'path', name: 'id', required: true }])
   expect(description.paths['/mine'].get.security).toEqual([{ session: [] }])
+  expect(description.components.securitySchemes.session).toMatchObject({ in: 'cookie', name: '__Host-sid' })
 })
 
 test('a session that cannot be read is nobody: a route that writes is 503, unless it does not care who asks', async () => {

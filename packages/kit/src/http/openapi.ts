@@ -4,6 +4,8 @@ import type { Route } from './route.ts'
 export interface OpenApiOptions {
   title: string
   version: string
+  /** Name of the cookie that a log-in sets. */
+  sessionCookie: string
 }
 
 const problemSchema = z.object({
@@ -17,7 +19,7 @@ const problemSchema = z.object({
 })
 
 /** OpenAPI 3.1 made of the very schemas that validate. */
-export function openApi(routes: Route[], { title, version }: OpenApiOptions): Record<string, unknown> {
+export function openApi(routes: Route[], { title, version, sessionCookie }: OpenApiOptions): Record<string, unknown> {
   const paths: Record<string, Record<string, unknown>> = {}
   for (const route of routes) {
     const path = route.path.replace(/:(\w+)/g, '{$1}')
@@ -29,7 +31,7 @@ export function openApi(routes: Route[], { title, version }: OpenApiOptions): Re
     info: { title, version },
     paths,
     components: {
-      securitySchemes: { session: { type: 'apiKey', in: 'cookie', name: 'sid' } },
+      securitySchemes: { session: { type: 'apiKey', in: 'cookie', name: sessionCookie } },
       schemas: { Problem: jsonSchema(problemSchema, 'output') },
     },
   }

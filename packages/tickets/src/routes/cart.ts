@@ -20,6 +20,7 @@ export function cartRoutes({ carts, postgres, shows }: Parts): Route[] {
       summary: "The session's cart",
       access: 'public',
       answers: { 200: { description: 'The cart', schema: cart } },
+      errors: ['E_NOT_LOGGED_IN'],
       async handle({ req }) {
         if (!hasStoredSession(req)) return { status: 200, body: toCart({}) }
         const [found] = await Promise.all([carts.get(sessionOrigin(req), use(req)), requireUser(postgres, req)])
@@ -34,7 +35,7 @@ export function cartRoutes({ carts, postgres, shows }: Parts): Route[] {
       params: cartParams,
       body: cartInput,
       answers: { 200: { description: 'The whole cart', schema: cart } },
-      errors: ['E_CART_FULL', 'E_NOT_FOUND', 'E_SESSION_ENDED'],
+      errors: ['E_CART_FULL', 'E_NOT_FOUND', 'E_NOT_LOGGED_IN', 'E_RATE_LIMITED', 'E_SESSION_ENDED'],
       async handle({ params, body, req }) {
         // What is no longer there can still be taken out.
         if (body.quantity > 0 && !(await shows.exists(params.showId))) throw kitErrors.E_NOT_FOUND()
