@@ -32,7 +32,7 @@ export function createS3Uploads(options: S3UploadsOptions): Uploads {
     }
   }
   const refused = (answer: Response) =>
-    kitErrors.E_STORAGE_UNAVAILABLE({ cause: new Error(`the store answered ${answer.status}`) })
+    kitErrors.E_STORAGE_UNAVAILABLE({ cause: new Error(`the store answered ${answer.status}`), retryAfterMs: 1000 })
 
   return {
     scope: 'cluster',

@@ -65,8 +65,9 @@ test('a store that refuses, or is away, is told as such', async () => {
   const wrong = createS3Uploads({ bucketUrl, ...credentials, accessKeyId: 'wrong' })
   await expect(wrong.put('a', inPieces(image('image/png')), { maxBytes: 9999 })).rejects.toMatchObject({
     code: 'E_STORAGE_UNAVAILABLE',
+    retryAfterMs: 1000,
   })
   await server.close()
   const away = createS3Uploads({ bucketUrl, ...credentials })
-  await expect(away.get('a')).rejects.toMatchObject({ code: 'E_STORAGE_UNAVAILABLE' })
+  await expect(away.get('a')).rejects.toMatchObject({ code: 'E_STORAGE_UNAVAILABLE', retryAfterMs: 1000 })
 })
