@@ -36,6 +36,7 @@ test('the defaults are those of production', () => {
   expect(services.api).toContain(`replicas: \${API_REPLICAS:-3}`)
   expect(services.api).toContain(`EXPOSE_REPLICA: \${EXPOSE_REPLICA:-0}`)
   expect(services.migrate).toContain(`'--seed=\${SEED:-0}'`)
+  expect(services.migrate).toContain(`DATABASE_TIMEOUT_MS: \${DATABASE_TIMEOUT_MS:-}`) // the limits that it sets follow from that
   for (const [name, text] of Object.entries(services)) {
     if (name !== 'migrate' && name !== 'postgres') expect(text).not.toMatch(/OWNER_PASSWORD|owner-password/)
   }
