@@ -13,7 +13,7 @@ const common = {
   interpreter: existsSync(node) ? node : process.execPath, // without it PM2 looks for another runtime for .ts
   wait_ready: true, // a replica counts when it says `ready`, not when it listens
   listen_timeout: 20_000,
-  kill_timeout: 25_000, // longer than a drain: REFUSE_MS + DRAIN_DEADLINE_MS
+  kill_timeout: 30_000, // longer than DRAIN_DEADLINE_MS, and the 12 s in which a worker closes what it cannot reach
   exp_backoff_restart_delay: 200, // a version that cannot start must not keep a core busy
   merge_logs: true,
   pmx: false, // no monitoring code inside the replicas

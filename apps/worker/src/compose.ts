@@ -255,14 +255,12 @@ export async function compose(
     },
     async stop() {
       lifecycle.beginDrain()
-      await bounded(schedules.stop(), 2000)
-      await consumer?.stop(config.DRAIN_DEADLINE_MS)
+      await Promise.all([bounded(schedules.stop(), 2000), consumer?.stop(config.DRAIN_DEADLINE_MS)])
       await bounded(relay.stop(), 3000) // after the jobs: what they left in the outbox may still go out with it
       await bounded(Promise.all([queue.stop(), deadLetters.stop()]), 2000)
       blockingRedis.disconnect()
       await Promise.all([stopRedis(redis), bounded(postgres.stop(), 2000)])
-      await bounded(replicas.leave(), 2000)
-      await bounded(tracing.stop(), 2000)
+      await Promise.all([bounded(replicas.leave(), 2000), bounded(tracing.stop(), 2000)])
       lifecycle.stopped()
       await internal.stop({ refuseMs: 0, deadlineMs: 0 })
     },
