@@ -17,3 +17,11 @@ test.each(pages)('%s: all its requests within one minute are fewer than the limi
   expect(requests.length).toBeGreaterThan(3)
   expect(requests.reduce((sum, count) => sum + count, 0)).toBeLessThan(limit)
 })
+
+test('the configuration of NGINX is quoted whole, and as it is', () => {
+  const lines = (text: string) => text.split('\n').flatMap((line) => line.replace(/(^|\s)#.*$/, '').trim() || [])
+  const page = readFileSync(join(docs, '02-nginx.md'), 'utf8')
+  const quoted = [...page.matchAll(/^```nginx\n([\s\S]*?)^```/gm)].map(([, block = '']) => block).join('')
+  const template = readFileSync(join(docs, '../infra/nginx/escala.conf.template'), 'utf8')
+  expect(lines(quoted)).toEqual(lines(template))
+})
