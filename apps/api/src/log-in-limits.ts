@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 import { kitErrors } from '@escala/kit/errors/errors.ts'
 import type { Logger } from '@escala/kit/log/log.ts'
+import type { HashClient } from '@escala/kit/passwords/queue.ts'
 import type { LogInAttempt, LogInGuard } from '@escala/kit/rate-limits/log-in-guard.ts'
 import { addressKey, createRateLimit } from '@escala/kit/rate-limits/middleware.ts'
 import type { RateLimitStores } from '@escala/kit/rate-limits/rate-limits.ts'
@@ -22,9 +23,13 @@ export interface LogInLimitsOptions {
 
 export interface LogInLimits {
   /** Throws `E_RATE_LIMITED`, or `E_REDIS_UNAVAILABLE`: a limit that guards passwords does not widen because a server is down. */
-  beginLogIn(req: Request, res: Response, email: string): Promise<LogInAttempt & { account: string }>
+  beginLogIn(
+    req: Request,
+    res: Response,
+    email: string,
+  ): Promise<LogInAttempt & { account: string; client: HashClient }>
   /** Throws `E_RATE_LIMITED`. While Redis is unreachable, each replica allows its share. */
-  checkSignUp(req: Request, res: Response): Promise<void>
+  checkSignUp(req: Request, res: Response): Promise<HashClient>
 }
 
 const triesPerMinute = 5
@@ -58,11 +63,17 @@ export function createLogInLimits(options: LogInLimitsOptions): LogInLimits {
         await Promise.all([...counted, ...(attempt.status === 'fulfilled' ? [attempt.value.giveBack()] : [])])
       }
       const refused = [tried, ...others].find((result) => result.status === 'rejected')
-      if (refused === undefined && attempt.status === 'fulfilled') return { ...attempt.value, account, giveBack }
+      if (refused === undefined && attempt.status === 'fulfilled') {
+        const client = { from: addressKey(req), isKnown: device !== undefined }
+        return { ...attempt.value, account, client, giveBack }
+      }
       void giveBack().catch((err) => log.warn({ err }, 'a refused log-in counts as a failure'))
       throw refused?.reason ?? (attempt as PromiseRejectedResult).reason
     },
-    checkSignUp: (req, res) => signUp.check(req, res),
+    async checkSignUp(req, res) {
+      await signUp.check(req, res)
+      return { from: addressKey(req), isKnown: false }
+    },
   }
 }
 

@@ -20,10 +20,10 @@ const loggedIn = z.strictObject({ user: account })
 
 export function sessionRoutes({ postgres, passwords, limits, devices }: SessionDeps): Route[] {
   /** The password is at hand at a log-in only. A failure fails no log-in: the next one tries again. */
-  const renewHash = async (id: string, password: string, hash: string, signal: AbortSignal, log: Logger) => {
-    if (!passwords.isOutdated(hash)) return
+  const renewHash = async (id: string, old: string, hash: () => Promise<string>, log: Logger) => {
+    if (!passwords.isOutdated(old)) return
     try {
-      await renewPasswordHash(postgres, id, hash, await passwords.hash(password, signal))
+      await renewPasswordHash(postgres, id, old, await hash())
     } catch (err) {
       log.warn({ err }, 'password hash not renewed')
     }
@@ -41,14 +41,15 @@ export function sessionRoutes({ postgres, passwords, limits, devices }: SessionD
         const attempt = await limits.beginLogIn(req, res, body.email)
         const found = await judge(attempt, log, async () => {
           const found = await findByEmail(postgres, body.email)
-          const isRight = await passwords.verify(body.password, found?.passwordHash, signal)
+          const isRight = await passwords.verify(body.password, found?.passwordHash, signal, attempt.client)
           if (found === undefined || !isRight) throw kitErrors.E_BAD_CREDENTIALS()
           return found
         })
         const remembered = attempt.succeeded().catch((err) => log.warn({ err }, 'address of a log-in not remembered'))
         await Promise.all([logIn(req, found.id), remembered])
         devices.remember(req, res, attempt.account)
-        await renewHash(found.id, body.password, found.passwordHash, signal, log)
+        const hash = () => passwords.hash(body.password, signal, attempt.client)
+        await renewHash(found.id, found.passwordHash, hash, log)
         return { status: 200, body: { user: { id: found.id, email: found.email, name: found.name } } }
       },
     }),

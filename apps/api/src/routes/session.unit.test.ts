@@ -26,14 +26,15 @@ test('a hash that is to be renewed waits no longer than its request', async () =
       }),
   }
   const account = { id: '01990000-0000-7000-8000-000000000001', email: 'ann@example.com', name: 'Ann' }
+  const client = { from: '192.0.2.1', isKnown: false }
   const routes = sessionRoutes({
     postgres: {
       query: async () => ({ rows: [{ ...account, passwordHash: 'old' }], rowCount: 1 }),
     } as unknown as Postgres,
     passwords,
     limits: {
-      beginLogIn: async () => ({ account: 'ann', succeeded: async () => {}, giveBack: async () => {} }),
-      checkSignUp: async () => {},
+      beginLogIn: async () => ({ account: 'ann', client, succeeded: async () => {}, giveBack: async () => {} }),
+      checkSignUp: async () => client,
     },
     devices: { read: () => undefined, remember: () => {} },
   })

@@ -36,8 +36,9 @@ export function userRoutes({ postgres, passwords, limits }: UserDeps): Route[] {
       answers: { 201: { description: 'The new user, who is not logged in yet', schema: account } },
       errors: ['E_EMAIL_TAKEN', 'E_RATE_LIMITED', 'E_OVERLOADED'],
       async handle({ body: { password, ...profile }, req, res, signal }) {
-        await limits.checkSignUp(req, res)
-        const added = await addAccount(postgres, { ...profile, passwordHash: await passwords.hash(password, signal) })
+        const client = await limits.checkSignUp(req, res)
+        const passwordHash = await passwords.hash(password, signal, client)
+        const added = await addAccount(postgres, { ...profile, passwordHash })
         if (added === undefined) throw kitErrors.E_EMAIL_TAKEN()
         return { status: 201, body: added }
       },

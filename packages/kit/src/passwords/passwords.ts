@@ -1,15 +1,18 @@
 import { argon2id, hasArgon2 } from './argon2id.ts'
-import { createQueue } from './queue.ts'
+import { createQueue, type HashClient } from './queue.ts'
 import { scrypt } from './scrypt.ts'
 
 export interface Passwords {
-  /** Throws `E_OVERLOADED` (503) when a second of work is waiting already. */
-  hash(password: string, signal?: AbortSignal): Promise<string>
+  /**
+   * Throws `E_OVERLOADED` (503) when a second of work is waiting already. `client`s take turns, so that the many attempts
+   * of one hold up nobody else for long.
+   */
+  hash(password: string, signal?: AbortSignal, client?: HashClient): Promise<string>
   /**
    * Takes as long for a user who does not exist (`undefined`) as for a wrong password, and returns `false`.
    * Throws `E_OVERLOADED` like `hash`.
    */
-  verify(password: string, hash: string | undefined, signal?: AbortSignal): Promise<boolean>
+  verify(password: string, hash: string | undefined, signal?: AbortSignal, client?: HashClient): Promise<boolean>
   /** Returns whether `hash` would write something better than this: the password is hashed again at the next log-in. */
   isOutdated(hash: string): boolean
 }
@@ -51,14 +54,18 @@ export function createPasswords(options: PasswordOptions = {}): Passwords {
   const decoys = new Map([forms.argon2id, forms.scrypt].map((form) => [form, form?.decoy()]))
 
   return {
-    hash: (password, signal) => queue(() => written().hash(normalize(password)), signal),
-    verify(password, hash, signal) {
-      return queue(async () => {
-        const compared = hash ?? decoys.get(written()) ?? ''
-        const form = [forms.argon2id, forms.scrypt].find((form) => form?.matches(compared))
-        if (form === undefined) throw new Error('a stored password hash has an unknown form')
-        return (await form.verify(normalize(password), compared)) && hash !== undefined
-      }, signal)
+    hash: (password, signal, client) => queue(() => written().hash(normalize(password)), signal, client),
+    verify(password, hash, signal, client) {
+      return queue(
+        async () => {
+          const compared = hash ?? decoys.get(written()) ?? ''
+          const form = [forms.argon2id, forms.scrypt].find((form) => form?.matches(compared))
+          if (form === undefined) throw new Error('a stored password hash has an unknown form')
+          return (await form.verify(normalize(password), compared)) && hash !== undefined
+        },
+        signal,
+        client,
+      )
     },
     isOutdated: (hash) => !written().isCurrent(hash),
   }

@@ -1,4 +1,5 @@
 import { kitErrors } from '../errors/errors.ts'
+import { createLine } from './line.ts'
 
 export interface QueueOptions {
   maxConcurrent: number
@@ -8,16 +9,24 @@ export interface QueueOptions {
   firstCostMs: number
 }
 
-export type Queue = <T>(work: () => Promise<T>, signal?: AbortSignal) => Promise<T>
+/** Whose work it is. Without one, it is that of a stranger who shares the turns of all others without one. */
+export interface HashClient {
+  /** Its address, for instance: clients take turns. */
+  from: string
+  /** It has shown that it was here before: strangers, however many, leave it half of the places and of the turns. */
+  isKnown: boolean
+}
+
+export type Queue = <T>(work: () => Promise<T>, signal?: AbortSignal, client?: HashClient) => Promise<T>
 
 const remembered = 32
 
 /**
  * Runs a few pieces of work at a time and lets others wait, as long as they are not more than `maxWaitMs` of work; beyond
- * that it throws `E_OVERLOADED`. Work whose signal is aborted before its turn is dropped and never begins (`E_TIMEOUT`).
+ * that it throws `E_OVERLOADED`, to whoever has most that waits. Clients take turns. Work whose signal is aborted before its turn is dropped and never begins (`E_TIMEOUT`).
  */
 export function createQueue({ maxConcurrent, maxWaitMs, firstCostMs }: QueueOptions): Queue {
-  const waiting = new Set<() => void>()
+  const line = createLine()
   const costs: number[] = []
   let running = 0
 
@@ -25,34 +34,41 @@ export function createQueue({ maxConcurrent, maxWaitMs, firstCostMs }: QueueOpti
   const costMs = () => (costs.length === 0 ? firstCostMs : Math.max(0.1, Math.min(...costs)))
   const maxWaiting = () => Math.max(1, Math.floor((maxWaitMs / costMs()) * maxConcurrent))
 
-  function takePlace(signal?: AbortSignal): Promise<void> | undefined {
+  function takePlace(signal: AbortSignal | undefined, client: HashClient): Promise<void> | undefined {
     if (signal?.aborted) throw dropped()
     if (running < maxConcurrent) return void running++
-    if (waiting.size >= maxWaiting()) throw kitErrors.E_OVERLOADED({ retryAfterMs: maxWaitMs })
     return new Promise((resolve, reject) => {
-      const begin = () => {
-        signal?.removeEventListener('abort', drop)
-        resolve()
+      const refuse = () => reject(kitErrors.E_OVERLOADED({ retryAfterMs: maxWaitMs }))
+      const leave = () => signal?.removeEventListener('abort', drop)
+      const entry = {
+        ...client,
+        begin() {
+          leave()
+          resolve()
+        },
+        evicted() {
+          leave()
+          refuse()
+        },
       }
       const drop = () => {
-        waiting.delete(begin)
+        line.remove(entry)
         reject(dropped())
       }
-      waiting.add(begin)
+      if (!line.add(entry, maxWaiting())) return refuse()
       signal?.addEventListener('abort', drop, { once: true })
     })
   }
 
-  /** Hands the place over to the one that has waited longest. */
+  /** Hands the place over. */
   function leavePlace(): void {
-    const [next] = waiting
+    const next = line.next()
     if (next === undefined) return void running--
-    waiting.delete(next)
-    next()
+    next.begin()
   }
 
-  return async (work, signal) => {
-    await takePlace(signal)
+  return async (work, signal, client = { from: '', isKnown: false }) => {
+    await takePlace(signal, client)
     const before = process.cpuUsage()
     try {
       const result = await work()

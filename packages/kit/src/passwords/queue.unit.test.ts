@@ -10,3 +10,60 @@ test('work that fails at once makes no room for more that waits', async () => {
   end.resolve()
   await Promise.all(accepted)
 })
+
+/** One piece of work at a time, four that wait. The first one holds up all that is sent, until `end`. */
+function heldQueue() {
+  const queue = createQueue({ maxConcurrent: 1, maxWaitMs: 200, firstCostMs: 50 })
+  const first = Promise.withResolvers<void>()
+  const order: string[] = []
+  const results: Promise<string>[] = [queue(() => first.promise).then(() => 'first')]
+  const send = (name: string, from: string, isKnown = false) => {
+    const work = async () => {
+      order.push(name)
+      throw new Error('done') // what fails is not measured: there are four places to the end
+    }
+    const told = (error: { code?: string; message: string }) => error.code ?? error.message
+    results.push(queue(work, undefined, { from, isKnown }).then(() => '', told))
+  }
+  return {
+    send,
+    order,
+    async end() {
+      first.resolve()
+      return (await Promise.all(results)).slice(1)
+    },
+  }
+}
+
+test('clients take turns, and the one that has most waiting gives up places for others', async () => {
+  const { send, order, end } = heldQueue()
+  for (const name of ['a1', 'a2', 'a3', 'a4', 'a5']) send(name, 'a')
+  send('b1', 'b')
+  send('c1', 'c')
+  send('a6', 'a')
+  send('d1', 'd')
+  send('e1', 'e') // nobody has more than one
+  const over = 'E_OVERLOADED'
+  expect(await end()).toEqual(['done', over, over, over, over, 'done', 'done', over, 'done', over])
+  expect(order).toEqual(['a1', 'b1', 'c1', 'd1'])
+})
+
+test('strangers, from however many addresses, leave half of the places and turns to known clients', async () => {
+  const { send, order, end } = heldQueue()
+  for (const from of ['a', 'b', 'c', 'd', 'e']) send(from, from)
+  send('known 1', 'home', true)
+  send('known 2', 'work', true)
+  send('known 3', 'train', true) // half are theirs
+  send('f', 'f')
+  const over = 'E_OVERLOADED'
+  expect(await end()).toEqual(['done', 'done', over, over, over, 'done', 'done', over, over])
+  expect(order).toEqual(['a', 'known 1', 'b', 'known 2'])
+})
+
+test('known clients leave the same to strangers', async () => {
+  const { send, order, end } = heldQueue()
+  for (const from of ['a', 'b', 'c', 'd']) send(from, from, true)
+  send('stranger', 'z')
+  expect(await end()).toEqual(['done', 'done', 'done', 'E_OVERLOADED', 'done'])
+  expect(order).toEqual(['stranger', 'a', 'b', 'c'])
+})
