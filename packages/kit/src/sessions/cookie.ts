@@ -80,12 +80,16 @@ function withoutBlanks(text: string): string {
 
 const isBlank = (character: string | undefined) => character === ' ' || character === '\t'
 
+// The same secrets sign other things as well, and none of those may pass for a session.
+const idPattern = /^[\w.-]+$/
+
 /** The form of express-session: `s:<id>.<signature>`, percent-encoded. */
 function verify(raw: string, secrets: string[]): string | undefined {
   const value = decode(raw)
   const dot = value.lastIndexOf('.')
   if (!value.startsWith('s:') || dot < 3) return undefined
   const id = value.slice(2, dot)
+  if (!idPattern.test(id)) return undefined
   const given = Buffer.from(value.slice(dot + 1))
   for (const secret of secrets) {
     const right = Buffer.from(createHmac('sha256', secret).update(id).digest('base64').replace(/=+$/, ''))

@@ -1,7 +1,9 @@
+import { createHmac } from 'node:crypto'
 import type { Request, Response } from 'express'
 import session from 'express-session'
 import { expect, test } from 'vitest'
 import { cookieValues, createCookieReader } from './cookie.ts'
+import { createDeviceCookies } from './device.ts'
 
 const secrets = ['a'.repeat(32), 'b'.repeat(32)]
 const readAll = createCookieReader(secrets)
@@ -49,6 +51,20 @@ test('refuses everything else', async () => {
   ]) {
     expect(read(header)).toBeUndefined()
   }
+})
+
+test('what the same secret has signed as something else is no session', () => {
+  const signed = (id: string) =>
+    `sid=s%3A${encodeURIComponent(`${id}.${createHmac('sha256', 'a'.repeat(32)).update(id).digest('base64')}`)}`
+  const id = 'a.eBvHnCWVFVjLLwJdFJnK_-Vq3qTCK8tq'
+  expect(read(signed(id).replaceAll('%3D', ''))).toBe(id)
+  const device = createDeviceCookies({ secrets, path: '/' })
+  let token = ''
+  const res = { cookie: (_name: string, value: string) => (token = value) } as unknown as Response
+  device.remember({ headers: {} } as Request, res, 'ann')
+  const [issued, nonce, signature = ''] = token.split('.')
+  const forged = Buffer.from(signature, 'base64url').toString('base64').replace(/=+$/, '')
+  expect(read(`sid=${encodeURIComponent(`s:device\nann\n${issued}\n${nonce}.${forged}`)}`)).toBeUndefined()
 })
 
 test('returns every signed cookie of the name, and none whose name only looks like it', async () => {
