@@ -50,7 +50,7 @@ const lockPauseMs = 500
  * one whose first line is `-- no transaction` (for `CREATE INDEX CONCURRENTLY`) runs statement by statement, each ending with
  * `;` at the end of a line, and must be able to run again after a crash. An index that an earlier try left invalid is dropped
  * first, and nothing is recorded unless the index is valid.
- * Throws `E_MIGRATION_FAILED`: nothing of the failing file remains, and those before it stay applied.
+ * Throws `E_MIGRATION_FAILED`: nothing of the failing file remains, unless it runs without a transaction, and those before it stay applied.
  */
 export async function migrate(options: MigrateOptions): Promise<{ applied: string[] }> {
   const { url, folders, log, report = () => {}, waitMs = 120_000, beatMs } = options
