@@ -1,10 +1,11 @@
 import { createTestDatabase, type TestDatabase } from '@escala/testing/test-database.ts'
 import { afterAll, afterEach, beforeAll, expect, inject, test, vi } from 'vitest'
 import { createLog } from '../log/log.ts'
-import { createListener, type Listener } from './listen.ts'
+import { createListener, type Listener, type ListenerOptions } from './listen.ts'
 import { createPostgres, type Postgres } from './postgres.ts'
 
-const log = createLog({ service: 'test', replicaId: 'test', version: '0', level: 'silent' })
+const silent = createLog({ service: 'test', replicaId: 'test', version: '0', level: 'silent' })
+const log = silent
 let database: TestDatabase
 let postgres: Postgres
 let listener: Listener | undefined
@@ -18,11 +19,11 @@ afterAll(async () => {
   await database.drop()
 })
 
-function listen(retryMs = 20) {
+function listen({ retryMs = 20, ...options }: Partial<ListenerOptions> = {}) {
   const seen: string[] = []
   const onConnect = vi.fn()
   const channels = { things: (payload: string) => void seen.push(payload) }
-  listener = createListener({ url: database.url, applicationName: 'listener', log, channels, onConnect, retryMs })
+  listener = createListener({ url: database.url, applicationName: 'listener', log, channels, onConnect, retryMs, ...options })
   listener.start()
   return { seen, onConnect }
 }
@@ -43,6 +44,18 @@ test('connects again after the server ended its connection, and says so', async 
   await vi.waitFor(() => expect(onConnect).toHaveBeenCalledTimes(2))
   await postgres.query(`SELECT pg_notify('things', 'two')`)
   await vi.waitFor(() => expect(seen).toEqual(['two']))
+})
+
+test('makes its connection anew at a certain age, which is no failure, and goes on hearing', async () => {
+  const lines: string[] = []
+  const log = { ...silent, warn: (_: object, line: string) => void lines.push(line) } as typeof silent
+  const { seen, onConnect } = listen({ log, lifetimeMs: 200, retryMs: 60_000 })
+  await vi.waitFor(() => expect(onConnect.mock.calls.length).toBeGreaterThan(3), 5000)
+  await postgres.query(`SELECT pg_notify('things', 'three')`)
+  await vi.waitFor(() => expect(seen).toEqual(['three']))
+  const open = `SELECT FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'listener'`
+  expect((await postgres.query(open)).rowCount).toBeLessThanOrEqual(2) // one may be on its way out
+  expect(lines).toEqual([])
 })
 
 test('stops at once, also while it waits for a server that is away', async () => {
