@@ -2,7 +2,7 @@ import type { Breaker } from '@escala/kit/breaker/breaker.ts'
 import { PermanentFailure } from '@escala/kit/jobs/jobs.ts'
 import type { Sql, Statement } from '@escala/kit/postgres/postgres.ts'
 import { carriedTracing, type SpanOptions, type Tracing } from '@escala/kit/tracing/tracing.ts'
-import { createTransport } from 'nodemailer'
+import { createMailTransport, type MailTransportOptions } from './mail-transport.ts'
 
 /** What the mail says. */
 export interface Confirmation {
@@ -15,6 +15,8 @@ export interface Confirmation {
   traceparent: string | undefined
   /** Whether it has not been tried before. */
   isFirst: boolean
+  /** Ends the attempt: the worker stops. */
+  signal: AbortSignal
   email: string
   showName: string
   startsAt: Date
@@ -26,11 +28,6 @@ export interface ConfirmationMailer {
    * Throws a `PermanentFailure` when the server refuses for good (a 5xx reply).
    */
   send(confirmation: Confirmation): Promise<void>
-}
-
-export interface MailTransportOptions {
-  smtpUrl: string
-  timeoutMs?: number
 }
 
 export interface MailerOptions extends MailTransportOptions {
@@ -55,23 +52,9 @@ export async function readReceiver(sql: Sql, orderId: string) {
   return row && { email: row.email, showName: row.show_name, startsAt: row.starts_at }
 }
 
-/** A connection for each mail: nothing is left open between them, and nothing has to be stopped. */
-function createMailTransport({ smtpUrl, timeoutMs = 5000 }: MailTransportOptions) {
-  return createTransport({
-    url: smtpUrl,
-    connectionTimeout: timeoutMs,
-    greetingTimeout: timeoutMs,
-    socketTimeout: timeoutMs,
-    dnsTimeout: timeoutMs,
-    disableFileAccess: true,
-    disableUrlAccess: true,
-  })
-}
-
-/** For the breaker: connects, says hello, logs in where the URL has a user, and sends nothing. */
+/** For the breaker. */
 export function createMailCheck(options: MailTransportOptions): () => Promise<unknown> {
-  const transport = createMailTransport(options)
-  return () => transport.verify()
+  return createMailTransport(options).check
 }
 
 export function createConfirmationMailer(options: MailerOptions): ConfirmationMailer {
@@ -92,7 +75,7 @@ export function createConfirmationMailer(options: MailerOptions): ConfirmationMa
         text: textOf(confirmation),
       })
       const span: SpanOptions = { name: 'mail', kind: 'client', traceparent: confirmation.traceparent }
-      const send = () => tracing.span(span, ({ traceparent }) => transport.sendMail(mail(traceparent)))
+      const send = () => tracing.span(span, ({ traceparent }) => transport.send(mail(traceparent), confirmation.signal))
       await breaker.run(send, { isFirst: confirmation.isFirst }).catch((error) => {
         throw withoutAddress(error)
       })

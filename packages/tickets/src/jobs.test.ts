@@ -429,7 +429,14 @@ test('orders that the provider always fails, and receivers that are refused for 
   const confirm = (email: string) =>
     mailer.send({
       ...{ orderId: randomUUID(), number: 1, quantity: 1, totalCents: 1, currency: 'EUR', requestId: 'r' },
-      ...{ traceparent: undefined, isFirst: true, email, buyer: 'Ana', showName: 'Gig', startsAt: new Date() },
+      ...{
+        traceparent: undefined,
+        isFirst: true,
+        signal: new AbortController().signal,
+        email,
+        showName: 'Gig',
+        startsAt: new Date(),
+      },
     })
   await shop.payments.behave({ brokenAmounts: [666] })
   await shop.mail.behave({ refusals: { 'full@': 452 } })

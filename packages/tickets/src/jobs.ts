@@ -34,7 +34,8 @@ export function orderJobs(options: OrderJobsOptions): Record<string, JobHandler>
       const order = await takeOrder(postgres, orderId, 'paid')
       if (order === undefined) return job.log.info({ orderId }, 'nothing to confirm')
       const receiver = await readReceiver(postgres, orderId)
-      if (receiver) await mailer.send({ ...order, orderId, ...receiver, traceparent: job.traceparent, isFirst })
+      const { traceparent, signal } = job
+      if (receiver) await mailer.send({ ...order, orderId, ...receiver, traceparent, isFirst, signal })
       else job.log.info({ orderId }, 'no mail: its user was deleted')
       await settleOrder(postgres, orderId, 'paid', 'confirmed')
       job.log.info({ orderId }, 'order confirmed')

@@ -23,7 +23,15 @@ function listen({ retryMs = 20, ...options }: Partial<ListenerOptions> = {}) {
   const seen: string[] = []
   const onConnect = vi.fn()
   const channels = { things: (payload: string) => void seen.push(payload) }
-  listener = createListener({ url: database.url, applicationName: 'listener', log, channels, onConnect, retryMs, ...options })
+  listener = createListener({
+    url: database.url,
+    applicationName: 'listener',
+    log,
+    channels,
+    onConnect,
+    retryMs,
+    ...options,
+  })
   listener.start()
   return { seen, onConnect }
 }

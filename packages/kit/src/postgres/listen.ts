@@ -75,7 +75,10 @@ export function createListener(options: ListenerOptions): Listener {
       // On a connection that has gone silent nothing ever arrives, not even its end.
       for (let open = true; open; ) {
         const beat = new AbortController()
-        const due = wait(Math.max(0, Math.min(beatMs, endsAt - performance.now())), true, { signal: beat.signal, ref: false })
+        const due = wait(Math.max(0, Math.min(beatMs, endsAt - performance.now())), true, {
+          signal: beat.signal,
+          ref: false,
+        })
         open = await Promise.race([ended.then(() => false), due])
         beat.abort()
         if (open && performance.now() >= endsAt) return true
