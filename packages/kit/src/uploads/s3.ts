@@ -11,11 +11,13 @@ export interface S3UploadsOptions {
   region: string
   /** Longest time for one try; reads and writes are repeated once, both are harmless. */
   timeoutMs?: number
+  /** More than this of a stored object is not read. */
+  maxObjectBytes?: number
 }
 
 /** Anything that speaks S3. Throws `E_STORAGE_UNAVAILABLE`. */
 export function createS3Uploads(options: S3UploadsOptions): Uploads {
-  const { bucketUrl, timeoutMs = 4000, ...credentials } = options
+  const { bucketUrl, timeoutMs = 4000, maxObjectBytes = 16_777_216, ...credentials } = options
   const client = new AwsClient({ ...credentials, service: 's3', retries: 0 })
   const addressOf = (key: string) => `${bucketUrl.replace(/\/$/, '')}/${checkKey(key)}`
 
@@ -52,8 +54,24 @@ export function createS3Uploads(options: S3UploadsOptions): Uploads {
       const answer = await send(addressOf(key), { method: 'GET' })
       if (answer.status === 404) return void (await answer.body?.cancel())
       if (!answer.ok) throw refused(answer)
-      const data = Buffer.from(await answer.arrayBuffer())
+      const data = await readBody(answer, maxObjectBytes)
       return { contentType: typeOf(data) ?? 'application/octet-stream', tag: tagOf(data), data }
     },
+  }
+}
+
+/** The signal of the request ends this, too. */
+async function readBody(answer: Response, maxBytes: number): Promise<Buffer> {
+  const chunks: Uint8Array[] = []
+  let bytes = 0
+  try {
+    for await (const chunk of answer.body ?? []) {
+      bytes += chunk.byteLength
+      if (bytes > maxBytes) throw new Error(`the store answered more than ${maxBytes} bytes`)
+      chunks.push(chunk)
+    }
+    return Buffer.concat(chunks)
+  } catch (cause) {
+    throw kitErrors.E_STORAGE_UNAVAILABLE({ cause, retryAfterMs: 1000 })
   }
 }

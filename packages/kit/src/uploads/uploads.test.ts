@@ -1,4 +1,7 @@
+import { once } from 'node:events'
 import { mkdtemp, rm } from 'node:fs/promises'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createTestDatabase } from '@escala/testing/test-database.ts'
@@ -70,4 +73,23 @@ test('a store that refuses, or is away, is told as such', async () => {
   await server.close()
   const away = createS3Uploads({ bucketUrl, ...credentials })
   await expect(away.get('a')).rejects.toMatchObject({ code: 'E_STORAGE_UNAVAILABLE', retryAfterMs: 1000 })
+})
+
+test.each([
+  ['never ends', undefined],
+  ['is too large', 40],
+])('a stored object that %s is told as such, in time', async (_, pieces) => {
+  const server = createServer((_req, res) => {
+    let sent = 0
+    const timer = setInterval(() => (++sent === pieces ? res.end() : res.write(Buffer.alloc(100))), 20)
+    res.on('close', () => clearInterval(timer))
+  }).listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const bucketUrl = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+  const limits = pieces ? { maxObjectBytes: 1000 } : { timeoutMs: 300 }
+  await expect(createS3Uploads({ bucketUrl, ...credentials, ...limits }).get('a')).rejects.toMatchObject({
+    code: 'E_STORAGE_UNAVAILABLE',
+  })
+  server.closeAllConnections()
+  server.close()
 })
