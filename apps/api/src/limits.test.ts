@@ -163,6 +163,21 @@ test('log-ins and sign-ups of one address share a limit, however many accounts t
   expect((counts[401] ?? 0) + (counts[201] ?? 0)).toBe(10)
 })
 
+test('log-ins of known devices at one address have a limit too, however many accounts they know', async () => {
+  await start({ RATE_LIMIT_PER_MINUTE: '16' }) // 4 log-ins a minute
+  const users = await Promise.all(
+    many(6, async () => {
+      const account = await signUp()
+      const owner = client(newAddress())
+      await owner.logIn(account.email, password)
+      return { owner, account }
+    }),
+  )
+  const address = newAddress()
+  const logIns = users.map(({ owner, account }) => at(address, owner).post('/v1/session', account))
+  expect(await statuses(logIns)).toEqual({ 200: 4, 429: 2 })
+})
+
 test('a stranger cannot lock the owner out: 100 failures an hour, and known devices and addresses are counted apart', async () => {
   await start()
   const home = newAddress()

@@ -13,7 +13,7 @@ export interface LogInLimitsOptions {
   guard: LogInGuard
   devices: DeviceCookies
   log: Logger
-  /** Log-ins and sign-ups of one address in a minute, together. */
+  /** Log-ins and sign-ups of one address in a minute, together; and as many log-ins of devices that logged in before. */
   perAddress: number
   /** Live replicas, as last known. */
   share: () => number
@@ -39,6 +39,14 @@ export function createLogInLimits(options: LogInLimitsOptions): LogInLimits {
   const policy = { name: 'log-in-address', limit: perAddress, windowMs: 60_000 }
   const address = createRateLimit({ policy, stores, key: addressKey, log, onStoreError: 'refuse' })
   const signUp = createRateLimit({ policy, stores, key: addressKey, log, onStoreError: 'local-share', ...local })
+  // By themselves, so that guesses at the same address do not use them up.
+  const devicesOfAddress = createRateLimit({
+    policy: { ...policy, name: 'log-in-devices' },
+    stores,
+    key: addressKey,
+    log,
+    onStoreError: 'refuse',
+  })
   const tries = createRateLimit({
     policy: { name: 'log-in', limit: triesPerMinute, windowMs: 60_000 },
     stores,
@@ -53,16 +61,16 @@ export function createLogInLimits(options: LogInLimitsOptions): LogInLimits {
       const from = digest(addressKey(req))
       // A device that logged in to this account before is counted by itself: others at its address cannot use up its tries.
       const device = devices.read(req, account)
-      const [attempt, tried, ...others] = await Promise.allSettled([
+      const [attempt, tried, counted] = await Promise.allSettled([
         guard.begin({ account, address: from, device }),
         tries.check(req, res, digest(`${device ?? from} ${account}`)),
-        ...(device === undefined ? [address.check(req, res)] : []),
+        (device === undefined ? address : devicesOfAddress).check(req, res),
       ])
       const giveBack = async () => {
-        const counted = tried.status === 'fulfilled' ? [tries.giveBack(req)] : []
-        await Promise.all([...counted, ...(attempt.status === 'fulfilled' ? [attempt.value.giveBack()] : [])])
+        const used = tried.status === 'fulfilled' ? [tries.giveBack(req)] : []
+        await Promise.all([...used, ...(attempt.status === 'fulfilled' ? [attempt.value.giveBack()] : [])])
       }
-      const refused = [tried, ...others].find((result) => result.status === 'rejected')
+      const refused = [tried, counted].find((result) => result.status === 'rejected')
       if (refused === undefined && attempt.status === 'fulfilled') {
         const client = { from: addressKey(req), isKnown: device !== undefined }
         return { ...attempt.value, account, client, giveBack }
