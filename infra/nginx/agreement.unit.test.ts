@@ -67,6 +67,30 @@ it('NGINX has files for all of its connections, and compose lets it have them', 
   expect(number(compose, /nofile: .*?(\d+)/)).toBeGreaterThan(files)
 })
 
+describe('compose gives NGINX', () => {
+  it('a value for each placeholder', () => {
+    const placeholders = [...read('infra/nginx/escala.conf.template').matchAll(/\$\{([A-Z_]+)\}/g)].map(
+      (match) => match[1],
+    )
+    const [, replaced = ''] = /envsubst '([^']*)'/.exec(compose) ?? []
+    expect(replaced.split(' ').sort()).toEqual([...new Set(placeholders)].map((name) => `$$${name}`).sort())
+    for (const name of placeholders) expect(compose).toMatch(new RegExp(`^      ${name}: `, 'm'))
+  })
+
+  it('memory for all of its connections, as streams, and for its temporary files', () => {
+    const megabytes = (text: RegExp) => Number(text.exec(compose)?.[1])
+    const workers = megabytes(/NGINX_WORKERS:-(\d+)/)
+    const connections = Number(/worker_connections (\d+);/.exec(nginx)?.[1])
+    const measured = workers * 7 + (workers * connections * 18) / 2 / 1024
+    const uploads = megabytes(/tmp_body:\S*size=(\d+)m/)
+    expect(megabytes(/NGINX_MEMORY:-(\d+)m/)).toBeGreaterThan(
+      measured + uploads + megabytes(/tmp_proxy:\S*size=(\d+)m/),
+    )
+    const atOnce = Number(/limit_conn uploads (\d+);/.exec(nginx)?.[1])
+    expect(uploads).toBeGreaterThanOrEqual(2 * 2 * atOnce) // one client does not use up what belongs to all
+  })
+})
+
 describe('whoever stops a process waits for its drain', () => {
   it('PM2 does', () => {
     const { apps } = createRequire(import.meta.url)('../pm2/ecosystem.config.cjs')

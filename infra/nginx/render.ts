@@ -37,6 +37,7 @@ export function renderNginx(options: NginxOptions): string {
     template,
   )
   const values: Record<string, string> = {
+    WORKER_PROCESSES: 'auto',
     LISTEN: listen,
     CONF_DIR: folder,
     ACCESS_LOG: accessLog,
