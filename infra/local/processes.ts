@@ -47,7 +47,7 @@ export function startProcess(options: ServerProcessOptions): ServerProcess {
   // The caller waits for what it needs; a forgotten server must not keep a finished program alive, and the guard ends it.
   child.unref()
   const release = guard(pid, signals[0] ?? 'SIGTERM')
-  exited.then(release)
+  void exited.then(release)
   const stop = async () => {
     for (const signal of signals) {
       if (ended) return

@@ -270,7 +270,7 @@ test('without Redis: one load in each process, few at once, and soon back', asyn
   await other.cache.get(key, source.reading())
   source.value = { version: 2, cents: 200 }
   await cache.invalidate(key, 2)
-  proxy.heal()
+  await proxy.heal()
   await vi.waitFor(async () => expect(await other.cache.get(key, source.reading())).toEqual(source.value), 4000)
   await vi.waitFor(() => expect(cache.degraded()).toBeUndefined(), 4000)
 })

@@ -39,7 +39,7 @@ export function createListener(server: Server, { host, port, onListenError }: Li
     server.listen(knownPort, host)
     await once(server, 'listening')
     knownPort = (server.address() as AddressInfo).port
-    settle() // the answer to what was asked for meanwhile
+    void settle() // the answer to what was asked for meanwhile
   }
   const listenAtLast = async () => {
     let failed = false
@@ -56,7 +56,7 @@ export function createListener(server: Server, { host, port, onListenError }: Li
   const keep = (work: Promise<void>) => {
     opening = work.finally(() => {
       opening = undefined
-      settle()
+      void settle()
     })
     opening.catch(() => undefined) // whoever waits for it sees the failure
     return opening
@@ -81,7 +81,7 @@ export function createListener(server: Server, { host, port, onListenError }: Li
     },
     close() {
       closed = true
-      settle()
+      void settle()
     },
     open() {
       closed = false
