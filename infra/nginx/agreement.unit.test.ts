@@ -1,10 +1,14 @@
+import { execFileSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { streamLimits } from '@escala/kit/events/sse.ts'
 import { maxHeadBytes } from '@escala/kit/lifecycle/bounded-response.ts'
 import { httpLimits } from '@escala/kit/lifecycle/http-server.ts'
+import { lastLinesMs } from '@escala/kit/lifecycle/process.ts'
 import { describe, expect, it } from 'vitest'
+import { apiStopMs } from '../../apps/api/src/compose.ts'
 import { apiSettings } from '../../apps/api/src/config.ts'
+import { workerStopMs } from '../../apps/worker/src/compose.ts'
 import { renderNginx } from './render.ts'
 
 // The same numbers stand in NGINX's configuration, in the API's, in PM2's and in compose's; here they are compared.
@@ -16,8 +20,10 @@ const api = {
   refuseMs: apiSettings.REFUSE_MS.parse(undefined),
   drainMs: apiSettings.DRAIN_DELAY_MS.parse(undefined) + apiSettings.DRAIN_DEADLINE_MS.parse(undefined),
 }
-// What the two `stop` wait for beyond the drain, at most, and a second for the last lines of the log.
-const closingMs = { api: 9000, worker: 12_000 }
+const sum = (steps: Record<string, number>) => Object.values(steps).reduce((total, ms) => total + ms)
+// What the two `stop` wait for beyond the drain, at most.
+const closingMs = { api: sum(apiStopMs) + lastLinesMs, worker: sum(workerStopMs) + lastLinesMs }
+const marginMs = 3000 // for a machine that is busy, and for the supervisor
 
 /** The first place of a directive, in milliseconds. */
 function time(text: string, directive: RegExp): number {
@@ -95,12 +101,22 @@ describe('whoever stops a process waits for its drain', () => {
   it('PM2 does', () => {
     const { apps } = createRequire(import.meta.url)('../pm2/ecosystem.config.cjs')
     for (const app of apps)
-      expect(app.kill_timeout).toBeGreaterThan(api.drainMs + closingMs[app.name as 'api' | 'worker'])
+      expect(app.kill_timeout).toBeGreaterThanOrEqual(api.drainMs + closingMs[app.name as 'api' | 'worker'] + marginMs)
+  })
+
+  it('PM2 does with a longer drain', () => {
+    const config = "JSON.stringify(require('./infra/pm2/ecosystem.config.cjs').apps.map((app) => app.kill_timeout))"
+    const env = { ...process.env, DRAIN_DEADLINE_MS: '60000', DRAIN_DELAY_MS: '5000' }
+    const printed = execFileSync(process.execPath, ['-p', config], { env, cwd: new URL('../..', import.meta.url) })
+    for (const ms of JSON.parse(printed.toString()))
+      expect(ms).toBeGreaterThanOrEqual(65_000 + Math.max(closingMs.api, closingMs.worker) + marginMs)
   })
 
   it('compose does', () => {
     const application = compose.slice(compose.indexOf('x-app:'), compose.indexOf('x-app-environment:'))
-    expect(time(application, /stop_grace_period: /)).toBeGreaterThan(api.drainMs + closingMs.worker)
+    expect(time(application, /stop_grace_period: /)).toBeGreaterThanOrEqual(
+      api.drainMs + Math.max(closingMs.api, closingMs.worker) + marginMs,
+    )
     const proxy = compose.slice(compose.indexOf('  nginx:'), compose.indexOf('  api:'))
     expect(time(proxy, /stop_grace_period: /)).toBeGreaterThan(time(nginx, /worker_shutdown_timeout /))
   })

@@ -128,6 +128,9 @@ export interface Api extends Composition {
   internalPort(): number
 }
 
+/** Longest time of each step of `stop`, beyond the drain: what cannot be reached ends nothing later. */
+export const apiStopMs = { parts: 2000, connections: 2000, leave: 2000, internal: 1000 }
+
 /** One replica of the API. Holds nothing at module level: it can be called many times in one process. */
 export async function compose(config: Config<typeof apiConfigSettings>, replaced: Partial<Parts> = {}): Promise<Api> {
   const log = createLog({
@@ -332,19 +335,21 @@ export async function compose(config: Config<typeof apiConfigSettings>, replaced
       server.beginDrain()
       await wait(config.DRAIN_DELAY_MS)
       await server.stop({ refuseMs: config.REFUSE_MS, deadlineMs: config.DRAIN_DEADLINE_MS })
-      await bounded(Promise.all([cache.stop(), events.stop(), flags.stop()]), 2000)
+      await bounded(Promise.all([cache.stop(), events.stop(), flags.stop()]), apiStopMs.parts)
+      overload.stop()
       reader.disconnect()
-      await Promise.all([
+      const connections = [
         stopRedis(redis),
         stopRedis(cacheRedis),
         stopRedis(subscriber),
-        bounded(postgres.stop(), 2000),
-      ])
-      await bounded(replicas.leave(), 2000)
-      overload.stop()
-      await bounded(tracing.stop(), 2000)
+        postgres.stop(),
+        tracing.stop(),
+      ]
+      await bounded(Promise.all(connections), apiStopMs.connections)
+      for (const connection of [redis, cacheRedis, subscriber]) connection.disconnect()
+      await bounded(replicas.leave(), apiStopMs.leave) // last: from then on the place is another process's
       lifecycle.stopped()
-      await internal.stop({ refuseMs: 0, deadlineMs: 0 })
+      await bounded(internal.stop({ refuseMs: 0, deadlineMs: 0 }), apiStopMs.internal)
     },
   }
 }

@@ -4,7 +4,7 @@ import type { Config } from '@escala/kit/config/config.ts'
 import type { EventPublisher } from '@escala/kit/events/events.ts'
 import { createRedisPublisher } from '@escala/kit/events/redis.ts'
 import { createInternalApp } from '@escala/kit/http/internal.ts'
-import { createBullmqConsumer, createBullmqQueue } from '@escala/kit/jobs/bullmq.ts'
+import { consumerStopMs, createBullmqConsumer, createBullmqQueue } from '@escala/kit/jobs/bullmq.ts'
 import { createBullmqDeadLetters } from '@escala/kit/jobs/dead-letters.ts'
 import type { DeadAggregates, JobConsumer, JobCounts, JobHandler, JobQueue, Schedule } from '@escala/kit/jobs/jobs.ts'
 import { type Lanes, laneName, schedulesLane } from '@escala/kit/jobs/queue.ts'
@@ -139,6 +139,9 @@ export interface Worker extends Composition {
   internalPort(): number
 }
 
+/** Longest time of each step of `stop`, beyond the drain's deadline: what cannot be reached ends nothing later. */
+export const workerStopMs = { jobs: consumerStopMs, relay: 3000, connections: 2000, leave: 2000, internal: 1000 }
+
 /** One worker: jobs, schedules, outbox relay. Holds nothing at module level: it can be called many times in one process. */
 export async function compose(
   config: Config<typeof workerConfigSettings>,
@@ -255,14 +258,17 @@ export async function compose(
     },
     async stop() {
       lifecycle.beginDrain()
-      await Promise.all([bounded(schedules.stop(), 2000), consumer?.stop(config.DRAIN_DEADLINE_MS)])
-      await bounded(relay.stop(), 3000) // after the jobs: what they left in the outbox may still go out with it
-      await bounded(Promise.all([queue.stop(), deadLetters.stop()]), 2000)
+      const { relay: relayMs, connections: connectionsMs, leave: leaveMs } = workerStopMs
+      const jobs = consumer?.stop(config.DRAIN_DEADLINE_MS)
+      await Promise.all([jobs, bounded(schedules.stop(), connectionsMs)])
+      await bounded(relay.stop(), relayMs) // after the jobs: what they left in the outbox may still go out with it
       blockingRedis.disconnect()
-      await Promise.all([stopRedis(redis), bounded(postgres.stop(), 2000)])
-      await Promise.all([bounded(replicas.leave(), 2000), bounded(tracing.stop(), 2000)])
+      const queues = Promise.all([queue.stop(), deadLetters.stop()]).finally(() => stopRedis(redis))
+      await bounded(Promise.all([queues, postgres.stop(), tracing.stop()]), connectionsMs)
+      redis.disconnect()
+      await bounded(replicas.leave(), leaveMs) // last: from then on the place is another process's
       lifecycle.stopped()
-      await internal.stop({ refuseMs: 0, deadlineMs: 0 })
+      await bounded(internal.stop({ refuseMs: 0, deadlineMs: 0 }), workerStopMs.internal)
     },
   }
 }

@@ -10,7 +10,7 @@ import { createRedis, stopRedis } from '@escala/kit/redis/redis.ts'
 import { startFaultProxy } from '@escala/testing/fault-proxy.ts'
 import { createTestDatabase, type TestDatabase } from '@escala/testing/test-database.ts'
 import { afterAll, afterEach, beforeAll, expect, inject, test, vi } from 'vitest'
-import { compose, type Worker, workerConfigSettings } from './compose.ts'
+import { compose, type Worker, workerConfigSettings, workerStopMs } from './compose.ts'
 import { workerModules } from './modules.ts'
 
 const log = createLog({ service: 'test', replicaId: 'test', version: '0', level: 'silent' })
@@ -181,4 +181,21 @@ test('takes no job while another process has its place, says so, and goes on whe
   await worker.stop()
   await queue.stop()
   await stopRedis(redis)
+})
+
+test('stops within its bounds when neither Postgres nor Redis answers any more', async () => {
+  const proxies = await Promise.all([startFaultProxy({ target: database.url }), startFaultProxy({ target: redisUrl })])
+  const [postgresProxy, redisProxy] = proxies
+  const { worker } = await create({
+    DATABASE_URL: postgresProxy.url,
+    REDIS_URL: redisProxy.url,
+    DRAIN_DEADLINE_MS: '100',
+  })
+  await worker.start()
+  await Promise.all(proxies.map((proxy) => proxy.hang()))
+  const startedAt = performance.now()
+  await worker.stop()
+  const bound = Object.values(workerStopMs).reduce((sum, ms) => sum + ms, 100)
+  expect(performance.now() - startedAt).toBeLessThan(bound)
+  await Promise.all(proxies.map((proxy) => proxy.stop()))
 })

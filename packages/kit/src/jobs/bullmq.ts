@@ -117,6 +117,8 @@ export interface BullmqConsumerOptions extends LaneNames {
 
 // After the deadline, for handlers that heed their signal to end.
 const graceMs = 1000
+/** Longest time of a consumer's `stop` beyond its deadline. */
+export const consumerStopMs = 2 * graceMs
 // After a lost connection. BullMQ's own default leaves the queue alone for 15 seconds after Redis is back.
 const retryMs = 500
 const blockSeconds = longestBlockMs / 1000

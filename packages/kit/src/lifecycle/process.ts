@@ -1,5 +1,8 @@
 import { flushLogs, type Logger } from '../log/log.ts'
 
+/** Longest time for the last lines of the log, after everything else has stopped. */
+export const lastLinesMs = 500
+
 /** A composed process: what `main.ts` starts and stops. */
 export interface Composition {
   log: Logger
@@ -37,7 +40,7 @@ export async function runProcess(make: () => Promise<Composition>): Promise<void
       code = 1
     })
     log.info({ ms: Date.now() - stoppingSince }, 'stopped')
-    await flushLogs(500)
+    await flushLogs(lastLinesMs)
     process.exit(code)
   }
   const fail = (err: unknown) => {
