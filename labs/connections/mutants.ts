@@ -3,7 +3,7 @@ import type { Mutant } from '../mutant.ts'
 export const mutants: Mutant[] = [
   {
     removed: 'the end of what a silent process left open',
-    file: 'packages/kit/src/replicas/postgres.ts',
+    file: 'packages/kit/src/replicas/place.ts',
     from: '    if (outcome.poolSize > 0) await endOthers()\n',
     to: '',
     tests: ['packages/kit/src/replicas/postgres.test.ts', 'apps/api/src/place.test.ts'],
@@ -24,7 +24,7 @@ export const mutants: Mutant[] = [
   },
   {
     removed: 'the refusal of requests without a place',
-    file: 'packages/kit/src/replicas/postgres.ts',
+    file: 'packages/kit/src/replicas/place.ts',
     from: '      if (before === undefined) onPlace(false)\n',
     to: '',
     tests: ['apps/api/src/place.test.ts'],

@@ -1,6 +1,6 @@
 import { bootErrors } from '../errors/errors.ts'
 import { consequenceOf } from './consequences.ts'
-import type { Self } from './replicas.ts'
+import type { ReplicaRow, Self } from './replicas.ts'
 import type { ServerConnections } from './rows.ts'
 
 /** A part that two replicas have and that at least one of them keeps in its process. */
@@ -27,7 +27,31 @@ export function shareSecret(a: Self, b: Self): boolean {
   return a.secretFingerprints.some((fingerprint) => b.secretFingerprints.includes(fingerprint))
 }
 
-export function processScopeError(self: Self, others: Self[]) {
+/** What may be started in spite of it. */
+export interface Allowed {
+  allowProcessScope?: boolean
+  allowSecretSplit?: boolean
+}
+
+/** What stands in the way of a start, and in whose names. */
+export interface Refusal {
+  error: Error
+  others: ReplicaRow[]
+}
+
+export function refusalOf(self: Self, others: ReplicaRow[], allowed: Allowed): Refusal | undefined {
+  const sharing = others.filter((other) => scopeConflicts(self, [other]).length > 0)
+  if (sharing.length > 0 && !allowed.allowProcessScope)
+    return { error: processScopeError(self, sharing), others: sharing }
+  const strangers = others
+    .filter(({ role }) => role === 'api' && self.role === 'api')
+    .filter((api) => !shareSecret(self, api))
+  if (strangers.length > 0 && !allowed.allowSecretSplit)
+    return { error: secretsError(self, strangers), others: strangers }
+  return undefined
+}
+
+function processScopeError(self: Self, others: Self[]) {
   const conflicts = scopeConflicts(self, others)
   const parts = conflicts.map(({ part, holders }) => {
     const { breaks, page } = consequenceOf(part)
@@ -41,7 +65,7 @@ export function processScopeError(self: Self, others: Self[]) {
   return bootErrors.E_PROCESS_SCOPE({ detail: lines.join('\n') })
 }
 
-export function secretsError(self: Self, others: Self[]) {
+function secretsError(self: Self, others: Self[]) {
   return bootErrors.E_SECRETS_DIFFER({
     detail:
       `${self.id} shares no session secret with ${others.map(({ id }) => id).join(', ')}: each would refuse the other's cookies.\n` +
