@@ -26,7 +26,7 @@ export interface Flags {
   /** At once, from this process's memory. Throws for a flag that was not declared to this part: a mistake in the code. */
   get<Value extends FlagValue>(flag: Flag<Value>): Value
   all(): { flag: Flag; value: FlagValue }[]
-  /** Throws `E_UNKNOWN_FLAG`, `E_VALIDATION` for a value of another type, or `E_POSTGRES_UNAVAILABLE`: then nothing changed. */
+  /** Throws `E_UNKNOWN_FLAG` or `E_VALIDATION`, for a value of another type, and nothing has changed; or `E_POSTGRES_UNAVAILABLE`: it may have. */
   set(name: string, value: FlagValue): Promise<void>
   /** Resolves when the values are known, however long that takes; rejects when `stop` comes first. */
   start(): Promise<void>
