@@ -1,7 +1,15 @@
 import type { Request } from 'express'
 import { kitErrors } from '../errors/errors.ts'
 import { beginVisitorSession, newSessionId } from './express-session.ts'
-import { admitVisitor, cookieNamesOf, cookieOptions, needsHttps, otherSessions, sessionKey } from './request-cookies.ts'
+import {
+  admitVisitor,
+  claimSession,
+  cookieNamesOf,
+  cookieOptions,
+  needsHttps,
+  otherSessions,
+  sessionKey,
+} from './request-cookies.ts'
 
 type Session = Request['session']
 
@@ -71,11 +79,12 @@ export async function logIn(req: Request, userId: string): Promise<void> {
   const isKnown = hasStoredSession(req)
   // What an anonymous visitor kept beside the session goes along; what another user kept does not.
   const isSameVisitor = before.userId === undefined || before.userId === userId
-  const origin = isKnown && isSameVisitor ? sessionOrigin(req) : undefined
-  const renewed = isKnown ? settled((done) => before.regenerate(done)) : undefined
-  await Promise.all([renewed, endOthers(req)])
+  const kept = isKnown && isSameVisitor ? sessionOrigin(req) : undefined
+  const [isTheirs] = await Promise.all([isKnown && available(claimSession(req, userId)), endOthers(req)])
+  // Somebody else may log in with the same cookie at this moment.
+  const origin = isTheirs ? kept : undefined
   // An id that this request itself has made needs no renewal. That of an ended session is known, and cannot be saved.
-  if (before.ended) newSessionId(req)
+  if (isKnown || before.ended) newSessionId(req)
   Object.assign(requireSession(req), { userId, loggedInAt: Date.now(), origin })
   await saveSession(req)
 }
@@ -112,9 +121,13 @@ function warnWithoutHttps(req: Request): void {
     req.log.error({ cookieName: name }, 'the session cookie is not sent without HTTPS')
 }
 
-async function settled(run: (done: (error?: unknown) => void) => unknown): Promise<void> {
+function settled(run: (done: (error?: unknown) => void) => unknown): Promise<void> {
+  return available(new Promise<void>((resolve, reject) => run((error) => (error ? reject(error) : resolve()))))
+}
+
+async function available<T>(answer: Promise<T>): Promise<T> {
   try {
-    await new Promise<void>((resolve, reject) => run((error) => (error ? reject(error) : resolve())))
+    return await answer
   } catch (cause) {
     throw unavailable(cause)
   }

@@ -8,6 +8,7 @@ export function createMemorySessions(options: SessionStoreOptions = {}): Session
   const lastUse = new Map<string, number>()
   const visitors = new Set<string>()
   const barredUntil = new Map<string, number>()
+  const claimedBy = new Map<string, string>()
   const { get, set, destroy, clear } = store
 
   const isBarred = (id: string) => (barredUntil.get(id) ?? 0) > Date.now()
@@ -27,7 +28,11 @@ export function createMemorySessions(options: SessionStoreOptions = {}): Session
     set.call(store, id, data, callback)
   }
   store.destroy = (id, callback) => {
-    for (const [other, until] of barredUntil) if (until <= Date.now()) barredUntil.delete(other)
+    for (const [other, until] of barredUntil)
+      if (until <= Date.now()) {
+        barredUntil.delete(other)
+        claimedBy.delete(other)
+      }
     barredUntil.set(id, Date.now() + barredMs)
     forget(id, callback)
   }
@@ -45,5 +50,17 @@ export function createMemorySessions(options: SessionStoreOptions = {}): Session
     destroy.call(store, id, callback)
   }
 
-  return { scope: 'process', store }
+  return {
+    scope: 'process',
+    store,
+    async claim(id, userId) {
+      const isLive = lastUse.has(id)
+      const ended = new Promise<void>((resolve, reject) => {
+        store.destroy(id, (error) => (error ? reject(error) : resolve()))
+      })
+      if (isLive) claimedBy.set(id, userId)
+      await ended
+      return claimedBy.get(id) === userId
+    },
+  }
 }

@@ -37,7 +37,14 @@ export function createSessionMiddleware(options: SessionOptions): RequestHandler
   const begin = createExpressSession({ store, secrets, name, absoluteLifetimeMs })
   return (req, res, next) => {
     const cookies = readCookies(req.headers.cookie)
-    const state: CookieState = { chosen: cookies[0], others: [], cookieNames, isVisitor: false, onVisitor }
+    const state: CookieState = {
+      chosen: cookies[0],
+      others: [],
+      cookieNames,
+      isVisitor: false,
+      onVisitor,
+      claim: sessions.claim,
+    }
     rememberCookies(req, state)
     if (cookies.length === 0) return begin(req, res, undefined, null, next)
     const read = readAll(store, cookies).then(

@@ -9,7 +9,7 @@ export interface RedisSessionsOptions extends SessionStoreOptions {
   prefix?: string
 }
 
-/** Sessions that every replica sees. A record lives at `{<prefix><id>}`; `{<prefix><id>}:ended` bars its id after log-out. */
+/** Sessions that every replica sees. A record lives at `{<prefix><id>}`; `{<prefix><id>}:ended` bars its id after log-out, and has the user who logged in with it. */
 export function createRedisSessions({ redis, prefix = 'session:', ...options }: RedisSessionsOptions): SessionStore {
   const { idleMs, ...others } = { ...sessionDefaults, ...options }
   const client = createClient(redis, prefix, { idleMs, ...others })
@@ -17,7 +17,7 @@ export function createRedisSessions({ redis, prefix = 'session:', ...options }: 
   const store = new RedisStore({ client, prefix, ttl: () => Math.ceil(idleMs / 1000), scanCount: 1000 })
   // With a `touch`, express-session would hold back the last byte of every answer until Redis has replied.
   Object.assign(store, { touch: undefined })
-  return { scope: 'cluster', store }
+  return { scope: 'cluster', store, claim: client.claim }
 }
 
 const endedRecord = JSON.stringify(endedSession)
@@ -39,9 +39,15 @@ redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 return 1
 `)
 
+// ARGV: how long its id is barred, who logs in with it. Returns 1 when what is kept beside it goes to that user.
 const end = createScript(`
-redis.call('SET', KEYS[2], '', 'PX', ARGV[1])
-return redis.call('DEL', KEYS[1])
+if redis.call('DEL', KEYS[1]) == 1 then
+  redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[1])
+  return 1
+end
+local owner = redis.call('GET', KEYS[2])
+redis.call('SET', KEYS[2], owner or '', 'PX', ARGV[1])
+return owner and owner ~= '' and owner == ARGV[2] and 1 or 0
 `)
 
 /** The six calls of node-redis that connect-redis makes, over ioredis: given ioredis itself, it fails at every write. */
@@ -56,7 +62,11 @@ function createClient(redis: Redis, prefix: string, times: typeof sessionDefault
     set: (key: string, value: string) =>
       save.run(redis, [record(key), ended(key)], [value, value.includes('"userId"') ? idleMs : visitorIdleMs]),
     expire: (key: string, seconds: number) => redis.expire(record(key), seconds),
-    del: (keys: string[]) => Promise.all(keys.map((key) => end.run(redis, [record(key), ended(key)], [barredMs]))),
+    del: (keys: string[]) => Promise.all(keys.map((key) => end.run(redis, [record(key), ended(key)], [barredMs, '']))),
+    async claim(id: string, userId: string) {
+      const key = prefix + id
+      return (await end.run(redis, [record(key), ended(key)], [barredMs, userId])) === 1
+    },
     mGet: (keys: string[]) => Promise.all(keys.map((key) => redis.get(record(key)))),
     // Walks the whole keyspace: for tests and operators, never within a request.
     async *scanIterator({ COUNT }: { COUNT: number }) {

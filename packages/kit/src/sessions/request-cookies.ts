@@ -1,5 +1,6 @@
 import type { CookieOptions, Request } from 'express'
 import { defaultCookieName, type SignedCookie } from './cookie.ts'
+import type { SessionStore } from './sessions.ts'
 
 /** What the middleware knows about a request's cookies. */
 export interface CookieState {
@@ -12,6 +13,7 @@ export interface CookieState {
   isVisitor: boolean
   /** Called before a visitor's session begins; when it rejects, none begins. */
   onVisitor: ((req: Request) => Promise<void>) | undefined
+  claim: SessionStore['claim']
 }
 
 const states = new WeakMap<Request, CookieState>()
@@ -61,6 +63,11 @@ export function idPrefix(req: Request): string {
 /** Throws what the application's bound of visitors' sessions throws. */
 export async function admitVisitor(req: Request): Promise<void> {
   await states.get(req)?.onVisitor?.(req)
+}
+
+/** Ends the session that the request came with; see `SessionStore.claim`. */
+export async function claimSession(req: Request, userId: string): Promise<boolean> {
+  return (await states.get(req)?.claim(req.sessionID, userId)) ?? false
 }
 
 /** What `begin` begins is a visitor's session. */

@@ -141,6 +141,37 @@ export function describeSessions(
       expect(await get(other.store, 'foreign')).toMatchObject({ userId: 'u' })
     })
 
+    test('of log-ins at once with one session, those of one user get what is kept beside it', async () => {
+      const [a, b] = create()
+      await set(a.store, 'one', {})
+      const claims = ['u1', 'u2', 'u1', 'u2'].map((user, i) => (i % 2 ? a : b).claim('one', user))
+      const theirs = await Promise.all(claims)
+      expect(theirs.filter(Boolean)).toHaveLength(2)
+      expect(theirs[0]).toBe(theirs[2])
+      expect(await get(b.store, 'one')).toMatchObject({ ended: true })
+      await set(a.store, 'two', {})
+      await destroy(b.store, 'two')
+      expect(await a.claim('two', 'u1')).toBe(false)
+      expect(await b.claim('never', 'u1')).toBe(false)
+    })
+
+    test('users who log in at once with one cookie do not share what is kept beside it', async () => {
+      const [a, b] = create()
+      const servers = [await serveSessions(a), await serveSessions(b)]
+      for (let round = 0; round < 10; round++) {
+        const visitor = createBrowser()
+        await visitor.send('POST', `${servers[0]?.url}/visit`)
+        const logIns = servers.map(({ url }, i) => {
+          const browser = createBrowser()
+          browser.use(visitor.cookie())
+          return browser.send('POST', `${url}/log-in/u${i}`)
+        })
+        const [one, other] = await Promise.all(logIns)
+        expect([one?.status, other?.status]).toEqual([200, 200])
+        expect(one?.body.origin).not.toBe(other?.body.origin)
+      }
+    })
+
     test('an ended session cannot be saved again, and others can', async () => {
       const [a, b] = create().map(({ store }) => store) as [Store, Store]
       await set(a, 'one', { userId: 'u1' })

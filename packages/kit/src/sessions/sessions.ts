@@ -33,6 +33,11 @@ export interface SessionStore {
    * were it given a new session, its answer would replace the cookie that log-in has just set.
    */
   store: Store
+  /**
+   * As `destroy(id)`, for a log-in of this user. Resolves with whether what is kept beside the session is theirs from now on: of
+   * several log-ins at once with one cookie, those of one user. `false` when the session had ended in any other way.
+   */
+  claim(id: string, userId: string): Promise<boolean>
 }
 
 export interface SessionStoreOptions {
