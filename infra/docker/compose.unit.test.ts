@@ -31,6 +31,15 @@ test.each([
   expect(used).toBe(documented)
 })
 
+test('every placeholder of NGINX’s configuration has a value, and its processes do not grow with the cores of the machine', () => {
+  const template = readFileSync(new URL('../nginx/escala.conf.template', import.meta.url), 'utf8')
+  for (const [, name] of template.matchAll(/\$\{([A-Z_]+)\}/g)) {
+    expect(services.nginx).toMatch(new RegExp(`envsubst '[^']*\\$\\$${name}\\b`))
+    expect(services.nginx).toMatch(new RegExp(`^ {6}${name}: .`, 'm'))
+  }
+  expect(services.nginx).toContain(`WORKER_PROCESSES: \${NGINX_WORKERS:-2}`)
+})
+
 test('the defaults are those of production', () => {
   expect(Object.keys(services)).toHaveLength(10)
   expect(services.api).toContain(`replicas: \${API_REPLICAS:-3}`)
