@@ -104,6 +104,14 @@ describe('whoever stops a process waits for its drain', () => {
       expect(app.kill_timeout).toBeGreaterThanOrEqual(api.drainMs + closingMs[app.name as 'api' | 'worker'] + marginMs)
   })
 
+  it('the page on the architecture says how long that is', () => {
+    const page = read('docs/architecture.md').replace(/\s+/g, ' ')
+    expect(page).toContain(`and at most ${Math.ceil(closingMs.api / 1000)} seconds more`)
+    expect(page).toContain(
+      `It is gone at most ${Math.ceil(closingMs.worker / 1000)} seconds after \`DRAIN_DEADLINE_MS\``,
+    )
+  })
+
   it('PM2 does with a longer drain', () => {
     const config = "JSON.stringify(require('./infra/pm2/ecosystem.config.cjs').apps.map((app) => app.kill_timeout))"
     const env = { ...process.env, DRAIN_DEADLINE_MS: '60000', DRAIN_DELAY_MS: '5000' }
