@@ -133,6 +133,19 @@ test('a relay that dies between publishing and marking publishes again, under th
   await doomed.stop()
 })
 
+test('what is behind a refused message of its aggregate waits for it', async () => {
+  const seen: unknown[] = []
+  let refused = 0
+  for (const n of [1, 2, 3]) await add('a', n)
+  relay(async ({ payload }) => {
+    const { n } = payload as { n: number }
+    if (n === 1 && refused++ < 3) throw new Error('refused')
+    seen.push(n)
+  })
+  await vi.waitFor(async () => expect(await waiting()).toBe(0), 5000)
+  expect(seen).toEqual([1, 2, 3])
+})
+
 test('while the queue is away nothing is lost, and other aggregates do not wait for a message that is refused', async () => {
   const seen: string[] = []
   let away = true
