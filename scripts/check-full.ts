@@ -1,6 +1,8 @@
-import { spawnSync } from 'node:child_process'
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { createLifetime } from '../infra/local/lifetime.ts'
 
 // `npm run check:full [-- STEP …]`: everything that takes too long for each change, all of it even when one part fails.
 const root = join(import.meta.dirname, '..')
@@ -8,6 +10,7 @@ const { scripts } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'))
 const steps: Record<string, string[]> = {
   check: ['check'],
   test: ['test'],
+  'smoke:start': ['smoke:start'],
   fuzz: ['fuzz', '--', '--requests', '20000'],
   'sample:delete': ['sample:delete', '--', '--check', '--full'],
   mutants: ['mutants'],
@@ -20,13 +23,29 @@ if (unknown.length > 0) {
   console.error(`There is no step ${unknown.join(', ')}. The steps: ${Object.keys(steps).join(', ')}`)
   process.exit(2)
 }
-const results = Object.entries(steps)
-  .filter(([name]) => wanted.length === 0 || wanted.includes(name))
-  .map(([name, [script = '', ...args]]) => {
-    if (!(script in scripts)) return { name, verdict: 'skipped: it went with the sample' }
-    console.log(`\n== npm run ${[script, ...args].join(' ')}`)
-    const { status } = spawnSync('npm', ['run', script, ...args], { cwd: root, stdio: 'inherit' })
-    return { name, verdict: status === 0 ? 'passed' : 'FAILED' }
-  })
-console.log(`\n${results.map(({ name, verdict }) => `${name}: ${verdict}`).join('\n')}`)
-process.exit(results.every(({ verdict }) => verdict !== 'FAILED') ? 0 : 1)
+const lifetime = createLifetime()
+
+/** Runs one step to its end, which a Ctrl-C brings forward: it stops whatever it has started. */
+async function run(script: string, args: string[]): Promise<string> {
+  if (lifetime.ended.aborted) return 'not run'
+  if (!(script in scripts)) return 'skipped: it went with the sample'
+  console.log(`\n== npm run ${[script, ...args].join(' ')}`)
+  const began = Date.now()
+  // A process group of its own, so that whoever ends this program ends the step once, and in one way.
+  const child = spawn('npm', ['run', script, ...args], { cwd: root, stdio: 'inherit', detached: true })
+  const end = () => process.kill(-(child.pid as number), 'SIGINT')
+  lifetime.ended.addEventListener('abort', end)
+  const [code] = (await once(child, 'close')) as [number | null]
+  lifetime.ended.removeEventListener('abort', end)
+  const took = `after ${Math.round((Date.now() - began) / 1000)} s`
+  if (lifetime.ended.aborted) return `stopped ${took}`
+  return `${code === 0 ? 'passed' : 'FAILED'} ${took}`
+}
+
+const verdicts: [string, string][] = []
+for (const [name, [script = '', ...args]] of Object.entries(steps)) {
+  if (wanted.length === 0 || wanted.includes(name)) verdicts.push([name, await run(script, args)])
+}
+console.log(`\n${verdicts.map(([name, verdict]) => `${name}: ${verdict}`).join('\n')}`)
+const failed = verdicts.some(([, verdict]) => verdict.startsWith('FAILED'))
+process.exit(lifetime.ended.aborted ? 130 : failed ? 1 : 0)
