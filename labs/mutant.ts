@@ -7,6 +7,6 @@ export interface Mutant {
   /** The text that is replaced: it occurs exactly once in the file. */
   from: string
   to: string
-  /** Tests, or folders of tests, of which one must fail. Default: those of the lab. */
+  /** Tests, or folders of tests, of which one must fail. Default: the fixed half of the lab itself. */
   tests?: string[]
 }

@@ -31,7 +31,8 @@ async function run(copy: string, slug: string, mutant: Mutant): Promise<Result> 
   const report = join(copy, 'report.json')
   try {
     rmSync(report, { force: true })
-    const tests = mutant.tests ?? [`labs/${slug}/`]
+    // Of a lab, the half that has what is removed.
+    const tests = mutant.tests ?? [`labs/${slug}/`, '--testNamePattern', '^fix']
     const options = ['run', '--reporter', 'json', '--outputFile', report, ...tests]
     const child = spawn(join(root, 'node_modules/.bin/vitest'), options, {
       cwd: copy,

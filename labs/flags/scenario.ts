@@ -45,13 +45,16 @@ export const lab = defineLab<Size>({
             progress(size.turns + i + 1, 2 * size.turns)
           }
         })
+        const unknown = (await set(shop, 'salesopen', true)).body.code
+        await shop.cluster.stop()
+        const told = await open(context, new URL('./rare-polls.ts', import.meta.url))
+        const toldMs = await turnAndWatch(told, false)
         return [
           check('turns', heard.length + unheard.length, { equals: 4 * size.turns }),
           check('slowest until every replica goes by it (ms)', Math.max(...heard), { atMost: 1000 }),
           check('slowest with the broadcast lost (ms)', Math.max(...unheard), { atMost: 1000 }),
-          check('an unknown flag is answered', (await set(shop, 'salesopen', true)).body.code, {
-            equals: 'E_UNKNOWN_FLAG',
-          }),
+          check('the same with the broadcast alone, and a poll a minute (ms)', toldMs, { atMost: 1000 }),
+          check('an unknown flag is answered', unknown, { equals: 'E_UNKNOWN_FLAG' }),
         ]
       },
     },

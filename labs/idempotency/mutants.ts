@@ -2,7 +2,19 @@ import type { Mutant } from '../mutant.ts'
 
 export const mutants: Mutant[] = [
   {
-    removed: 'the limit of idle transactions',
+    removed: 'the limit of an idle transaction that holds a key',
+    file: 'packages/kit/src/postgres/migrations/0004_idempotency.sql',
+    from: "  PERFORM set_config('idle_in_transaction_session_timeout', idle_timeout_ms::text, true);\n",
+    to: '',
+  },
+  {
+    removed: 'the key of an order',
+    file: 'packages/kit/src/idempotency/statement.ts',
+    from: 'WHERE locked AND fingerprint IS NULL',
+    to: 'WHERE true',
+  },
+  {
+    removed: 'the limit of idle transactions of a role',
     file: 'packages/kit/src/postgres/limits.ts',
     from: '    idle_in_transaction_session_timeout: limits.idleInTransactionMs,\n',
     to: '',

@@ -6,6 +6,7 @@ import { startFaultProxy } from '@escala/testing/fault-proxy.ts'
 import { check, defineLab, type LabContext } from '../lab.ts'
 import { createBuyer, createShow, elsewhere, listOrders, order } from '../shop.ts'
 import { interruptOrder } from './interrupt.ts'
+import { standStill } from './stand-still.ts'
 
 interface Size {
   copies: number
@@ -37,9 +38,11 @@ export const lab = defineLab<Size>({
     fix: {
       title: (replicas) => `with idempotency keys on ${replicas} replicas, each request is one order`,
       async run(context) {
-        const { cluster, buyer, show, copies, lost, foreign } = await sendCopies(context)
+        const parts = new URL('./transaction.ts', import.meta.url)
+        const { cluster, buyer, show, copies, lost, foreign } = await sendCopies(context, parts)
         const paused = await interrupt(context, cluster, buyer, show, 'pause')
         const killed = await interrupt(context, cluster, buyer, show, 'kill')
+        const stood = await standStill(cluster)
         return [
           check('orders from parallel copies of one request', copies.orders, { equals: 1 }),
           check('copies that were replayed or told to wait', copies.replayed + copies.inProgress, {
@@ -53,13 +56,15 @@ export const lab = defineLab<Size>({
           check('until the retry succeeded, at most, ms', paused.slowestMs, { atMost: 2000 }),
           check('orders for each replica killed in the middle', killed.orders, { equals: 1 }),
           check('until that retry succeeded, at most, ms', killed.slowestMs, { atMost: 2000 }),
+          check('effects of a transaction whose replica was paused', stood.deposits, { equals: 1 }),
+          check('until its retry succeeded, ms', stood.retryMs, { atMost: 4000 }),
         ]
       },
     },
   },
 })
 
-async function sendCopies({ cluster: start, size, progress }: LabContext<Size>, naive?: URL) {
+async function sendCopies({ cluster: start, size, progress }: LabContext<Size>, naive: URL) {
   const cluster = await start({ naive })
   const show = await createShow(cluster)
   const buyer = await createBuyer(cluster)

@@ -5,6 +5,7 @@ import type { Replica } from '@escala/testing/replica.ts'
 import pg from 'pg'
 import { check, defineLab, type LabContext } from '../lab.ts'
 import { type Outcome, tables } from './document.ts'
+import { releaseLate } from './late-release.ts'
 
 interface Size {
   /** A holder is paused in the middle of its work, past the end of its lease. */
@@ -47,11 +48,15 @@ export const lab = defineLab<Size>({
         const paused = await pauseHolders(documents, size.pauses)
         const overlaps = await contend(documents, size.acquisitions)
         const slowestMs = await killHolders(documents, size.kills)
+        const told = await tellLongWorker(documents)
+        const thirdGotIn = await giveBackLate(documents)
         return [
           check("successors' work overwritten", paused.lost, { equals: 0 }),
           check('holders that noticed, or were refused by their fence', paused.stopped, { equals: size.pauses }),
           check('holders at the same time', overlaps.overlaps, { equals: 0 }),
           check('entries lost under contention', overlaps.lost, { equals: 0 }),
+          check('what a holder with much work left does once its lease is over', told, { equals: 'told to stop' }),
+          check('somebody gets in when a release arrives after the end of its lease', thirdGotIn, { equals: false }),
           check('until the successor of a killed holder began, at most, ms', slowestMs, { atMost: leaseMs + 100 }),
         ]
       },
@@ -66,7 +71,7 @@ interface Documents {
 }
 
 async function openDocuments({ cluster: start, size, progress }: LabContext<Size>, naive: URL): Promise<Documents> {
-  const cluster = await start({ naive, replicas: 3 })
+  const cluster = await start({ naive, replicas: 3, faults: true })
   const database = new pg.Pool({ connectionString: cluster.databaseUrl, max: 1, allowExitOnIdle: true })
   database.on('error', () => undefined) // the lab's database is dropped with the cluster
   await database.query(tables)
@@ -149,6 +154,29 @@ async function killHolders({ cluster, database, progress }: Documents, kills: nu
     progress()
   }
   return slowestMs
+}
+
+/** Nobody asks it for anything meanwhile, so only the signal can stop it. */
+async function tellLongWorker({ cluster, database }: Documents): Promise<string> {
+  const document = 'long'
+  await database.query('INSERT INTO lab_documents (id) VALUES ($1)', [document])
+  const [holder, successor] = pick(cluster, 0)
+  const first = addEntry(holder, document, 'holder', 30_000)
+  await began(database, document, 'holder')
+  await holder.pause()
+  await addEntry(successor, document, 'successor', 0)
+  await holder.resume()
+  return (await Promise.race([first, wait(3000, 'works on')])) ?? 'no answer'
+}
+
+async function giveBackLate({ cluster, database }: Documents): Promise<boolean> {
+  const document = 'late'
+  await database.query('INSERT INTO lab_documents (id) VALUES ($1)', [document])
+  return await releaseLate(cluster, document, async () => {
+    const ended = addEntry(pick(cluster, 0)[0], document, 'holder', 200, 900)
+    await began(database, document, 'holder')
+    return { ended }
+  })
 }
 
 function pick({ replicas }: Cluster, n: number): [Replica, Replica] {

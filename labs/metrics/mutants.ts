@@ -6,6 +6,5 @@ export const mutants: Mutant[] = [
     file: 'infra/nginx/escala.conf.template',
     from: '|metrics|',
     to: '|',
-    tests: ['infra/nginx/nginx.test.ts'],
   },
 ]

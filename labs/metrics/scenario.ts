@@ -58,6 +58,7 @@ export const lab = defineLab<Size>({
             equals: context.replicas,
           }),
           check('/metrics through NGINX is answered', outside.status, { equals: 404 }),
+          check('by a replica', outside.replicaId !== undefined, { equals: false }),
         ]
       },
     },

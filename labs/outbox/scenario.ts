@@ -6,6 +6,7 @@ import type { Replica } from '@escala/testing/replica.ts'
 import pg from 'pg'
 import { check, defineLab, type LabContext } from '../lab.ts'
 import { createBuyer, createShow, order, untilQuiet } from '../shop.ts'
+import { holdOne, killRelays } from './relays.ts'
 
 interface Size {
   orders: number
@@ -36,13 +37,19 @@ export const lab = defineLab<Size>({
       title: 'with an outbox and a relay, every order has its job, whoever is killed',
       async run(context) {
         const { size } = context
-        const { accepted, seen, workerKills } = await orderUnderKills(context, { killWorkers: true })
+        const { cluster, accepted, seen, workerKills } = await orderUnderKills(context, { killWorkers: true })
+        const { unmarked, copies, overtaken } = await killRelays(cluster)
+        const heldUp = await holdOne(cluster)
         return [
           check('orders accepted', accepted, { equals: size.orders }),
           check('orders without a job', accepted - seen.confirmed, { equals: 0 }),
           check('relays killed meanwhile', workerKills, { equals: size.kills }),
           check('charges at the provider', seen.charges, { equals: size.orders }),
           check('different mails', seen.mails, { equals: size.orders }),
+          check('in the queue and not marked when all relays were killed', unmarked, { atLeast: 1 }),
+          check('messages that are in the queue twice', copies, { equals: 0 }),
+          check('that are there behind a later one of their aggregate', overtaken, { equals: 0 }),
+          check('that wait for another aggregate, whose relay stands still', heldUp, { equals: 0 }),
         ]
       },
     },
@@ -69,7 +76,7 @@ async function orderUnderKills({ size, progress, cluster: start }: LabContext<Si
   ])
   await cluster.redisProxy.heal()
   const seen = await untilQuiet({ cluster, buyer, orders: size.orders, progress })
-  return { accepted, seen, workerKills }
+  return { cluster, accepted, seen, workerKills }
 }
 
 /**

@@ -3,7 +3,8 @@ import { type Client, createClient, expectStatus } from '@escala/testing/client.
 import type { Cluster } from '@escala/testing/cluster.ts'
 import { Redis } from 'ioredis'
 import { check, defineLab, type LabContext } from '../lab.ts'
-import { addShow, createOrganiser, withoutBroadcast } from '../shop.ts'
+import { addShow, createOrganiser, elsewhere, withoutBroadcast } from '../shop.ts'
+import { type Gate, gateLoads } from './slow-loads.ts'
 
 interface Size {
   /** Price changes, one after the other. */
@@ -37,10 +38,14 @@ export const lab = defineLab<Size>({
       async run(context) {
         const { size } = context
         const shop = await open(context)
+        const gate = await gateLoads(shop.cluster.databaseUrl)
         const delays = await changeAndWatch(shop, context)
         const { backwards } = await changeAndRead(shop, context, 5)
         const deafMs = await changeUnheard(shop)
         const reconnectedMs = await changeWhileReconnecting(shop)
+        const wentBack = await changeInTheMiddle(shop, gate)
+        const broughtBack = await changeInTheMiddleUnheard(shop, gate)
+        await gate.stop()
         return [
           check('changes', delays.length, { equals: size.changes }),
           check('p99 of how long after the change an old price was answered (ms)', percentile(delays, 99), {
@@ -51,6 +56,8 @@ export const lab = defineLab<Size>({
           check('the same with a message lost in a reconnect (ms)', reconnectedMs, {
             atMost: 2000,
           }),
+          check('old prices by a replica that had answered the new one', wentBack, { equals: 0 }),
+          check('old prices that a load from before the change brought back', broughtBack, { equals: 0 }),
         ]
       },
     },
@@ -139,6 +146,47 @@ async function changeWhileReconnecting(shop: Shop): Promise<number> {
   await redis.call('CLIENT', 'KILL', 'TYPE', 'pubsub')
   redis.disconnect()
   return staleFor(shop, await change(shop))
+}
+
+/** Begins to load a show at one replica, and changes it at another one before the load ends. */
+async function changeDuringLoad({ cluster, organiser, direct }: Shop, gate: Gate) {
+  const [loading, changing] = cluster.replicas
+  if (!loading || !changing || !direct[0]) throw new Error('this lab needs 2 replicas')
+  const path = await addShow(organiser, 100)
+  await gate.close(loading.id)
+  const answer = direct[0].get(path)
+  await gate.waits()
+  const elsewhereToo = elsewhere(organiser, changing.url)
+  const price = 2000
+  expectStatus(await elsewhereToo.patch(path, { priceCents: price }, { 'if-match': '"1"' }), 200)
+  elsewhereToo.close()
+  return { path, price, answer, reader: direct[0] }
+}
+
+async function changeInTheMiddle(shop: Shop, gate: Gate): Promise<number> {
+  await wait(1000) // they listen again
+  const { path, price, answer, reader } = await changeDuringLoad(shop, gate)
+  const end = performance.now() + 1000 // no load lasts for longer
+  while ((await reader.get(path)).body.priceCents !== price && performance.now() < end) await wait(5)
+  await gate.open()
+  const { status, body } = await answer
+  return status === 200 && body.priceCents !== price ? 1 : 0
+}
+
+/** What comes into Redis too late meets a replica that knows nothing of the show, and has heard nothing. */
+async function changeInTheMiddleUnheard(shop: Shop, gate: Gate): Promise<number> {
+  const { url } = await shop.cluster.addReplica()
+  return withoutBroadcast(shop.cluster, async () => {
+    await wait(1000) // they have connected again, and may not listen
+    const { path, price, answer } = await changeDuringLoad(shop, gate)
+    await gate.open()
+    await answer
+    await wait(300) // its value goes to Redis behind the answer
+    const stranger = createClient(url)
+    const { body } = await stranger.get(path)
+    stranger.close()
+    return body.priceCents === price ? 0 : 1
+  })
 }
 
 function percentile(values: number[], percent: number): number {

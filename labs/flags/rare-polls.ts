@@ -1,0 +1,8 @@
+import { createPostgresFlags } from '@escala/kit/flags/postgres.ts'
+import type { Parts } from '../../apps/api/src/compose.ts'
+
+/** The kit's flags, with a poll a minute: whoever follows sooner has heard of the change. */
+export const apiParts: Partial<Parts> = {
+  flags: ({ cacheRedis, subscriber, declaredFlags: declared, postgres, log }) =>
+    createPostgresFlags({ declared, postgres, log, pollMs: 60_000, broadcast: { redis: cacheRedis, subscriber } }),
+}

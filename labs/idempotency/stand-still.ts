@@ -1,0 +1,41 @@
+import { randomUUID } from 'node:crypto'
+import { setTimeout as wait } from 'node:timers/promises'
+import { createClient } from '@escala/testing/client.ts'
+import type { Cluster } from '@escala/testing/cluster.ts'
+import { withClient } from '@escala/testing/test-database.ts'
+import { until } from '../recovery.ts'
+import { path, table } from './transaction.ts'
+
+/**
+ * A replica stands still in the middle of a transaction, and the client tries again at another one. Here the role has no limit for
+ * that: the one that counts is the transaction's own. Returns how often it was done, and how long the retry took.
+ */
+export async function standStill({ databaseUrl, replicas }: Cluster): Promise<{ deposits: number; retryMs: number }> {
+  const [first, second] = replicas
+  if (!first || !second) throw new Error('this lab needs 2 replicas')
+  return await withClient(databaseUrl, async (database) => {
+    await database.query(table)
+    await database.query(`DO $$ BEGIN
+      EXECUTE format('ALTER ROLE CURRENT_USER IN DATABASE %I SET idle_in_transaction_session_timeout = 0', current_database());
+    END $$`)
+    const others = 'datname = current_database() AND pid <> pg_backend_pid()'
+    await database.query(`SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE ${others}`)
+
+    const headers = { 'Idempotency-Key': randomUUID() }
+    const deposit = async (url: string) => {
+      const client = createClient(url, { timeoutMs: 15_000, keepAlive: false })
+      return (await client.post(path, undefined, headers)).status
+    }
+    const isIdle = `SELECT FROM pg_stat_activity WHERE ${others} AND state = 'idle in transaction' AND query LIKE '%lab_deposits%'`
+    const answer = deposit(first.url)
+    await until('the transaction is in its middle', async () => (await database.query(isIdle)).rowCount === 1)
+    await first.pause()
+    const startedAt = performance.now()
+    while ((await deposit(second.url)) !== 201 && performance.now() - startedAt < 8000) await wait(50)
+    const retryMs = performance.now() - startedAt
+    await first.resume()
+    await answer
+    const { rows } = await database.query<{ deposits: number }>('SELECT count(*)::int AS deposits FROM lab_deposits')
+    return { deposits: rows[0]?.deposits ?? 0, retryMs }
+  })
+}
