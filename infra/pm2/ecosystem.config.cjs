@@ -7,7 +7,7 @@ const { join } = require('node:path')
 const root = join(__dirname, '..', '..')
 const node = join(root, 'node_modules', 'node', 'bin', 'node')
 const { REPLICAS = '3', WORKERS = '1', API_PORT = '3000', WORKER_INTERNAL_PORT = '4100' } = process.env
-const { DRAIN_DELAY_MS, DRAIN_DEADLINE_MS } = process.env
+const { DRAIN_DELAY_MS, DRAIN_DEADLINE_MS, REFUSE_MS } = process.env
 
 const common = {
   cwd: root,
@@ -15,7 +15,8 @@ const common = {
   wait_ready: true, // a replica counts when it says `ready`, not when it listens
   listen_timeout: 20_000,
   // Longer than a drain, and the time in which a process closes what it cannot reach: 11 s at most.
-  kill_timeout: Number(DRAIN_DELAY_MS || 0) + Number(DRAIN_DEADLINE_MS || 15_000) + 15_000,
+  kill_timeout:
+    Number(DRAIN_DELAY_MS || 0) + Math.max(Number(DRAIN_DEADLINE_MS || 15_000), Number(REFUSE_MS || 2000)) + 15_000,
   exp_backoff_restart_delay: 200, // a version that cannot start must not keep a core busy
   merge_logs: true,
   pmx: false, // no monitoring code inside the replicas

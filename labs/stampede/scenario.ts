@@ -79,7 +79,12 @@ export const lab = defineLab<Size>({
 
 async function open({ cluster: start, size }: LabContext<Size>, naive?: URL) {
   // Without a cure, readers queue for a connection to the database; here they are to get one in the end.
-  const env = { SHOW_FRESH_MS: String(size.freshMs), DATABASE_TIMEOUT_MS: '8000', REDIS_TIMEOUT_MS: '2000' }
+  const env = {
+    SHOW_FRESH_MS: String(size.freshMs),
+    DATABASE_TIMEOUT_MS: '8000',
+    HEARTBEAT_MS: '4000',
+    REDIS_TIMEOUT_MS: '2000',
+  }
   const cluster = await start({ naive, env })
   return { cluster, source: await slowDown(cluster.databaseUrl, size.loadMs) }
 }

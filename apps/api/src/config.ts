@@ -1,6 +1,6 @@
 import { isIP } from 'node:net'
-import { baseSettings } from '@escala/kit/config/base.ts'
-import { type Config, flag, integer } from '@escala/kit/config/config.ts'
+import { baseOrders, baseSettings } from '@escala/kit/config/base.ts'
+import { type Config, flag, integer, type Order } from '@escala/kit/config/config.ts'
 import { streamLimits } from '@escala/kit/events/sse.ts'
 import { defaultCookieName } from '@escala/kit/sessions/cookie.ts'
 import { z } from 'zod'
@@ -76,3 +76,12 @@ export const apiSettings = {
 }
 
 export type ApiConfig = Config<typeof apiSettings>
+
+const whyWithin = 'which gives the request up: what it waits for must be given up before'
+
+/** Bounds that stand within each other. */
+export const apiOrders: Order<keyof typeof apiSettings>[] = [
+  ...baseOrders,
+  { lesser: 'DATABASE_TIMEOUT_MS', greater: 'REQUEST_TIMEOUT_MS', why: whyWithin },
+  { lesser: 'REDIS_TIMEOUT_MS', greater: 'REQUEST_TIMEOUT_MS', why: whyWithin },
+]

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { hostname } from 'node:os'
 import { z } from 'zod'
-import { flag, fraction, integer, url } from './config.ts'
+import { flag, fraction, integer, type Order, url } from './config.ts'
 import { postgresUrl } from './postgres-url.ts'
 
 // A list of Sentinels or of the nodes of a Cluster has commas or a protocol of its own.
@@ -75,3 +75,13 @@ export const baseSettings = {
   OTEL_EXPORTER_OTLP_ENDPOINT: url('http', 'https').optional(),
   OTEL_TRACES_SAMPLER_ARG: fraction(1),
 }
+
+/** Bounds that stand within each other. */
+export const baseOrders: Order<keyof typeof baseSettings>[] = [
+  {
+    lesser: 'DATABASE_TIMEOUT_MS',
+    greater: 'HEARTBEAT_MS',
+    times: 2,
+    why: 'since a process is dead after three heartbeats, and one slow statement must not cost it its place',
+  },
+]

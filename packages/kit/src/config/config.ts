@@ -4,11 +4,23 @@ import { bootErrors } from '../errors/errors.ts'
 type Shape = Record<string, z.ZodType>
 export type Config<S extends Shape> = { [Key in keyof S]: z.output<S[Key]> }
 
+/** Of two numbers, the one that must not be above so many times the other, and why. */
+export interface Order<Name extends string = string> {
+  lesser: Name
+  greater: Name
+  times?: number
+  why: string
+}
+
 /**
  * Reads variables of the environment; an empty variable counts as absent.
  * Throws one `E_CONFIG` that names every variable that is wrong and its rule, and no value: it may be a secret.
  */
-export function readConfig<S extends Shape>(env: Record<string, string | undefined>, shape: S): Config<S> {
+export function readConfig<S extends Shape>(
+  env: Record<string, string | undefined>,
+  shape: S,
+  orders: Order<keyof S & string>[] = [],
+): Config<S> {
   const config: Record<string, unknown> = {}
   const problems: string[] = []
   for (const [name, schema] of Object.entries(shape)) {
@@ -16,6 +28,11 @@ export function readConfig<S extends Shape>(env: Record<string, string | undefin
     const parsed = schema.safeParse(value)
     if (parsed.success) config[name] = parsed.data
     else problems.push(`${name}: ${value === undefined ? 'is required; ' : ''}${ruleOf(schema, parsed.error)}`)
+  }
+  for (const { lesser, greater, times = 1, why } of orders) {
+    if (Number(config[lesser]) <= times * Number(config[greater])) continue
+    if (lesser in config && greater in config)
+      problems.push(`${lesser}: at most ${times === 1 ? '' : `${times} × `}${greater}, ${why}`)
   }
   if (problems.length > 0) {
     throw bootErrors.E_CONFIG({ detail: `configuration: ${problems.length} problem(s)\n  ${problems.join('\n  ')}` })

@@ -40,3 +40,14 @@ test.each([
     /Redis Sentinel and Redis Cluster are not supported/,
   )
 })
+
+test('bounds that must stand within each other are refused by name when they do not', () => {
+  const bounds = { INNER_MS: integer(1, 1000, 10), OUTER_MS: integer(1, 1000, 10) }
+  const read = (env: Record<string, string>, times?: number) =>
+    readConfig(env, bounds, [{ lesser: 'INNER_MS', greater: 'OUTER_MS', times, why: 'which ends first' }])
+  expect(read({})).toEqual({ INNER_MS: 10, OUTER_MS: 10 })
+  expect(read({ INNER_MS: '20' }, 2)).toEqual({ INNER_MS: 20, OUTER_MS: 10 })
+  expect(() => read({ INNER_MS: '11' })).toThrow('INNER_MS: at most OUTER_MS, which ends first')
+  expect(() => read({ OUTER_MS: '4' }, 2)).toThrow('INNER_MS: at most 2 × OUTER_MS, which ends first')
+  expect(() => read({ OUTER_MS: 'x' })).toThrow('1 problem(s)')
+})

@@ -236,6 +236,30 @@ describe('the role that serves', () => {
     ])
   })
 
+  test('gets others when DATABASE_TIMEOUT_MS has changed', async () => {
+    await join(api('one'), { databaseUrl: url })
+    await join(api('two'), { databaseUrl: url, timeoutMs: 3001 })
+    expect((await limits()).map(({ one }) => one)).toEqual(
+      expect.arrayContaining([
+        'idle_in_transaction_session_timeout=2251',
+        'lock_timeout=2251',
+        'statement_timeout=2701',
+      ]),
+    )
+    await join(api('three'), { databaseUrl: url, timeoutMs: 1000 })
+    expect((await limits()).map(({ one }) => one)).toContain('statement_timeout=900')
+  })
+
+  test.each(['5s', '2000', '0'])('a statement that goes on when it was given up ends the start: %s', async (value) => {
+    await query(`ALTER ROLE ${role} SET statement_timeout = '${value}'`)
+    await expect(join(api('one'), { databaseUrl: url })).rejects.toMatchObject({
+      code: 'E_CONFIG',
+      message: expect.stringContaining('DATABASE_TIMEOUT_MS=2000 gives a statement up before'),
+    })
+    await query(`ALTER ROLE ${role} SET statement_timeout = '1.9s'`)
+    await join(api('one'), { databaseUrl: url })
+  })
+
   test('has a budget within its own limit', async () => {
     await query(`ALTER ROLE ${role} CONNECTION LIMIT 12`)
     const first = await join(api('one'), { databaseUrl: url, dbConnections: 0, maxProcesses: 2 })

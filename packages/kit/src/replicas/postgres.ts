@@ -2,7 +2,7 @@ import { setTimeout as wait } from 'node:timers/promises'
 import { hasCode } from '../errors/app-error.ts'
 import { type Connections, createConnections } from '../postgres/connections.ts'
 import { describeFailure } from '../postgres/failures.ts'
-import { completeLimits, limitsFor } from '../postgres/limits.ts'
+import { alignLimits } from '../postgres/limits.ts'
 import { type MigrationFolder, missingMigrations } from '../postgres/migrations.ts'
 import { createPostgres, sqlState } from '../postgres/postgres.ts'
 import { connectionShare, processScoped, type Refusal } from './admission.ts'
@@ -55,7 +55,7 @@ export function createReplicas(options: ReplicasOptions): Replicas {
       try {
         const missing = await missingMigrations(postgres, options.migrations ?? [])
         if (missing.length === 0) {
-          await completeLimits(postgres, limitsFor(timeoutMs))
+          await alignLimits(postgres, timeoutMs)
           return await place.register(true)
         }
         reason = `waiting for the migrations ${missing.join(', ')}`

@@ -1,0 +1,22 @@
+import { readConfig } from '@escala/kit/config/config.ts'
+import { expect, test } from 'vitest'
+import { apiOrders, apiSettings } from './config.ts'
+
+const names = ['DATABASE_TIMEOUT_MS', 'REDIS_TIMEOUT_MS', 'HEARTBEAT_MS', 'REQUEST_TIMEOUT_MS'] as const
+const shape = Object.fromEntries(names.map((name) => [name, apiSettings[name]])) as Pick<
+  typeof apiSettings,
+  (typeof names)[number]
+>
+const read = (env: Record<string, string>) => readConfig(env, shape as typeof apiSettings, apiOrders)
+
+test('the defaults stand within each other', () => {
+  expect(read({})).toMatchObject({ DATABASE_TIMEOUT_MS: 2000, REQUEST_TIMEOUT_MS: 10_000 })
+})
+
+test.each([
+  [{ DATABASE_TIMEOUT_MS: '12000', HEARTBEAT_MS: '6000' }, 'DATABASE_TIMEOUT_MS: at most REQUEST_TIMEOUT_MS'],
+  [{ REQUEST_TIMEOUT_MS: '400' }, 'REDIS_TIMEOUT_MS: at most REQUEST_TIMEOUT_MS'],
+  [{ HEARTBEAT_MS: '999' }, 'DATABASE_TIMEOUT_MS: at most 2 × HEARTBEAT_MS'],
+])('a change that breaks their order is refused: %o', (env, sentence) => {
+  expect(() => read(env)).toThrow(sentence)
+})
