@@ -9,7 +9,8 @@ export interface Passwords {
    */
   hash(password: string, signal?: AbortSignal, client?: HashClient): Promise<string>
   /**
-   * Takes as long for a user who does not exist (`undefined`) as for a wrong password, and returns `false`.
+   * Takes as long for a user who does not exist (`undefined`) as for a wrong password of one whose hash `isOutdated` does not
+   * name, and returns `false`.
    * Throws `E_OVERLOADED` like `hash`.
    */
   verify(password: string, hash: string | undefined, signal?: AbortSignal, client?: HashClient): Promise<boolean>
