@@ -5,6 +5,8 @@ export interface QueueOptions {
   maxConcurrent: number
   /** Work that may wait, in milliseconds of processor time divided by `maxConcurrent`. */
   maxWaitMs: number
+  /** How long one piece of work may wait, in milliseconds: on a machine that is busy with other things, a second of work takes longer. */
+  maxStayMs?: number
   /** What one piece of work is thought to cost until some have been measured. */
   firstCostMs: number
 }
@@ -23,9 +25,9 @@ const remembered = 32
 
 /**
  * Runs a few pieces of work at a time and lets others wait, as long as they are not more than `maxWaitMs` of work; beyond
- * that it throws `E_OVERLOADED`, to whoever has most that waits. Clients take turns. Work whose signal is aborted before its turn is dropped and never begins (`E_TIMEOUT`).
+ * that it throws `E_OVERLOADED`, to whoever has most that waits, and to whatever has waited for `maxStayMs`. Clients take turns. Work whose signal is aborted before its turn is dropped and never begins (`E_TIMEOUT`).
  */
-export function createQueue({ maxConcurrent, maxWaitMs, firstCostMs }: QueueOptions): Queue {
+export function createQueue({ maxConcurrent, maxWaitMs, firstCostMs, maxStayMs = 5000 }: QueueOptions): Queue {
   const line = createLine()
   const costs: number[] = []
   let running = 0
@@ -39,7 +41,10 @@ export function createQueue({ maxConcurrent, maxWaitMs, firstCostMs }: QueueOpti
     if (running < maxConcurrent) return void running++
     return new Promise((resolve, reject) => {
       const refuse = () => reject(kitErrors.E_OVERLOADED({ retryAfterMs: maxWaitMs }))
-      const leave = () => signal?.removeEventListener('abort', drop)
+      const leave = () => {
+        clearTimeout(timer)
+        signal?.removeEventListener('abort', drop)
+      }
       const entry = {
         ...client,
         begin() {
@@ -52,10 +57,16 @@ export function createQueue({ maxConcurrent, maxWaitMs, firstCostMs }: QueueOpti
         },
       }
       const drop = () => {
+        clearTimeout(timer)
         line.remove(entry)
         reject(dropped())
       }
+      const giveUp = () => {
+        line.remove(entry)
+        entry.evicted()
+      }
       if (!line.add(entry, maxWaiting())) return refuse()
+      const timer = setTimeout(giveUp, maxStayMs)
       signal?.addEventListener('abort', drop, { once: true })
     })
   }

@@ -67,3 +67,13 @@ test('known clients leave the same to strangers', async () => {
   expect(await end()).toEqual(['done', 'done', 'done', 'E_OVERLOADED', 'done'])
   expect(order).toEqual(['stranger', 'a', 'b', 'c'])
 })
+
+test('nothing waits for longer than its time, however slowly the machine works', async () => {
+  const queue = createQueue({ maxConcurrent: 1, maxWaitMs: 200, firstCostMs: 50, maxStayMs: 20 })
+  const end = Promise.withResolvers<void>()
+  const atWork = queue(() => end.promise)
+  await expect(queue(async () => undefined)).rejects.toMatchObject({ code: 'E_OVERLOADED' })
+  end.resolve()
+  await atWork
+  await queue(async () => undefined) // its place is free
+})
