@@ -40,7 +40,9 @@ export function createDeviceCookies(options: DeviceCookieOptions): DeviceCookies
       )
     })
   const tokensOf = (req: Request) =>
-    cookieValues(req.headers.cookie, nameOf(req)).flatMap((value) => value.split('~').slice(0, maxAccounts))
+    namesOf(req)
+      .flatMap((name) => cookieValues(req.headers.cookie, name))
+      .flatMap((value) => value.split('~').slice(0, maxAccounts))
   const find = (req: Request, account: string) =>
     tokensOf(req)
       .slice(0, 2 * maxAccounts)
@@ -58,7 +60,7 @@ export function createDeviceCookies(options: DeviceCookieOptions): DeviceCookies
       const nonce = old?.split('.')[1] ?? randomBytes(16).toString('base64url') // its tries stay counted
       const token = `${issued}.${nonce}.${sign(signingSecret, account, issued, nonce)}`
       const others = tokensOf(req).filter((other) => other !== old && pattern.test(other))
-      const name = nameOf(req)
+      const [name = ''] = namesOf(req)
       res.cookie(name, [token, ...others].slice(0, maxAccounts).join('~'), {
         path,
         httpOnly: true,
@@ -70,9 +72,9 @@ export function createDeviceCookies(options: DeviceCookieOptions): DeviceCookies
   }
 }
 
-/** `__Host-` would demand the path `/`. */
-function nameOf(req: Request): string {
-  return needsHttps(cookieNamesOf(req)[0] ?? '') ? '__Secure-device' : 'device'
+/** As the session's cookie: the first is written, all are read. `__Host-` would demand the path `/`. */
+function namesOf(req: Request): string[] {
+  return [...new Set(cookieNamesOf(req).map((name) => (needsHttps(name) ? '__Secure-device' : 'device')))]
 }
 
 function sign(secret: string, account: string, issued: string, nonce: string): string {

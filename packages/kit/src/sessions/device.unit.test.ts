@@ -1,6 +1,7 @@
 import type { Request, Response } from 'express'
 import { expect, test } from 'vitest'
 import { createDeviceCookies } from './device.ts'
+import { rememberCookies } from './request-cookies.ts'
 
 const secrets = ['a'.repeat(32), 'b'.repeat(32)]
 const path = '/v1/session'
@@ -50,4 +51,18 @@ test('one device knows four accounts, the last ones; a further log-in keeps its 
   expect(['a0', 'a1', 'a2', 'a3', 'a4'].map((account) => cookies.read(request(cookie), account) !== undefined)).toEqual(
     [false, true, true, true, true],
   )
+})
+
+test('while the name of the session cookie changes, both names are read', () => {
+  const cookies = createDeviceCookies({ secrets, path })
+  const old = remember(cookies, 'ann')
+  expect(old).toMatch(/^device=/)
+  const named = (cookieNames: string[]) => {
+    const req = request(old)
+    const others = { chosen: undefined, others: [], isVisitor: false, onVisitor: undefined, claim: async () => false }
+    rememberCookies(req, { ...others, cookieNames })
+    return req
+  }
+  expect(cookies.read(named(['__Host-sid', 'sid']), 'ann')).toBe(cookies.read(request(old), 'ann'))
+  expect(cookies.read(named(['__Host-sid']), 'ann')).toBeUndefined()
 })
