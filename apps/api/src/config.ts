@@ -17,9 +17,12 @@ function isAddress(part: string): boolean {
   const [address = '', bits, ...rest] = part.split('/')
   return (
     named.includes(part) ||
-    (isIP(address) !== 0 && rest.length === 0 && (bits === undefined || /^[1-9]\d{0,2}$/.test(bits)))
+    (isIP(address) !== 0 && rest.length === 0 && (bits === undefined || isPrefix(bits, isIP(address))))
   )
 }
+
+const isPrefix = (bits: string, family: number) =>
+  /^[1-9]\d{0,2}$/.test(bits) && Number(bits) <= (family === 4 ? 32 : 128)
 
 function readS3Url(text: string, context: z.RefinementCtx) {
   const url = URL.canParse(text) ? new URL(text) : undefined

@@ -20,3 +20,17 @@ test.each([
 ])('a change that breaks their order is refused: %o', (env, sentence) => {
   expect(() => read(env)).toThrow(sentence)
 })
+
+test.each(['0', '2', 'loopback', '10.0.0.1', '10.0.0.0/8, ::1', 'fd00::/8', '2001:db8::/128'])(
+  'TRUST_PROXY may be %s',
+  (value) => {
+    expect(apiSettings.TRUST_PROXY.safeParse(value).success).toBe(true)
+  },
+)
+
+test.each(['true', '10', '', '10.0.0.0/0', '10.0.0.0/33', '::/129', '10.0.0.0/8/8', 'proxy.example.com'])(
+  'TRUST_PROXY may not be %j',
+  (value) => {
+    expect(apiSettings.TRUST_PROXY.safeParse(value).success).toBe(false)
+  },
+)
