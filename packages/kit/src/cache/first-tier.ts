@@ -17,13 +17,16 @@ export interface Flight {
   outdated: boolean
 }
 
+/** Versions of keys that are remembered, for each entry that may be kept. */
+const versionsPerEntry = 10
+
 export type FirstTier = ReturnType<typeof createFirstTier>
 
 /** What one process remembers: entries, the flights under way, and for each key the newest version that it has heard of. */
 export function createFirstTier({ maxEntries, maxBytes }: FirstTierOptions) {
   const entries = new LRUCache<string, Entry>({ max: maxEntries, maxSize: maxBytes, maxEntrySize: maxBytes })
   // Outlives the entries: else an eviction would let an older value come back.
-  const newest = new LRUCache<string, number>({ max: maxEntries * 10 })
+  const newest = new LRUCache<string, number>({ max: maxEntries * versionsPerEntry })
   const joinable = new Map<string, Promise<Entry>>()
   const flights = new Map<string, Set<Flight>>()
 
