@@ -66,6 +66,17 @@ describe('what NGINX repeats', () => {
     expect(seen).toHaveLength(runs)
   })
 
+  it.each(['GET', 'POST', 'PUT'])('the log has an entry for each attempt of a %s', async (method) => {
+    await fresh([`127.0.0.1:${await freePort()}`, addresses()[0] as string])
+    for (let sent = 0; sent < 2; sent++) await send(method, '/')
+    const between = method === 'PUT' ? ' : ' : ', ' // where NGINX goes on by itself, or where it begins anew
+    await vi.waitFor(async () => {
+      const lines = (await logged()).slice(-2)
+      const twice = lines.find(({ replicaStatus }) => replicaStatus === `502${between}200`)
+      expect(`${twice?.replica}`.split(between)).toHaveLength(2)
+    })
+  })
+
   it("a replica's own 503 reaches the client, and the replica is not given up", async () => {
     await fresh()
     for (let index = 0; index < 6; index++) expect((await send('GET', '/busy')).status).toBe(503)
