@@ -51,9 +51,7 @@ export function note(ledger: Ledger, what: string, { status, body, error }: Clie
   ledger.requests++
   const code = body?.code ?? error
   count(ledger.statuses, status === 0 ? `no answer: ${error}` : `${status}${code ? ` ${code}` : ''}`)
-  // Five tries a minute are a person's own: retries in an outage may use them up.
-  if (isRefusal(status, code) && !(status === 429 && what === 'log in'))
-    count(ledger.refusals, `${what}: ${status} ${code}`)
+  if (isRefusal(status, code)) count(ledger.refusals, `${what}: ${status} ${code}`)
   if (status === 500) count(ledger.wrongs, `${what}: 500`)
   if (status >= 400 && code === undefined) count(ledger.wrongs, `${what}: ${status} without a code`)
 }
