@@ -1,6 +1,7 @@
 import { setTimeout as wait } from 'node:timers/promises'
 import { type Client, createClient } from '@escala/testing/client.ts'
 import type { Cluster } from '@escala/testing/cluster.ts'
+import type { Replica } from '@escala/testing/replica.ts'
 import { startTraffic } from '@escala/testing/traffic.ts'
 import { check, defineLab, type LabContext } from '../lab.ts'
 
@@ -13,6 +14,8 @@ interface Size {
   /** NGINX's `fail_timeout`: how long it leaves a replica alone that refused it. */
   failTimeoutMs: number
 }
+
+const refuseMs = 1500
 
 export const lab = defineLab<Size>({
   slug: 'deploys',
@@ -41,7 +44,10 @@ export const lab = defineLab<Size>({
       async run(context) {
         const { cluster, client, traffic } = await start(context, new URL('./slow.ts', import.meta.url))
         const codes = await restartAll(cluster, client, context)
+        await cluster.addReplica({ env: { REFUSE_MS: String(refuseMs) } })
+        const refusing = watchRefusals(cluster.replicas.at(-1))
         codes.push(await leave(cluster))
+        const refusedMs = await refusing
         const left = cluster.replicas.filter((replica) => replica.running())
         // A build that cannot start: the roll-out ends there, and the old replicas have not been touched.
         const broken = { env: { SESSION_SECRETS: 'too short' } }
@@ -55,6 +61,9 @@ export const lab = defineLab<Size>({
           check('failed', failed, { equals: 0 }),
           check('slowest answer in ms', slowestMs, { atMost: 1500 }),
           check('replicas that did not exit with 0', codes.filter((code) => code !== 0).length, { equals: 0 }),
+          check('for how long a replica that left was there to refuse connections, ms', refusedMs, {
+            atLeast: refuseMs / 2,
+          }),
           check('a build that cannot start was taken into service', deployed, { equals: false }),
           check('old replicas that it cost', left.filter((replica) => !replica.running()).length, { equals: 0 }),
         ]
@@ -85,6 +94,19 @@ async function restartAll(cluster: Cluster, client: Client, { size, progress }: 
     }
   }
   return codes
+}
+
+/** From the first connection that it refuses until its process has ended. Where a container was, nothing would answer then. */
+async function watchRefusals(replica: Replica | undefined): Promise<number> {
+  const isRefused = () =>
+    fetch(`${replica?.url}/`, { headers: { connection: 'close' } }).then(
+      () => false,
+      () => true,
+    )
+  while (replica?.running() && !(await isRefused())) await wait(10)
+  const since = performance.now()
+  while (replica?.running()) await wait(10)
+  return performance.now() - since
 }
 
 /** Scaling down by one, as seen by NGINX: a replica is gone. */

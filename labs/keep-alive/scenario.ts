@@ -41,10 +41,15 @@ export const lab = defineLab<Size>({
       title: (replicas) => `with ${replicas} replicas that outwait NGINX, none does`,
       async run(context) {
         // The kit's replicas wait for 75 s; so that the edge comes soon, NGINX waits for less than its own 60 s here.
-        const { sent, failed } = await postOverTheEdge(context, {}, `${context.size.edgeMs}ms`)
+        const { cluster, sent, failed } = await postOverTheEdge(context, {}, `${context.size.edgeMs}ms`)
+        const { headers } = await createClient(cluster.replicas[0]?.url ?? '').get('/v1/session')
+        const told = /timeout=(\d+)/.exec(String(headers['keep-alive']))
         return [
           check('POSTs', sent, { atLeast: context.size.connections }),
           check('answered 502', failed, { equals: 0 }),
+          check("for how long a replica says that it waits; the kit's NGINX waits for 60 s", Number(told?.[1] ?? 0), {
+            atLeast: 61,
+          }),
         ]
       },
     },
@@ -72,7 +77,7 @@ async function postOverTheEdge(context: LabContext<Size>, options: ClusterOption
       progress(sweep * gaps.length + index + 1, size.sweeps * gaps.length)
     }
   }
-  return { sent, failed }
+  return { cluster, sent, failed }
 }
 
 /** An NGINX that is 50 ms away from the replicas: on one machine the close arrives before anything can cross it. */

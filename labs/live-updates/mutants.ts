@@ -5,6 +5,19 @@ const tests = ['packages/kit/src/events/sse.unit.test.ts']
 
 export const mutants: Mutant[] = [
   {
+    removed: 'the order of events that were announced in another one',
+    file: 'packages/tickets/src/live.ts',
+    from: '      early.set(revision, available)\n      flush()\n    },\n    /** Goes on',
+    to: '      place = { eventId: id, revision }\n      emit(available, place)\n    },\n    /** Goes on',
+  },
+  {
+    removed: 'what a client missed, when it comes back',
+    file: 'packages/kit/src/events/redis.ts',
+    // biome-ignore lint/suspicious/noTemplateCurlyInString: code of another file
+    from: "afterId === undefined ? [] : redis.xrange(streamOf(name), `(${afterId}`, '+'),",
+    to: '[],',
+  },
+  {
     removed: 'the exemption of open streams from what is in flight',
     file,
     from: '      onOpen?.(req)\n',

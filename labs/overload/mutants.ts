@@ -6,6 +6,12 @@ export const mutants: Mutant[] = [
     file: 'apps/api/src/app.ts',
     from: '  app.use(options.shed)\n',
     to: '',
+  },
+  {
+    removed: 'load shedding, in the tests of the API',
+    file: 'apps/api/src/app.ts',
+    from: '  app.use(options.shed)\n',
+    to: '',
     tests: ['apps/api/src/app.test.ts'],
   },
 ]

@@ -1,5 +1,7 @@
 import { setTimeout as wait } from 'node:timers/promises'
 import { createClient } from '@escala/testing/client.ts'
+import type { Cluster } from '@escala/testing/cluster.ts'
+import { withClient } from '@escala/testing/test-database.ts'
 import { startTraffic } from '@escala/testing/traffic.ts'
 import { check, defineLab, type LabContext } from '../lab.ts'
 import { path, slots, workMs } from './handler.ts'
@@ -11,6 +13,7 @@ interface Size {
 
 /** How long a client waits before it gives up: an answer after that is work for nobody. */
 const patienceMs = 1500
+const crowdSize = 40
 
 export const lab = defineLab<Size>({
   slug: 'overload',
@@ -36,7 +39,8 @@ export const lab = defineLab<Size>({
       title: (replicas) =>
         `with ${replicas} replicas that refuse early, three times their capacity serves as many as before`,
       async run(context) {
-        const { normal, late } = await overload(context, new URL('./shedding.ts', import.meta.url))
+        const { cluster, normal, late } = await overload(context, new URL('./shedding.ts', import.meta.url))
+        const own = await crowd(cluster)
         return [
           check('requests a second at nine tenths of the capacity', normal.goodput, { atLeast: 1 }),
           check('p99 then, ms', normal.p99Ms, { atMost: patienceMs }),
@@ -46,6 +50,7 @@ export const lab = defineLab<Size>({
           check('p99 of what was accepted, times the normal one', late.p99Ms / normal.p99Ms, { atMost: 3 }),
           check('clients that gave up', late.gaveUp, { equals: 0 }),
           check('refusals without a time to come back', late.refused - late.refusedWithTime, { equals: 0 }),
+          check(`of ${crowdSize} reads at once of what the API itself serves, refused`, own, { atLeast: 1 }),
         ]
       },
     },
@@ -54,7 +59,7 @@ export const lab = defineLab<Size>({
 
 async function overload(context: LabContext<Size>, naive: URL) {
   const { replicas, size, progress } = context
-  const cluster = await context.cluster({ naive })
+  const cluster = await context.cluster({ naive, env: { MAX_IN_FLIGHT: '10' } })
   const capacity = (replicas * slots * 1000) / workMs
   const client = createClient(cluster.url, { timeoutMs: patienceMs })
 
@@ -86,7 +91,22 @@ async function overload(context: LabContext<Size>, naive: URL) {
   const normal = await apply(0.9 * capacity, 0)
   const late = await apply(3 * capacity, 1)
   client.close()
-  return { normal, late }
+  return { cluster, normal, late }
+}
+
+/** Many ask one replica for what the database does not give it for a moment. */
+async function crowd({ databaseUrl, replicas }: Cluster): Promise<number> {
+  const client = createClient(replicas[0]?.url ?? '')
+  const answers = await withClient(databaseUrl, async (database) => {
+    await database.query('BEGIN')
+    await database.query('LOCK TABLE shows IN ACCESS EXCLUSIVE MODE')
+    const asked = Promise.all(Array.from({ length: crowdSize }, () => client.get('/v1/shows')))
+    await wait(500)
+    await database.query('ROLLBACK')
+    return await asked
+  })
+  client.close()
+  return answers.filter(({ body }) => body?.code === 'E_OVERLOADED').length
 }
 
 const percent = (part: number, whole: number) => (whole === 0 ? 0 : (100 * part) / whole)

@@ -1,3 +1,4 @@
+import { setTimeout as wait } from 'node:timers/promises'
 import type { Cluster } from '@escala/testing/cluster.ts'
 import { withClient } from '@escala/testing/test-database.ts'
 import pg from 'pg'
@@ -17,8 +18,8 @@ export function createFaults(): Record<FaultName, Fault> {
   const heal = ({ postgresProxy }: Cluster) => postgresProxy.heal()
   const leave = () => Promise.all(others.splice(0).map((client) => client.end()))
   return {
-    /** Every connection, as a failover does; new ones are taken at once. */
-    terminated: { begin: ({ databaseUrl }) => terminateAll(databaseUrl), end: async () => undefined },
+    /** Every connection, as a failover does; new ones are taken at once. Many times, to meet each moment of a connection. */
+    terminated: { begin: ({ databaseUrl }) => terminateAll(databaseUrl, 30), end: async () => undefined },
     restarted: {
       async begin({ postgresProxy, databaseUrl }) {
         await postgresProxy.refuse()
@@ -36,8 +37,13 @@ export function createFaults(): Record<FaultName, Fault> {
   }
 }
 
-export async function terminateAll(databaseUrl: string): Promise<void> {
-  await withClient(databaseUrl, terminate)
+export async function terminateAll(databaseUrl: string, times = 1): Promise<void> {
+  await withClient(databaseUrl, async (client) => {
+    for (let time = 0; time < times; time++) {
+      if (time > 0) await wait(20)
+      await terminate(client)
+    }
+  })
 }
 
 /** A transaction of somebody who has forgotten it. */

@@ -7,6 +7,7 @@ import { type Check, check, defineLab } from '../lab.ts'
 import { until } from '../recovery.ts'
 import { addShow, createBuyer, createOrganiser, createShow, elsewhere, order, untilQuiet } from '../shop.ts'
 import { keepOrdering } from './buyers.ts'
+import { orderInConflict } from './conflicts.ts'
 import { createFaults, type FaultName, lock, terminateAll } from './faults.ts'
 import { outage } from './outage.ts'
 
@@ -115,13 +116,15 @@ export const lab = defineLab<Size>({
           accepted += placed
           progress(index + 1, size.faults.length + 1)
         }
+        const conflicts = await orderInConflict(cluster, buyer, show)
         await orders.stop()
-        accepted += orders.accepted()
+        accepted += orders.accepted() + conflicts.accepted
         const quiet = { cluster, buyer, orders: accepted, quietMs: 12_000, progress: () => undefined }
         const after = await untilQuiet(quiet)
         const { available } = (await buyer.get(show)).body
         return [
           ...checks,
+          check('orders in conflict with others: answers other than 201 and 503', conflicts.wrong, { equals: 'none' }),
           check('orders all the while: answers other than 201 and 503', orders.seen.wrong(), { equals: 'none' }),
           check('the slowest of them, ms', orders.seen.slowestMs(), { atMost: size.maxMs }),
           check('answered with 503', orders.seen.refused(), { atLeast: 1 }),
