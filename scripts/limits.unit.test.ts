@@ -74,7 +74,7 @@ test('every number that can be set, and every bound of NGINX, is in the table', 
   const numbers = Object.keys(settings).filter((name) => typeof defaultOf(name) === 'number' && !other.includes(name))
   const directives = [
     ...readFileSync(template, 'utf8').matchAll(
-      /^\s*(\w*(?:timeout|connections|max_\w+|buffers|nofile|limit_\w+)|keepalive) /gm,
+      /^\s*(\w*(?:timeout|connections|max_\w+|buffers|buffer_size|tries|nofile|limit_\w+)|keepalive) /gm,
     ),
   ].map(([, name = '']) => name)
   const parts = ['limit_conn', 'limit_conn_zone', 'limit_conn_status', 'limit_conn_log_level'] // of CONNECTIONS_PER_ADDRESS and `uploads`
