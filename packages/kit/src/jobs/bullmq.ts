@@ -21,6 +21,7 @@ import {
   queueName,
   schedulesLane,
 } from './queue.ts'
+import { makeReadable } from './readable.ts'
 import { createRunner, within } from './runner.ts'
 import { createTurns } from './turns.ts'
 
@@ -167,7 +168,10 @@ export function createBullmqConsumer(options: BullmqConsumerOptions): JobConsume
       if (!stopping) log[redis.status === 'ready' ? 'warn' : 'debug']({ err, queue: name }, 'job worker failed')
     }
     worker.on('error', onError)
-    worker.on('stalled', (jobId) => log.warn({ queue: name, jobId }, 'job taken over from a worker that is gone'))
+    worker.on('stalled', (jobId) => {
+      log.warn({ queue: name, jobId }, 'job taken over from a worker that is gone')
+      makeReadable(redis, `${prefix}:${name}:${jobId}`).catch(onError)
+    })
     const turns = createTurns({ redis, worker, concurrency, onError })
     return worker
   }

@@ -6,11 +6,14 @@ import {
   droppedKey,
   droppedMs,
   inTime,
+  isJobData,
   type JobData,
   type LaneNames,
   type QueueConnectionOptions,
   queueName,
+  unreadable,
 } from './queue.ts'
+import { makeReadable } from './readable.ts'
 
 type Bull = Queue<JobData, void>
 type DeadJob = BullJob<JobData, void>
@@ -24,11 +27,21 @@ export function createBullmqDeadLetters(
   const index = deadIndex(options)
   const lanes = connectLanes(options)
 
+  const read = async (queue: Bull, id: string): Promise<DeadJob | undefined> => {
+    try {
+      return await queue.getJob(id)
+    } catch (error) {
+      if (!(error instanceof SyntaxError)) throw error
+      await makeReadable(redis, `${prefix}:${queue.name}:${id}`)
+      return queue.getJob(id)
+    }
+  }
+
   /** Runs `command` on the dead letter of that id, in whichever lane it is. */
   const onDead = async <T>(id: string, command: (job: DeadJob, queue: Bull) => Promise<T>): Promise<T | undefined> => {
     for (const name of lanes.names) {
       const found = await lanes.lane(name).use(async (queue) => {
-        const job = (await queue.getJob(id)) as DeadJob | undefined
+        const job = await read(queue, id)
         return job && (await job.isFailed()) ? { result: await command(job, queue) } : undefined
       })
       if (found) return found.result
@@ -36,7 +49,7 @@ export function createBullmqDeadLetters(
     return undefined
   }
   const forget = async ({ name, data }: DeadJob) => {
-    if (data.aggregate !== undefined) await redis.hdel(index.key, index.field(name, data.aggregate))
+    if (data?.aggregate !== undefined) await redis.hdel(index.key, index.field(name, data.aggregate))
   }
 
   /** Ids first, since only they are cheap: the newest of each lane, merged. */
@@ -53,22 +66,25 @@ export function createBullmqDeadLetters(
   return {
     async list({ offset = 0, limit = 100 } = {}) {
       const page = (await inTime(() => newest(offset + limit))).slice(offset, offset + limit)
-      const jobs = await Promise.all(
-        page.map(({ lane, id }) => lanes.lane(lane).use((queue) => queue.getJob(id) as Promise<DeadJob | undefined>)),
-      )
+      const jobs = await Promise.all(page.map(({ lane, id }) => lanes.lane(lane).use((queue) => read(queue, id))))
       return jobs.filter((job) => job !== undefined).map(toDeadLetter)
     },
     find: (id) => onDead(id, async (job) => toDeadLetter(job)),
     async replay(id) {
       const done = await onDead(id, async (job) => {
-        const { waits, forgiven: _, ...data } = job.data
+        const { waits, forgiven: _, ...data } = isJobData(job.data) ? job.data : unreadable(job.data)
         // A run that failed may have had an effect, although its attempts begin again.
         await job.updateData({
           ...data,
           waits: { interruptions: (waits?.interruptions ?? 0) + 1 },
           forgiven: job.stalledCounter,
         })
-        await job.retry('failed', { resetAttemptsMade: true, resetAttemptsStarted: true })
+        try {
+          await job.retry('failed', { resetAttemptsMade: true, resetAttemptsStarted: true })
+        } catch (error) {
+          if (await job.isFailed()) throw error
+          return false // another replay was faster
+        }
         await forget(job)
         return true
       })
@@ -103,8 +119,8 @@ export function createBullmqDeadLetters(
 const toDeadLetter = (job: BullJob<JobData>): DeadLetter => ({
   id: job.id as string,
   type: job.name,
-  payload: job.data.payload,
-  requestId: job.data.requestId,
+  payload: isJobData(job.data) ? job.data.payload : job.data,
+  requestId: isJobData(job.data) ? job.data.requestId : undefined,
   attempts: job.attemptsMade,
   reason: job.failedReason,
   failedAt: new Date(job.finishedOn ?? job.timestamp),

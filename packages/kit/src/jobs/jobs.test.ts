@@ -275,6 +275,105 @@ test('bullmq: jobs that compute for longer than their lock are taken over once, 
   }
 })
 
+test('bullmq: a job that failed while Redis lost its data is missing, and can be added again', async () => {
+  const jobs = await createBullmq()
+  await vi.waitFor(() => expect(jobs.redis.status).toBe('ready'))
+  const gates = { bad: Promise.withResolvers<void>(), good: Promise.withResolvers<void>() }
+  const ran: string[] = []
+  const run = async ({ type }: Job) => {
+    ran.push(type)
+    if (ran.length <= 2) await gates[type as 'bad' | 'good'].promise
+  }
+  const bad = async (job: Job) => {
+    await run(job)
+    if (ran.length === 2) throw new Error('no')
+  }
+  const consumer = jobs.consume({ bad, good: run })
+  const added = [newJob('bad'), newJob('good')]
+  for (const job of added) await jobs.queue.add(job)
+  await vi.waitFor(() => expect(ran).toHaveLength(2), 3000)
+  await jobs.redis.del(...(await jobs.redis.keys(`${jobs.prefix}*`)))
+  for (const { resolve } of Object.values(gates)) resolve()
+  await wait(200) // for what their ends leave in Redis
+  expect(await jobs.queue.missing(added)).toEqual(added.map(({ id }) => id))
+  for (const job of added) await jobs.queue.add(job)
+  await vi.waitFor(() => expect(ran.slice(2).sort()).toEqual(['bad', 'good']), 5000)
+  await consumer.stop(1000)
+  await jobs.stop()
+})
+
+test.each([
+  ['data', 'not json'],
+  ['data', 'null'],
+  ['data', '[1]'],
+  ['opts', '{'],
+])(
+  'bullmq: a job whose %s in Redis cannot be read (%s) is a dead letter, and holds up no other',
+  async (field, text) => {
+    const jobs = await createBullmq()
+    await vi.waitFor(() => expect(jobs.redis.status).toBe('ready'))
+    const job = newJob('bad')
+    await jobs.queue.add(job)
+    await jobs.redis.hset(`${jobs.prefix}:jobs:${job.id}`, field, text)
+    const good = vi.fn(async () => {})
+    const bad = vi.fn(async () => {
+      throw new Error('no')
+    })
+    const consumer = jobs.consume({ good, bad }, 1)
+    await jobs.queue.add(newJob('good'))
+    await vi.waitFor(() => expect(good).toHaveBeenCalledOnce(), 5000)
+    await vi.waitFor(async () => expect(await jobs.deadLetters.list()).toMatchObject([{ id: job.id }]), 5000)
+    if (field === 'data') {
+      expect(bad).not.toHaveBeenCalled()
+      expect(await jobs.deadLetters.find(job.id)).toMatchObject({ reason: expect.stringContaining('cannot be read') })
+    }
+    expect(await jobs.deadLetters.drop(job.id)).toBe(true)
+    await consumer.stop(1000)
+    await jobs.stop()
+  },
+)
+
+test.each(['not json', 'null'])('bullmq: a dead letter that cannot be read (%s) hides no other', async (text) => {
+  const jobs = await createBullmq()
+  await vi.waitFor(() => expect(jobs.redis.status).toBe('ready'))
+  const run = vi.fn(async () => {
+    throw new PermanentFailure('no')
+  })
+  const consumer = jobs.consume({ bad: run })
+  const added = [newJob('bad'), newJob('bad')]
+  for (const job of added) await jobs.queue.add(job)
+  const list = async () => (await jobs.deadLetters.list()).map(({ id }) => id).sort()
+  const ids = added.map(({ id }) => id).sort()
+  await vi.waitFor(async () => expect(await list()).toEqual(ids), 5000)
+  const [first = '', second = ''] = ids
+  await jobs.redis.hset(`${jobs.prefix}:jobs:${first}`, 'data', text)
+  expect(await list()).toEqual(ids)
+  expect(await jobs.deadLetters.find(first)).toMatchObject({ type: 'bad' })
+  expect(await jobs.deadLetters.replay(first)).toBe(true)
+  await vi.waitFor(async () => expect((await jobs.deadLetters.find(first))?.reason).toContain('cannot be read'), 5000)
+  expect(run).toHaveBeenCalledTimes(2)
+  expect([await jobs.deadLetters.drop(first), await jobs.deadLetters.drop(second)]).toEqual([true, true])
+  await consumer.stop(1000)
+  await jobs.stop()
+})
+
+test('bullmq: of replays at once one counts, and the others find nothing', async () => {
+  const jobs = await createBullmq()
+  await vi.waitFor(() => expect(jobs.redis.status).toBe('ready'))
+  const run = vi.fn(async ({ isFirstTry }: Job) => {
+    if (isFirstTry) throw new PermanentFailure('no')
+  })
+  const consumer = jobs.consume({ bad: run })
+  const job = newJob('bad')
+  await jobs.queue.add(job)
+  await vi.waitFor(async () => expect(await jobs.deadLetters.find(job.id)).toBeDefined(), 5000)
+  const replayed = await Promise.all([1, 2, 3].map(() => jobs.deadLetters.replay(job.id)))
+  expect(replayed.sort()).toEqual([false, false, true])
+  await vi.waitFor(() => expect(run).toHaveBeenCalledTimes(2), 5000)
+  await consumer.stop(1000)
+  await jobs.stop()
+})
+
 test('bullmq: a job that ignores its signal is taken over when its lock has run out', async () => {
   const jobs = await createBullmq()
   await vi.waitFor(() => expect(jobs.redis.status).toBe('ready'))

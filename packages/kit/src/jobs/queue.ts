@@ -56,9 +56,17 @@ export interface JobData {
   waits?: Waits
   /** Its handler has returned, although its worker had lost the lock by then: nothing is left to do. */
   done?: true
+  /** It stands for data that no job can have: `payload` is what there was. */
+  unreadable?: true
   /** Takeovers that an operator's replay has made up for. */
   forgiven?: number
 }
+
+export const isJobData = (data: unknown): data is JobData =>
+  typeof data === 'object' && data !== null && !Array.isArray(data)
+
+/** What takes the place of data that cannot be read, so that the job can become a dead letter. */
+export const unreadable = (payload: unknown): JobData => ({ payload, unreadable: true })
 
 export interface JobPolicy {
   attempts?: number

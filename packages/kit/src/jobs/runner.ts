@@ -4,10 +4,11 @@ import type { Redis } from 'ioredis'
 import { hasCode } from '../errors/app-error.ts'
 import type { Logger } from '../log/log.ts'
 import { withRequestId } from '../log/request-id.ts'
+import { createScript } from '../redis/script.ts'
 import type { Tracing } from '../tracing/tracing.ts'
 import { serverMs } from './clock.ts'
 import { isPermanent, type JobHandler, PermanentFailure, postpone, unknownType, type WaitLimits } from './jobs.ts'
-import { deadIndex, type JobData, type QueueName, queueName } from './queue.ts'
+import { deadIndex, isJobData, type JobData, type QueueName, queueName, unreadable } from './queue.ts'
 import type { Turns } from './turns.ts'
 
 type Bull = BullJob<JobData, void>
@@ -20,6 +21,10 @@ export interface RunningJob {
 const maxNamed = 20
 // BullMQ takes jobs without a priority first, then those of the smallest.
 const afterFirstTries = 1
+// Of a job that went with Redis' data, a bare HSET would leave a part: it would count as known, and not be published again.
+const setPriority = createScript(`if redis.call('EXISTS', KEYS[1]) == 1 then
+  redis.call('HSET', KEYS[1], 'priority', ARGV[1])
+end`)
 
 export interface RunnerOptions extends QueueName {
   redis: Redis
@@ -48,6 +53,7 @@ export function createRunner(options: RunnerOptions) {
     const { id, name: type, data, attemptsStarted: attempt } = job
     const takeovers = job.stalledCounter - (data.forgiven ?? 0)
     if (takeovers > maxStalled) throw new PermanentFailure(`${takeovers} workers died or stood still over this job`)
+    if (data.unreadable) throw new PermanentFailure('what the queue has of this job cannot be read')
     const handler = handlers.get(type)
     if (!handler) throw unknownType({ type })
     const isFirstTry = job.attemptsMade === 0 && takeovers === 0 && !data.waits?.interruptions
@@ -86,7 +92,7 @@ export function createRunner(options: RunnerOptions) {
       await redis.hset(index.key, index.field(job.name, job.data.aggregate), entry)
     }
     // It comes back behind the jobs that have not failed yet, and gets its turn among them (turns.ts). BullMQ's own command would search the whole queue for a job that is active.
-    if (!isLast) await redis.hset(`${prefix}:${queue}:${job.id}`, 'priority', afterFirstTries)
+    if (!isLast) await setPriority.run(redis, [`${prefix}:${queue}:${job.id}`], [afterFirstTries])
     jobLog[dead ? 'error' : 'warn']({ err }, dead ? 'job failed for good' : 'job failed')
     throw permanent && err instanceof Error ? new UnrecoverableError(err.message) : err
   }
@@ -98,6 +104,7 @@ export function createRunner(options: RunnerOptions) {
   }
 
   const runTaken = async (queue: string, job: Bull, token: string | undefined): Promise<void> => {
+    if (!isJobData(job.data)) await job.updateData(unreadable(job.data))
     const { requestId, traceparent, done } = job.data
     const { id: jobId, name: jobType, attemptsStarted: attempt } = job
     const jobLog = log.child({ queue, jobId, jobType, attempt, requestId })

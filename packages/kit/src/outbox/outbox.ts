@@ -8,6 +8,7 @@ export interface OutboxMessage {
    * That is the order of their commits where each transaction changes (so locks) the aggregate's row before it adds.
    */
   aggregate: string
+  /** JSON. What cannot be written as JSON is refused by `add`; a number beyond 2^53 that SQL has written loses digits: write it as text. */
   payload: unknown
   requestId?: string
   /** The trace that goes on with the job. */

@@ -113,7 +113,7 @@ export function createRelay(options: RelayOptions): Relay {
       }
       return { published }
     } catch (failure) {
-      return { published, failure }
+      return { published, failure, refused: rows[published.length] }
     }
   }
 
@@ -134,7 +134,8 @@ export function createRelay(options: RelayOptions): Relay {
       const outcomes = await Promise.all([...Map.groupBy(rows, ({ aggregate }) => aggregate).values()].map(publishRun))
       const published = outcomes.flatMap((outcome) => outcome.published)
       if (published.length > 0) await tx.query(mark, [published])
-      return { published: published.length, isEnd, failure: outcomes.find(({ failure }) => failure)?.failure }
+      const failed = outcomes.find(({ failure }) => failure !== undefined)
+      return { published: published.length, isEnd, failure: failed?.failure, refused: failed?.refused }
     })
   }
 
@@ -169,8 +170,9 @@ export function createRelay(options: RelayOptions): Relay {
         }
         return publishBatch()
       })().catch((failure: unknown) => ({ published: 0, isEnd: true, failure }))
-      const { failure } = { failure: undefined, ...outcome }
-      if (failure !== undefined && !failing) log.warn({ err: failure }, 'outbox cannot be relayed')
+      const { failure, refused } = { failure: undefined, refused: undefined, ...outcome }
+      if (failure !== undefined && !failing)
+        log.warn({ err: failure, messageId: refused?.id, type: refused?.type }, 'outbox cannot be relayed')
       if (failure === undefined && failing) {
         log.info('outbox is relayed again')
         recoverAt = 0 // the queue may have come back without its data

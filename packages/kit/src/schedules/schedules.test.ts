@@ -138,6 +138,42 @@ test('what no live worker declares disappears; what one declares stays, though o
   await workers.stop()
 })
 
+const yearly = { cron: '0 0 1 1 *' }
+test.each<[string, Schedule['every'], Schedule['every']]>([
+  ['a shorter period', { ms: 3_600_000 }, { ms: 100 }],
+  ['a longer period', { ms: 100 }, { ms: 3_600_000 }],
+  ['a pattern', { ms: 100 }, yearly],
+  ['a period', yearly, { ms: 100 }],
+])('a schedule that has %s in the next version ticks by that, under its new type', async (_, before, after) => {
+  const workers = createWorkers()
+  const ran: string[] = []
+  const handler: JobHandler = async ({ type }) => void ran.push(type)
+  workers.consume({ former: handler, latter: handler })
+  const old = workers.worker([{ id: 'tick', type: 'former', every: before }], 'old')
+  await old.start()
+  await old.stop()
+  workers.live.delete('old')
+  const next = workers.worker([{ id: 'tick', type: 'latter', every: after }], 'next')
+  await next.start()
+  const isQuick = 'ms' in after && after.ms === 100
+  if (isQuick) await vi.waitFor(() => expect(ran.filter((type) => type === 'latter').length).toBeGreaterThan(4), 5000)
+  else await wait(600)
+  ran.length = 0
+  await wait(500)
+  expect(ran.filter((type) => type === 'former')).toEqual([])
+  if (isQuick) expect(ran.length).toBeGreaterThan(1)
+  else expect(ran).toEqual([])
+  const planned = (await workers.queue.use((bull) => bull.getJobSchedulers())).map(({ every, pattern }) => ({
+    every,
+    pattern,
+  }))
+  expect(planned).toEqual([
+    'ms' in after ? { every: after.ms, pattern: undefined } : { every: undefined, pattern: after.cron },
+  ])
+  await next.stop()
+  await workers.stop()
+})
+
 test('stands again after Redis lost its data, and is not removed while nobody can say who is alive', async () => {
   const workers = createWorkers()
   const schedules = workers.worker([schedule('nightly')], 'one', 50)
