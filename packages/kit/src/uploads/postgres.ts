@@ -1,3 +1,4 @@
+import { LRUCache } from 'lru-cache'
 import type { Sql, Statement } from '../postgres/postgres.ts'
 import { checkKey, receive } from './receive.ts'
 import type { Upload, Uploads } from './uploads.ts'
@@ -9,11 +10,24 @@ const upsert: Statement = {
 }
 const select: Statement = {
   name: 'uploads-get',
-  text: 'SELECT content_type AS "contentType", tag, data FROM uploads WHERE key = $1',
+  text: `SELECT content_type AS "contentType", tag, CASE WHEN tag = $2 THEN NULL ELSE data END AS data
+    FROM uploads WHERE key = $1`,
 }
 
-/** In the database that every replica has anyway: backed up with the rest, and right for some thousands of small files. */
+type Found = Omit<Upload, 'data'> & { data: Buffer | null }
+
+/** Files that were read last stay in memory, up to this many bytes. */
+const maxCachedBytes = 16 * 1024 * 1024
+
+/**
+ * In the database that every replica has anyway: backed up with the rest, and right for some thousands of small files. What
+ * is in memory, under a tag that tells its contents, is not sent again: 2 MB from Postgres take 30 ms of the event loop.
+ */
 export function createPostgresUploads({ postgres }: { postgres: Sql }): Uploads {
+  const cached = new LRUCache<string, Upload>({
+    maxSize: maxCachedBytes,
+    sizeCalculation: ({ data }) => Math.max(1, data.byteLength),
+  })
   return {
     scope: 'cluster',
     async put(key, body, options) {
@@ -22,8 +36,14 @@ export function createPostgresUploads({ postgres }: { postgres: Sql }): Uploads 
       return { contentType, tag }
     },
     async get(key) {
-      const { rows } = await postgres.query<Upload>(select, [checkKey(key)])
-      return rows[0]
+      const known = cached.get(checkKey(key))
+      const { rows } = await postgres.query<Found>(select, [key, known?.tag ?? ''])
+      const [row] = rows
+      if (row === undefined) return undefined
+      if (row.data === null) return known
+      const found = { ...row, data: row.data }
+      cached.set(key, found)
+      return found
     },
   }
 }

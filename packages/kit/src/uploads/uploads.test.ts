@@ -45,6 +45,33 @@ describeUploads('postgres', async () => {
   }
 })
 
+test('what a replica has read before is not sent again by Postgres, until another one replaces it', async () => {
+  const database = await createTestDatabase(inject('postgresUrl'))
+  await migrate({ url: database.url, folders: [kitMigrations], log })
+  const options = { url: database.url, log, applicationName: 'test', maxConnections: 2, timeoutMs: 5000 }
+  const postgres = createPostgres(options)
+  const sent: (number | undefined)[] = []
+  const counting: typeof postgres = {
+    ...postgres,
+    async query(...query) {
+      const result = await postgres.query(...query)
+      sent.push(result.rows.map((row) => (row as { data?: Buffer | null }).data?.byteLength)[0])
+      return result as never
+    },
+  }
+  const [one, other] = [createPostgresUploads({ postgres: counting }), createPostgresUploads({ postgres })]
+  const put = async (data: Buffer) => ({ ...(await other.put('a', inPieces(data, 9999), { maxBytes: 100_000 })), data })
+  const first = await put(image('image/png', 50_000))
+  for (let i = 0; i < 3; i++) expect(await one.get('a')).toEqual(first)
+  const second = await put(image('image/gif', 40_000))
+  for (let i = 0; i < 2; i++) expect(await one.get('a')).toEqual(second)
+  expect(sent).toEqual([50_000, undefined, undefined, 40_000, undefined])
+  await postgres.query({ name: 'uploads-remove', text: 'DELETE FROM uploads' }, [])
+  expect(await one.get('a')).toBeUndefined()
+  await postgres.stop()
+  await database.drop()
+})
+
 // It looks at the access key, and does not check signatures of version 4.
 async function startS3() {
   const server = new S3rver({
