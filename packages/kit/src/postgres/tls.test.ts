@@ -20,11 +20,12 @@ beforeAll(async () => {
   await makeCertificates()
   const options = { binaries: await findBinaries(), dataDir: join(folder, 'data'), password: 'test' }
   await (await startPostgres({ ...options, settings: { fsync: 'off' } })).stop()
-  for (const name of ['server.key', 'server.crt']) await copyFile(join(folder, name), join(options.dataDir, name))
-  const files = ['server.key', 'server.crt'].map((name) => join(options.dataDir, name))
+  const names = ['server.key', 'server.crt', 'ca.crt']
+  for (const name of names) await copyFile(join(folder, name), join(options.dataDir, name))
+  const files = names.map((name) => join(options.dataDir, name))
   await run('chmod', ['600', ...files])
   await run('chown', ['--reference', join(options.dataDir, 'PG_VERSION'), ...files])
-  server = await startPostgres({ ...options, settings: { fsync: 'off', ssl: 'on' } })
+  server = await startPostgres({ ...options, settings: { fsync: 'off', ssl: 'on', ssl_ca_file: 'ca.crt' } })
 })
 afterAll(async () => {
   await server?.stop()
@@ -42,15 +43,20 @@ async function makeCertificates(): Promise<void> {
   await openssl('req', ...key, '-subj', '/CN=localhost', '-keyout', 'server.key', '-out', 'server.csr')
   const signed = ['-CA', 'ca.crt', '-CAkey', 'ca.key', '-CAcreateserial', '-extfile', 'names', '-days', '2']
   await openssl('x509', '-req', '-in', 'server.csr', ...signed, '-out', 'server.crt')
+  await openssl('req', ...key, '-subj', '/CN=shop', '-keyout', 'client.key', '-out', 'client.csr')
+  await openssl('x509', '-req', '-in', 'client.csr', ...signed, '-out', 'client.crt')
 }
 
-/** Whether the connection is encrypted, or why there is none. */
+/** Whether the connection is encrypted, and whose certificate the client showed, or why there is none. */
 async function attempt(url: string): Promise<string> {
   const connections = createConnections({ log })
   const postgres = createPostgres({ url, log, applicationName: 'tls', maxConnections: 1, timeoutMs: 5000, connections })
   try {
-    const { rows } = await postgres.query<{ ssl: boolean }>('SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()')
-    return rows[0]?.ssl ? 'encrypted' : 'plain'
+    const { rows } = await postgres.query<{ ssl: boolean; client: string | null }>(
+      'SELECT ssl, client_dn AS client FROM pg_stat_ssl WHERE pid = pg_backend_pid()',
+    )
+    const [row] = rows
+    return row?.ssl ? ['encrypted', row.client].filter(Boolean).join(' for ') : 'plain'
   } catch {
     return connections.problem() ?? 'no reason'
   } finally {
@@ -58,14 +64,23 @@ async function attempt(url: string): Promise<string> {
   }
 }
 
+// A server that knows the authority sends its certificate along.
+const unknownAuthority = /^(unable to verify the first certificate|self-signed certificate in certificate chain)/
 const privateCa = () => `sslrootcert=${join(folder, 'ca.crt')}`
 test.skipIf(!hasOpenssl).each<[string, string, () => string, RegExp]>([
   ['nothing said', 'localhost', () => '', /^plain$/],
   ['disable', 'localhost', () => 'sslmode=disable', /^plain$/],
-  ['prefer', 'localhost', () => 'sslmode=prefer', /unable to verify the first certificate/],
-  ['require', 'localhost', () => 'sslmode=require', /unable to verify the first certificate/],
-  ['verify-full', 'localhost', () => 'sslmode=verify-full', /unable to verify the first certificate/],
+  ['prefer', 'localhost', () => 'sslmode=prefer', unknownAuthority],
+  ['require', 'localhost', () => 'sslmode=require', unknownAuthority],
+  ['verify-full', 'localhost', () => 'sslmode=verify-full', unknownAuthority],
   ['verify-full, CA', 'localhost', () => `sslmode=verify-full&${privateCa()}`, /^encrypted$/],
+  [
+    'verify-full, CA, a client certificate',
+    'localhost',
+    () =>
+      `sslmode=verify-full&${privateCa()}&sslcert=${join(folder, 'client.crt')}&sslkey=${join(folder, 'client.key')}`,
+    /^encrypted for \/CN=shop$/,
+  ],
   ['verify-full, CA, another name', '127.0.0.1', () => `sslmode=verify-full&${privateCa()}`, /does not match/],
   ['require, CA, another name', '127.0.0.1', () => `sslmode=require&${privateCa()}`, /does not match/],
   ['no-verify', '127.0.0.1', () => 'sslmode=no-verify', /^encrypted$/],
