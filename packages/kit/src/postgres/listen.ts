@@ -1,6 +1,7 @@
 import { setTimeout as wait } from 'node:timers/promises'
 import pg from 'pg'
 import type { Logger } from '../log/log.ts'
+import { BoundedClient } from './client.ts'
 import { type Connections, createConnections } from './connections.ts'
 import { isReadOnly, isShutdown } from './failures.ts'
 
@@ -48,7 +49,7 @@ export function createListener(options: ListenerOptions): Listener {
       if (isReadOnly(error)) connections.retire(generation, 'the server is read-only')
       if (isShutdown(error)) connections.retire(generation, 'the server shuts down')
     }
-    const client = new pg.Client({
+    const client = new BoundedClient({
       connectionString: url,
       application_name: applicationName,
       connectionTimeoutMillis: 2000,
@@ -89,7 +90,7 @@ export function createListener(options: ListenerOptions): Listener {
       judge(error)
       throw error
     } finally {
-      await Promise.race([client.end(), wait(500, undefined, { ref: false })]).catch(() => undefined)
+      await client.end().catch(() => undefined)
     }
   }
 
