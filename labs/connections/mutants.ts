@@ -16,6 +16,13 @@ export const mutants: Mutant[] = [
     tests: ['packages/kit/src/replicas/postgres.test.ts'],
   },
   {
+    removed: 'the rest of a worker that has no place',
+    file: 'apps/worker/src/compose.ts',
+    from: '      place: connections,\n',
+    to: '',
+    tests: ['apps/worker/src/worker.test.ts'],
+  },
+  {
     removed: 'the limit of the role',
     file: 'packages/kit/src/replicas/rows.ts',
     from: 'WHERE rolname = session_user AND rolconnlimit >= 0 AND NOT rolsuper',

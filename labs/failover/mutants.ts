@@ -30,6 +30,13 @@ export const mutants: Mutant[] = [
     tests: ['packages/kit/src/postgres/failover.test.ts'],
   },
   {
+    removed: 'the lifetime of a listener',
+    file: 'packages/kit/src/postgres/listen.ts',
+    from: 'if (open && performance.now() >= endsAt) return true',
+    to: '',
+    tests: ['packages/kit/src/postgres/listen.test.ts'],
+  },
+  {
     removed: 'the lifetime of a connection',
     file: 'packages/kit/src/postgres/pool.ts',
     from: '      performance.now() > endsAt ||\n',

@@ -16,7 +16,7 @@ export const mutants: Mutant[] = [
   {
     removed: 'the limit of idle transactions of a role',
     file: 'packages/kit/src/postgres/limits.ts',
-    from: '    idle_in_transaction_session_timeout: limits.idleInTransactionMs,\n',
+    from: '  idle_in_transaction_session_timeout: idleInTransactionMs,\n',
     to: '',
     tests: ['packages/kit/src/postgres/postgres.test.ts', 'packages/kit/src/postgres/migrations.test.ts'],
   },

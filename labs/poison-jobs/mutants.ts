@@ -12,8 +12,22 @@ export const mutants: Mutant[] = [
   {
     removed: 'the rule that first tries go first',
     file,
-    from: "'priority', afterFirstTries)",
-    to: "'priority', 0)",
+    from: '[afterFirstTries])',
+    to: '[0])',
+    tests: ['packages/kit/src/jobs'],
+  },
+  {
+    removed: 'the turn of failed jobs in a lane that is never empty',
+    file: 'packages/kit/src/jobs/turns.ts',
+    from: '++firstTries >= turnEvery',
+    to: 'false',
+    tests: ['packages/kit/src/jobs'],
+  },
+  {
+    removed: 'the end of a job whose data cannot be read',
+    file: 'packages/kit/src/jobs/bullmq.ts',
+    from: 'makeReadable(redis, ',
+    to: 'Promise.resolve(',
     tests: ['packages/kit/src/jobs'],
   },
   {
