@@ -105,6 +105,20 @@ test('a connection that goes silent is made again within 5 s, whatever its role'
   await Promise.all(roles.map(one))
 })
 
+test('a connection on which nobody sends anything is made again too when it goes silent', async () => {
+  const idle = roles.filter((role) => role !== 'reader') // a reader always waits at the server
+  const one = async (role: RedisRole) => {
+    const { proxy, redis } = await throughProxy(role)
+    const made = vi.fn()
+    redis.on('ready', made)
+    proxy.silence()
+    await vi.waitFor(() => expect(redis.isAnswering(), role).toBe(false), { timeout: 4000, interval: 20 })
+    await vi.waitFor(() => expect(made, role).toHaveBeenCalled(), { timeout: 8000 })
+    expect(redis.isAnswering(), role).toBe(true)
+  }
+  await Promise.all(idle.map(one))
+})
+
 test('idle connections stay, and so does one that waits at the server as long as it may', async () => {
   const connections = await Promise.all(roles.map((role) => connect(undefined, role)))
   const waiting = connections[roles.indexOf('blocking')] as RedisConnection
