@@ -20,15 +20,15 @@ export const mutants: Mutant[] = [
   {
     removed: 'the exemption of open streams from what is in flight',
     file,
-    from: '      onOpen?.(req)\n',
+    from: '    onOpen?.(req)\n',
     to: '',
     tests: ['apps/api/src/streams.test.ts'],
   },
   {
     removed: 'the bound on the streams of one client',
-    file,
-    from: 'clients.of(client) >= maxStreamsPerClient',
-    to: 'clients.of(client) < 0',
+    file: 'packages/kit/src/events/stream-places.ts',
+    from: 'of(client) >= allowed()',
+    to: 'of(client) < 0',
     tests,
   },
   {

@@ -70,15 +70,15 @@ export const mutants: Mutant[] = [
   {
     removed: 'the word of the request that its client is gone',
     file: 'apps/api/src/routes/users.ts',
-    from: 'await passwords.hash(password, signal)',
-    to: 'await passwords.hash(password, signal && undefined)',
+    from: 'await passwords.hash(password, signal, client)',
+    to: 'await passwords.hash(password, signal && undefined, client)',
     tests: limits,
   },
   {
     removed: 'the bound on hashes that wait',
     file: 'packages/kit/src/passwords/queue.ts',
-    from: 'if (waiting.size >= maxWaiting()) throw',
-    to: 'if (waiting.size > 10 * maxWaiting()) throw',
+    from: 'if (!line.add(entry, maxWaiting())) return refuse()',
+    to: 'if (!line.add(entry, 10 * maxWaiting())) return refuse()',
     tests: ['packages/kit/src/passwords'],
   },
   {

@@ -4,8 +4,8 @@ export const mutants: Mutant[] = [
   {
     removed: 'the renewal of the id at log-in',
     file: 'packages/kit/src/sessions/log-in.ts',
-    from: 'isKnown ? settled((done) => before.regenerate(done)) : undefined',
-    to: 'undefined',
+    from: 'if (isKnown || before.ended) newSessionId(req)',
+    to: 'if (before.ended) newSessionId(req)',
   },
   {
     removed: 'the save that is awaited before the response',
