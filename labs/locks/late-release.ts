@@ -1,9 +1,9 @@
+import { once } from 'node:events'
 import { setTimeout as wait } from 'node:timers/promises'
 import { createRedisLocks } from '@escala/kit/locks/redis.ts'
 import { createLog } from '@escala/kit/log/log.ts'
 import { createRedis, stopRedis } from '@escala/kit/redis/redis.ts'
 import type { Cluster } from '@escala/testing/cluster.ts'
-import { until } from '../recovery.ts'
 
 const lateMs = 1500
 
@@ -20,7 +20,7 @@ export async function releaseLate(
   const redis = createRedis({ url: redisUrl, role: 'request', log, timeoutMs: 5000 })
   const locks = createRedisLocks({ redis, log })
   try {
-    await until('the lab is connected', () => redis.status === 'ready')
+    if (redis.status !== 'ready') await once(redis, 'ready')
     const { ended } = await hold()
     redisProxy.delay(lateMs)
     const second = await locks.acquire(name, { leaseMs: 10_000, waitMs: 20_000 })
