@@ -8,12 +8,6 @@ export const mutants: Mutant[] = [
     to: '',
   },
   {
-    removed: 'the key of an order',
-    file: 'packages/kit/src/idempotency/statement.ts',
-    from: 'WHERE locked AND fingerprint IS NULL',
-    to: 'WHERE true',
-  },
-  {
     removed: 'the limit of idle transactions of a role',
     file: 'packages/kit/src/postgres/limits.ts',
     from: '  idle_in_transaction_session_timeout: idleInTransactionMs,\n',

@@ -21,21 +21,25 @@ export async function standStill({ databaseUrl, replicas }: Cluster): Promise<{ 
     const others = 'datname = current_database() AND pid <> pg_backend_pid()'
     await database.query(`SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE ${others}`)
 
-    const headers = { 'Idempotency-Key': randomUUID() }
-    const deposit = async (url: string) => {
+    const deposit = async (url: string, key: string = randomUUID()) => {
       const client = createClient(url, { timeoutMs: 15_000, keepAlive: false })
-      return (await client.post(path, undefined, headers)).status
+      return (await client.post(path, undefined, { 'Idempotency-Key': key })).status
     }
+    for (const { url } of [first, second])
+      await until('it has new connections', async () => (await deposit(url)) === 201)
+
+    const key = randomUUID()
     const isIdle = `SELECT FROM pg_stat_activity WHERE ${others} AND state = 'idle in transaction' AND query LIKE '%lab_deposits%'`
-    const answer = deposit(first.url)
+    const answer = deposit(first.url, key)
     await until('the transaction is in its middle', async () => (await database.query(isIdle)).rowCount === 1)
     await first.pause()
     const startedAt = performance.now()
-    while ((await deposit(second.url)) !== 201 && performance.now() - startedAt < 8000) await wait(50)
+    while ((await deposit(second.url, key)) !== 201 && performance.now() - startedAt < 8000) await wait(50)
     const retryMs = performance.now() - startedAt
     await first.resume()
     await answer
-    const { rows } = await database.query<{ deposits: number }>('SELECT count(*)::int AS deposits FROM lab_deposits')
+    const text = 'SELECT count(*)::int AS deposits FROM lab_deposits WHERE key = $1'
+    const { rows } = await database.query<{ deposits: number }>(text, [key])
     return { deposits: rows[0]?.deposits ?? 0, retryMs }
   })
 }
