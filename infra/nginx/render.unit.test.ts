@@ -12,7 +12,7 @@ describe('renderNginx', () => {
     const config = renderNginx({ listen: '127.0.0.1:8080', upstream: addresses })
     expect(config).toContain('server 127.0.0.1:3000 max_fails=3 fail_timeout=5s;')
     expect(config).toContain('server 127.0.0.1:3001 max_fails=3 fail_timeout=5s;')
-    expect(config).toContain('listen 127.0.0.1:8080;')
+    expect(config).toContain('listen 127.0.0.1:8080 backlog=4096;')
     expect(config).not.toContain('resolve')
   })
 

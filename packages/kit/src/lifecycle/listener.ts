@@ -25,6 +25,8 @@ export interface Listener {
 }
 
 const retryMs = 250
+/** Connections that wait to be accepted. With Node's 511, a proxy's in a burst time out, and the proxy takes the replica for dead. */
+const backlog = 4096
 
 /** Keeps a server listening for as long as it is started, not closed and not stopped, whatever was under way when that changed. */
 export function createListener(server: Server, { host, port, onListenError }: ListenerOptions): Listener {
@@ -36,7 +38,7 @@ export function createListener(server: Server, { host, port, onListenError }: Li
   const isWanted = () => started && !closed && !stopped
 
   const listen = async () => {
-    server.listen(knownPort, host)
+    server.listen({ port: knownPort, host, backlog })
     await once(server, 'listening')
     knownPort = (server.address() as AddressInfo).port
     void settle() // the answer to what was asked for meanwhile
