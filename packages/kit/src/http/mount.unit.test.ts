@@ -7,6 +7,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest'
 import { z } from 'zod'
 import { AppError } from '../errors/app-error.ts'
 import { createLog } from '../log/log.ts'
+import type { RequestSeen } from '../metrics/metrics.ts'
 import { mountRoutes } from './mount.ts'
 import { openApi } from './openapi.ts'
 import { notFound, problemHandler } from './problem.ts'
@@ -118,10 +119,15 @@ const routes = [
     summary: 'Never answers',
     access: 'public',
     answers: {},
-    handle: ({ signal }) => new Promise((_, reject) => signal.addEventListener('abort', () => reject(signal.reason))),
+    handle({ signal }) {
+      onSlow?.()
+      return new Promise((_, reject) => signal.addEventListener('abort', () => reject(signal.reason)))
+    },
   }),
 ]
 
+let onSlow: (() => void) | undefined
+const seen: RequestSeen[] = []
 const whole = 20_000_000 // more than the system buffers
 
 const thrown: Record<string, unknown> = {
@@ -152,7 +158,9 @@ beforeAll(async () => {
   app.enable('strict routing')
   app.set('trust proxy', 'loopback')
   const log = createLog({ service: 'test', replicaId: 'r1', version: '1', destination })
-  app.use(requestContext({ log, replicaId: 'r1', exposeReplica: true, deadlineMs: 200 }))
+  app.use(
+    requestContext({ log, replicaId: 'r1', exposeReplica: true, deadlineMs: 200, onRequest: (it) => seen.push(it) }),
+  )
   app.use((req, _res, next) => {
     if (req.headers.cookie === 'unreadable') req.sessionUnavailable = true
     next()
@@ -181,6 +189,18 @@ async function send(method: string, path: string, body?: string, headers: Record
   const text = await answer.text()
   return { status: answer.status, headers: answer.headers, body: text ? JSON.parse(text) : undefined }
 }
+
+test('a client that leaves before the response is counted and logged as 499, and is no error', async () => {
+  const connection = openRaw(Number(new URL(base).port))
+  connection.write('GET /slow HTTP/1.1\r\nHost: x\r\nX-Request-Id: left-early\r\n\r\n')
+  await new Promise<void>((resolve) => {
+    onSlow = resolve
+  })
+  connection.socket.destroy()
+  await expect.poll(() => seen.find(({ route }) => route === '/slow')).toMatchObject({ status: 499 })
+  const told = lines.filter(({ requestId }) => requestId === 'left-early')
+  expect(told).toMatchObject([{ msg: 'request cut off', status: 499 }])
+})
 
 test('a valid request is handled', async () => {
   const { status, body } = await send('POST', `/things/${id}`, '{"name":"a","size":1}')

@@ -21,6 +21,7 @@ export const notFound: RequestHandler = (_req, _res, next) => next(kitErrors.E_N
 
 /** Last in line. Logs unexpected errors in full and reports them to the client as `E_INTERNAL`. Never throws, whatever was thrown. */
 export const problemHandler: ErrorRequestHandler = (thrown, req, res, _next) => {
+  if (res.closed && thrown === req.deadline?.reason) return // the client left, which is no failure, and reads nothing
   try {
     const error = toAppError(thrown)
     const { code, kind, cause } = error

@@ -66,9 +66,10 @@ export function requestContext(options: RequestContextOptions): RequestHandler {
       clearTimeout(timer)
       if (!res.writableFinished) abort.abort(new Error('the client went away'))
       const ms = Math.round((performance.now() - startedAt) * 10) / 10
-      onRequest?.({ method: req.method, route: routeOf(req), status: res.statusCode, ms })
+      const status = statusOf(res)
+      onRequest?.({ method: req.method, route: routeOf(req), status, ms })
       const { id: requestId, method, path } = req
-      const line = { requestId, method, path, status: res.statusCode, ms, userId: req.session?.userId }
+      const line = { requestId, method, path, status, ms, userId: req.session?.userId }
       if (res.writableFinished) lines.info(line, 'request')
       else lines.warn(line, 'request cut off')
     })
@@ -87,13 +88,18 @@ function trace(tracing: Tracing, req: Request, res: Response, work: () => void):
     const ended = new Promise((resolve) => res.once('close', resolve))
     work()
     await ended
-    const [route, status] = [routeOf(req), res.statusCode]
+    const [route, status] = [routeOf(req), statusOf(res)]
     span.describe({
       name: `${method} ${route}`,
       attributes: { 'http.route': route, 'http.response.status_code': status },
       failed: status >= 500 || !res.writableFinished,
     })
   })
+}
+
+/** 499, as in NGINX's log, for a request that ended without a response: Express's default says 200 until there is one. */
+function statusOf(res: Response): number {
+  return res.headersSent ? res.statusCode : 499
 }
 
 /** Whether the request came through a proxy that `TRUST_PROXY` names: only then are its headers believed. */
