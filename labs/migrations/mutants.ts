@@ -22,4 +22,18 @@ export const mutants: Mutant[] = [
     to: 'meanwhile nobody waits for it.\n  if (waitMs < 0) await',
     tests: ['packages/kit/src/postgres/migrations.test.ts'],
   },
+  {
+    removed: 'the question whether the server still works on a statement',
+    file: 'packages/kit/src/postgres/session.ts',
+    from: 'await Promise.race([client.query(text, values), silence(answered.signal)])',
+    to: 'await client.query(text, values)',
+    tests: ['packages/kit/src/postgres/session.test.ts'],
+  },
+  {
+    removed: 'the look of the server whether the step is still there',
+    file: 'packages/kit/src/postgres/session.ts',
+    from: 'const checkClientMs = 1000',
+    to: 'const checkClientMs = 0',
+    tests: ['packages/kit/src/postgres/session.test.ts'],
+  },
 ]

@@ -82,6 +82,30 @@ test('a connection that goes silent between two statements is given up, and its 
   await expect(work).rejects.toThrow(address)
 }, 20_000)
 
+test('a connection that goes silent as soon as it is made is given up', async () => {
+  const [target, url] = [new URL(database.url), new URL(database.url)]
+  const opened: Socket[] = []
+  const silent = createServer((client) => {
+    const isFirst = opened.length === 0
+    const server = connect(Number(target.port), target.hostname)
+    let isReady = false
+    client.on('data', (chunk) => (isFirst && isReady) || server.write(chunk)).on('error', () => undefined)
+    server.on('data', (chunk) => client.write(chunk)).on('error', () => undefined)
+    server.on('data', (chunk) => {
+      isReady ||= chunk.includes('Z\0\0\0\x05I') // ready for a query
+    })
+    opened.push(client, server)
+  })
+  silent.listen(0, '127.0.0.1')
+  await once(silent, 'listening')
+  url.port = String((silent.address() as AddressInfo).port)
+  await expect(withSession({ ...own(), url: url.href }, (session) => session.query('SELECT 1'))).rejects.toThrow(
+    'was lost: the server has replied, and nothing arrived',
+  )
+  for (const socket of opened) socket.destroy()
+  silent.close()
+}, 20_000)
+
 test('a connection that goes silent while the server works is given up soon after the server is done', async () => {
   const work = withSession(own(), (session) => session.query('SELECT pg_sleep(1)'))
   await expect.poll(sleeping).toHaveLength(1)

@@ -137,7 +137,8 @@ async function look(options: SessionOptions, self?: Self): Promise<Seen | undefi
   const asking = `SELECT coalesce(state, 'unknown') AS state, state_change::text AS since FROM pg_stat_activity
     WHERE pid = $1 AND extract(epoch FROM backend_start) = $2::numeric`
   try {
-    const [row] = await ask<Seen>(options, self ? asking : `SELECT 'unknown' AS state`, self)
+    // Until the session knows itself, all that it sends is answered at once.
+    const [row] = await ask<Seen>(options, self ? asking : `SELECT 'idle' AS state, '' AS since`, self)
     return row ?? { state: 'gone' }
   } catch (error) {
     // A server that refuses is there: all of its connections are taken, say.
