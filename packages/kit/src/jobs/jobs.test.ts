@@ -177,6 +177,52 @@ test('bullmq: a job that failed once is tried again although new ones never ceas
   await jobs.stop()
 })
 
+test('bullmq: failed jobs that are slow leave a fifth of the places to first tries', async () => {
+  const jobs = await createBullmq()
+  await vi.waitFor(() => expect(jobs.redis.status).toBe('ready'))
+  const goOn = Promise.withResolvers<void>()
+  let hanging = 0
+  const good = vi.fn(async () => {})
+  const consumer = jobs.consume(
+    {
+      async bad({ isFirstTry }) {
+        if (isFirstTry) throw new Error('no')
+        hanging++
+        await goOn.promise
+      },
+      good,
+    },
+    5,
+  )
+  for (let n = 0; n < 20; n++) await jobs.queue.add(newJob('bad'))
+  await vi.waitFor(() => expect(hanging).toBe(4), 5000)
+  await wait(100) // the others are due as well
+  expect(hanging).toBe(4)
+  for (let n = 0; n < 10; n++) await jobs.queue.add(newJob('good'))
+  await vi.waitFor(() => expect(good).toHaveBeenCalledTimes(10), 5000)
+  expect(hanging).toBe(4)
+  expect(await jobs.queue.counts()).toMatchObject({ failed: 0 })
+  goOn.resolve()
+  await consumer.stop(1000)
+  await jobs.stop()
+})
+
+test('bullmq: where all jobs have failed before, they are worked through without a pause', async () => {
+  const jobs = await createBullmq()
+  await vi.waitFor(() => expect(jobs.redis.status).toBe('ready'))
+  let done = 0
+  const shaky = async ({ isFirstTry }: Job) => {
+    if (isFirstTry) throw new Error('no')
+    await wait(10)
+    done++
+  }
+  const consumer = jobs.consume({ shaky }, 5)
+  for (let n = 0; n < 100; n++) await jobs.queue.add(newJob('shaky'))
+  await vi.waitFor(() => expect(done).toBe(100), 4000) // less than what a job is put off for
+  await consumer.stop(1000)
+  await jobs.stop()
+})
+
 test('bullmq: takes no job and no tick while its process has no place, and goes on when it has one', async () => {
   const jobs = await createBullmq()
   await vi.waitFor(() => expect(jobs.redis.status).toBe('ready'))

@@ -9,7 +9,7 @@ import type { Tracing } from '../tracing/tracing.ts'
 import { serverMs } from './clock.ts'
 import { isPermanent, type JobHandler, PermanentFailure, postpone, unknownType, type WaitLimits } from './jobs.ts'
 import { deadIndex, isJobData, type JobData, type QueueName, queueName, unreadable } from './queue.ts'
-import type { Turns } from './turns.ts'
+import { noTurnMs, type Turns } from './turns.ts'
 
 type Bull = BullJob<JobData, void>
 
@@ -48,6 +48,7 @@ export function createRunner(options: RunnerOptions) {
   const running = new Map<Promise<void>, RunningJob>()
   const ended: (RunningJob & { endedAt: number })[] = [] // the last few: a job that blocked the loop has ended when that is noticed
   let stopping = false
+  const isTaking = () => !stopping && hasPlace()
 
   const handle = async (job: Bull, traceparent: string | undefined, jobLog: Logger): Promise<void> => {
     const { id, name: type, data, attemptsStarted: attempt } = job
@@ -98,8 +99,13 @@ export function createRunner(options: RunnerOptions) {
   }
 
   const run = async (queue: string, job: Bull, token: string | undefined, turns: Turns): Promise<void> => {
-    if (stopping || !hasPlace()) return giveBack(job, token) // it was on its way when the worker stopped taking jobs
-    const endTurn = turns.taken(job.attemptsMade === 0)
+    if (!isTaking()) return giveBack(job, token) // it was on its way when the worker stopped taking jobs
+    const endTurn = await turns.taken(job.attemptsMade === 0)
+    if (!endTurn) {
+      await job.moveToDelayed(Date.now() + noTurnMs * (1 + Math.random() / 2), token)
+      throw new DelayedError()
+    }
+    if (!isTaking()) return giveBack(job, token).finally(endTurn)
     return runTaken(queue, job, token).finally(endTurn)
   }
 

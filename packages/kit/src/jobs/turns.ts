@@ -5,9 +5,17 @@ import type { JobData } from './queue.ts'
 /** Of a lane's places, one in so many is for jobs that failed before, while first tries wait; likewise of the jobs taken. */
 export const turnEvery = 5
 
+/** How long a failed job waits in its place until fewer of them run; then it gives the place up. */
+const holdMs = 200
+/** For how long it is put off then, and up to half as long again at random. */
+export const noTurnMs = 5000
+
 export interface Turns {
-  /** Call it for every job that is taken; call what it returns when the job has ended. */
-  taken(isFirstTry: boolean): () => void
+  /**
+   * Call it for every job that is taken; call what it resolves with when the job has ended. `undefined`: too many jobs that failed
+   * before run here, and the job must be put off.
+   */
+  taken(isFirstTry: boolean): Promise<(() => void) | undefined>
 }
 
 export interface TurnsOptions {
@@ -18,37 +26,60 @@ export interface TurnsOptions {
 }
 
 /**
- * Keeps a busy lane from starving its failed jobs, which wait behind all first tries: after every fifth first try, the one of them
- * that has waited for longest comes next. Only while few of them run here, so that slow failures leave the other places alone.
+ * Shares the places of a lane between first tries and jobs that failed before. The queue hands out first tries first.
+ * - Jobs that failed before never run in the last fifth of the places, however few first tries there are: each may fail slowly.
+ * - While first tries never cease to come, every fifth of them lets in the failed job whose next try has been due for longest, as
+ *   long as failed ones run in less than a fifth of the places.
  */
 export function createTurns({ redis, worker, concurrency, onError }: TurnsOptions): Turns {
-  const most = Math.max(1, Math.floor(concurrency / turnEvery))
-  const waiting = worker.toKey('prioritized')
+  const fifth = Math.max(1, Math.floor(concurrency / turnEvery))
+  const most = Math.max(1, concurrency - fifth)
+  const due = worker.toKey('prioritized')
+  const held: (() => void)[] = []
   let firstTries = 0
   let running = 0
-  let busy = false
+  let calling = false
 
   const callNext = async () => {
-    const [id] = await redis.zrange(waiting, '0', '0')
+    const [id] = await redis.zrange(due, '0', '0')
     const job = id === undefined ? undefined : await Job.fromId<JobData, void>(worker, id)
     // Two workers may call the same one: the second finds it where the first has put it, or active.
     await job?.changePriority({ priority: 0, lifo: true })
   }
+  const end = () => {
+    const next = held.shift()
+    if (next) next()
+    else running--
+  }
+  /** Whether a job that ends passes its place on within `holdMs`. */
+  const hold = () =>
+    new Promise<boolean>((resolve) => {
+      const goOn = () => {
+        clearTimeout(timer)
+        resolve(true)
+      }
+      const timer = setTimeout(() => {
+        held.splice(held.indexOf(goOn), 1)
+        resolve(false)
+      }, holdMs)
+      held.push(goOn)
+    })
 
   return {
-    taken(isFirstTry) {
+    async taken(isFirstTry) {
       if (!isFirstTry) {
         firstTries = 0
+        if (running >= most) return (await hold()) ? end : undefined
         running++
-        return () => void running--
+        return end
       }
-      if (++firstTries >= turnEvery && running < most && !busy) {
+      if (++firstTries >= turnEvery && running < fifth && !calling) {
         firstTries = 0
-        busy = true
+        calling = true
         callNext()
           .catch(onError)
           .finally(() => {
-            busy = false
+            calling = false
           })
       }
       return () => undefined
