@@ -51,7 +51,7 @@ import type { Uploads } from '@escala/kit/uploads/uploads.ts'
 import type { Redis } from 'ioredis'
 import { isOrganiser } from './accounts.ts'
 import { createApp } from './app.ts'
-import { type ApiConfig, apiSettings } from './config.ts'
+import { type ApiConfig, apiSettings, storeTimeoutMs } from './config.ts'
 import { createLimits } from './limits.ts'
 import { createLogInLimits } from './log-in-limits.ts'
 import { apiMetrics } from './metrics.ts'
@@ -110,7 +110,9 @@ const clusterParts: Parts = {
     }),
   events: ({ redis, reader, log }) => createRedisEvents({ redis, reader, log }),
   uploads: ({ config, postgres }) =>
-    config.UPLOADS_S3_URL ? createS3Uploads(config.UPLOADS_S3_URL) : createPostgresUploads({ postgres }),
+    config.UPLOADS_S3_URL
+      ? createS3Uploads({ ...config.UPLOADS_S3_URL, timeoutMs: storeTimeoutMs(config) })
+      : createPostgresUploads({ postgres }),
   flags: ({ cacheRedis, subscriber, declaredFlags: declared, postgres, log }) =>
     createPostgresFlags({ declared, postgres, log, broadcast: { redis: cacheRedis, subscriber } }),
   listener: (app) => app,

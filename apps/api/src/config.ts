@@ -88,3 +88,7 @@ export const apiOrders: Order<keyof typeof apiSettings>[] = [
   { lesser: 'DATABASE_TIMEOUT_MS', greater: 'REQUEST_TIMEOUT_MS', why: whyWithin },
   { lesser: 'REDIS_TIMEOUT_MS', greater: 'REQUEST_TIMEOUT_MS', why: whyWithin },
 ]
+
+/** Longest time of one try at the store of uploads: two of them and what comes around them fit into the time of a request. */
+export const storeTimeoutMs = ({ REQUEST_TIMEOUT_MS }: Pick<ApiConfig, 'REQUEST_TIMEOUT_MS'>) =>
+  Math.min(4000, Math.floor(REQUEST_TIMEOUT_MS * 0.4))

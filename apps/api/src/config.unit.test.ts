@@ -1,6 +1,6 @@
 import { readConfig } from '@escala/kit/config/config.ts'
 import { expect, test } from 'vitest'
-import { apiOrders, apiSettings } from './config.ts'
+import { apiOrders, apiSettings, storeTimeoutMs } from './config.ts'
 
 const names = ['DATABASE_TIMEOUT_MS', 'REDIS_TIMEOUT_MS', 'HEARTBEAT_MS', 'REQUEST_TIMEOUT_MS'] as const
 const shape = Object.fromEntries(names.map((name) => [name, apiSettings[name]])) as Pick<
@@ -34,3 +34,9 @@ test.each(['true', '10', '', '10.0.0.0/0', '10.0.0.0/33', '::/129', '10.0.0.0/8/
     expect(apiSettings.TRUST_PROXY.safeParse(value).success).toBe(false)
   },
 )
+
+test.each([100, 1000, 10_000, 120_000])('both tries at the store of uploads fit into a request of %i ms', (ms) => {
+  const timeoutMs = storeTimeoutMs({ REQUEST_TIMEOUT_MS: ms })
+  expect(2 * timeoutMs).toBeLessThan(ms)
+  expect(timeoutMs).toBeLessThanOrEqual(4000)
+})
