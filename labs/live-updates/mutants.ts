@@ -26,7 +26,7 @@ export const mutants: Mutant[] = [
   },
   {
     removed: 'the bound on the streams of one client',
-    file: 'packages/kit/src/events/stream-places.ts',
+    file: 'packages/kit/src/events/places.ts',
     from: 'of(client) >= allowed()',
     to: 'of(client) < 0',
     tests,

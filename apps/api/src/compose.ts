@@ -6,6 +6,7 @@ import type { Carts } from '@escala/kit/cart/cart.ts'
 import { createRedisCarts } from '@escala/kit/cart/redis.ts'
 import type { Config } from '@escala/kit/config/config.ts'
 import type { Events } from '@escala/kit/events/events.ts'
+import { createPlaces } from '@escala/kit/events/places.ts'
 import { createRedisEvents } from '@escala/kit/events/redis.ts'
 import { createEventStreams } from '@escala/kit/events/sse.ts'
 import type { Flag, Flags } from '@escala/kit/flags/flags.ts'
@@ -124,6 +125,9 @@ export const apiConfigSettings: typeof apiSettings = Object.assign(
   ...apiModules.map((module) => module.settings),
 )
 
+/** Files that are being sent, whose clients may read slowly. */
+const downloadLimits = { most: 200, mostPerClient: 32 }
+
 export interface Api extends Composition {
   /** Known once started. */
   port(): number
@@ -194,6 +198,7 @@ export async function compose(config: Config<typeof apiConfigSettings>, replaced
     clientOf: addressKey,
     onOpen: (req) => overload.exempt(req),
   })
+  const downloads = createPlaces({ ...downloadLimits, share: () => replicas.liveApis(), what: 'files' })
   const scopes = Object.fromEntries(
     Object.entries({ sessions, rateLimits, ...given }).map(([name, part]) => [name, part.scope]),
   )
@@ -285,6 +290,11 @@ export async function compose(config: Config<typeof apiConfigSettings>, replaced
     }),
     isOrganiser: isOrganiser(postgres),
     routes,
+    // Bounded by themselves: while a client reads, nothing is to be done, and whoever reads slowly must not stand in others' way.
+    onDownload(req, res) {
+      downloads.take(addressKey(req), res)
+      overload.exempt(req)
+    },
   })
   const internalApp = createInternalApp({
     lifecycle,

@@ -1,5 +1,5 @@
 import type { Request, Response } from 'express'
-import { createStreamPlaces } from './stream-places.ts'
+import { createPlaces } from './places.ts'
 
 export interface EventStreamsOptions {
   /** Fires when this replica drains: its streams end, and their clients go to another one. */
@@ -65,8 +65,7 @@ export function createEventStreams(options: EventStreamsOptions): EventStreams {
   const { maxStreams, maxStreamsPerClient, heartbeatMs, maxAgeMs, maxBufferedBytes } = { ...streamLimits, ...options }
   const { min, max } = options.retryMs ?? { min: 500, max: 3000 }
   const opened = new Set<EventStream>()
-  const retryAfterMs = () => between(3000, 8000)
-  const places = createStreamPlaces({ maxStreams, maxStreamsPerClient, share, retryAfterMs })
+  const places = createPlaces({ most: maxStreams, mostPerClient: maxStreamsPerClient, share, what: 'streams' })
 
   draining.addEventListener('abort', () => {
     for (const stream of opened) setTimeout(stream.end, between(0, spreadMs))

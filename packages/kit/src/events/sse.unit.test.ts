@@ -4,8 +4,8 @@ import { PassThrough } from 'node:stream'
 import express, { type ErrorRequestHandler, type Response } from 'express'
 import { afterEach, expect, test, vi } from 'vitest'
 import { createLog } from '../log/log.ts'
+import { placesShare } from './places.ts'
 import { createEventStreams, type EventStream, type EventStreamsOptions } from './sse.ts'
-import { streamShare } from './stream-places.ts'
 
 const log = createLog({ service: 'test', replicaId: 'test', version: '0', destination: new PassThrough() })
 const stops: (() => void)[] = []
@@ -109,13 +109,13 @@ test('one client gets so many streams, and a place is free again when one ends',
 })
 
 test('a client gets about as many streams over all replicas as over one', () => {
-  const all = (replicas: number) => replicas * streamShare(256, replicas)
+  const all = (replicas: number) => replicas * placesShare(256, replicas)
   expect(all(1)).toBe(256)
   for (const replicas of [2, 3, 5, 12, 50]) {
     expect(all(replicas)).toBeGreaterThanOrEqual(256 * 1.3)
     expect(all(replicas)).toBeLessThan(256 * 1.3 + replicas)
   }
-  expect([streamShare(256, 1000), streamShare(2, 1000)]).toEqual([4, 2]) // the floor
+  expect([placesShare(256, 1000), placesShare(2, 1000)]).toEqual([4, 2]) // the floor
 })
 
 test('streams beyond the share end when replicas were added, and their clients connect elsewhere', async () => {
