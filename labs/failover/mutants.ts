@@ -46,7 +46,7 @@ export const mutants: Mutant[] = [
   {
     removed: 'the end of a connection with 25006, and all that follows from it',
     file: 'packages/kit/src/postgres/pool.ts',
-    from: '    return (\n      spoiled ||\n      heardAt < suspectBefore ||\n      generation < connections.generation() ||',
-    to: '    return (\n      heardAt < suspectBefore ||',
+    from: '    return (\n      spoiled ||\n      heardAt < connections.suspectBefore() ||\n      generation < connections.generation() ||',
+    to: '    return (\n      heardAt < connections.suspectBefore() ||',
   },
 ]

@@ -25,7 +25,7 @@ export const mutants: Mutant[] = [
   {
     removed: 'the suspicion of idle connections to Postgres',
     file: 'packages/kit/src/postgres/postgres.ts',
-    from: '      else if (isUnanswered(error)) pool.suspect(startedAt)\n',
+    from: '      else if (isUnanswered(error)) connections.suspect(startedAt)\n',
     to: '',
     tests: ['packages/kit/src/postgres/silence.test.ts'],
   },

@@ -20,8 +20,20 @@ export interface Connections {
   onAllowed(listener: (allowed: boolean) => void): () => void
   /** Calls `listener` when connections must be given up: retired, or no longer allowed. Returns what removes it. */
   onRetire(listener: () => void): () => void
-  /** Remembers why a connection could not be made; `undefined` once one was made. */
-  setProblem(problem: string | undefined): void
+  /**
+   * Says that a statement sent at `sentAt` has no answer. Idle connections on which nothing was heard since then may have gone
+   * silent together with that statement's (a dead host, a NAT that forgot them), and each would cost a statement its time.
+   */
+  suspect(sentAt: number): void
+  /** A connection on which nothing was heard since this moment, by `performance.now()`, must not be used again. */
+  suspectBefore(): number
+  /** Calls `listener` when idle connections have become suspect. Returns what removes it. */
+  onSuspect(listener: () => void): () => void
+  /**
+   * Remembers why a connection could not be made; `undefined` once one was made. `begunAt`: when the attempt that failed began.
+   * One that is older than the last connection that was made says nothing about now.
+   */
+  setProblem(problem: string | undefined, begunAt?: number): void
   /** Why no connection can be made, or why the server takes no writes; `undefined` while all is well. */
   problem(): string | undefined
 }
@@ -31,6 +43,7 @@ const logMs = 10_000
 
 export function createConnections({ log }: { log: Logger }): Connections {
   const listeners = new Set<() => void>()
+  const suspecting = new Set<() => void>()
   const allowedListeners = new Set<(allowed: boolean) => void>()
   let wasAllowed = true
   let generation = 0
@@ -39,6 +52,8 @@ export function createConnections({ log }: { log: Logger }): Connections {
   let next: { at: number; timer: NodeJS.Timeout } | undefined
   let allowance: { elapsed(): number; ms: number; timer: NodeJS.Timeout } | undefined
   let problem: string | undefined
+  let madeAt = Number.NEGATIVE_INFINITY
+  let suspectBefore = Number.NEGATIVE_INFINITY
 
   const tell = () => {
     for (const listener of [...listeners]) listener()
@@ -94,7 +109,19 @@ export function createConnections({ log }: { log: Logger }): Connections {
       listeners.add(listener)
       return () => void listeners.delete(listener)
     },
-    setProblem(now) {
+    suspect(sentAt) {
+      if (sentAt <= suspectBefore) return
+      suspectBefore = sentAt
+      for (const listener of [...suspecting]) listener()
+    },
+    suspectBefore: () => suspectBefore,
+    onSuspect(listener) {
+      suspecting.add(listener)
+      return () => void suspecting.delete(listener)
+    },
+    setProblem(now, begunAt = performance.now()) {
+      if (now === undefined) madeAt = performance.now()
+      else if (begunAt < madeAt) return
       problem = now
     },
     problem: () => problem,

@@ -36,11 +36,6 @@ export interface Pool {
   give(connection: Connection): void
   /** Logs that the server refuses this process, at most every ten seconds. */
   reportRefusal(error: unknown): void
-  /**
-   * Ends every idle connection on which nothing was heard since `sentAt`, when a statement was sent that has no answer: it may have
-   * gone silent together with that statement's (a dead host, a NAT that forgot them), and each would cost a statement its time.
-   */
-  suspect(sentAt: number): void
   grow(maxConnections: number): void
   stats(): { total: number; idle: number; waiting: number; max: number }
   end(): Promise<void>
@@ -102,13 +97,12 @@ export function createPool(options: PoolOptions): Pool {
     if (readOnly) connections.retire(generation, 'the server is read-only', readOnlyMs)
   })
 
-  let suspectBefore = 0
   const allowed = () => exempt || connections.allowed()
   const isStale = (client: pg.PoolClient) => {
     const { spoiled, generation, endsAt, heardAt } = client as unknown as Client
     return (
       spoiled ||
-      heardAt < suspectBefore ||
+      heardAt < connections.suspectBefore() ||
       generation < connections.generation() ||
       performance.now() > endsAt ||
       !allowed()
@@ -121,6 +115,7 @@ export function createPool(options: PoolOptions): Pool {
     }
   }
   const stopHearing = connections.onRetire(endIdle)
+  const stopSuspecting = connections.onSuspect(endIdle)
 
   const reportRefusal = (error: unknown) => {
     if (performance.now() - loggedAt < refusalLogMs) return
@@ -128,10 +123,11 @@ export function createPool(options: PoolOptions): Pool {
     log.error({ err: error }, 'the database refuses this process')
   }
   const connect = async () => {
+    const begunAt = performance.now()
     try {
       return await pool.connect()
     } catch (error) {
-      if (!pool.ending && !isFull(error)) connections.setProblem(describeFailure(error))
+      if (!pool.ending && !isFull(error)) connections.setProblem(describeFailure(error), begunAt)
       if (isRefusal(error)) reportRefusal(error)
       throw translateConnecting(error)
     }
@@ -147,11 +143,6 @@ export function createPool(options: PoolOptions): Pool {
       }
     },
     reportRefusal,
-    suspect(sentAt) {
-      if (sentAt <= suspectBefore) return
-      suspectBefore = sentAt
-      endIdle()
-    },
     give: (connection) => connection.release(isStale(connection)),
     grow(maxConnections) {
       pool.options.max = Math.max(pool.options.max, maxConnections)
@@ -159,6 +150,7 @@ export function createPool(options: PoolOptions): Pool {
     stats: () => ({ total: pool.totalCount, idle: pool.idleCount, waiting: pool.waitingCount, max: pool.options.max }),
     async end() {
       stopHearing()
+      stopSuspecting()
       await pool.end()
     },
   }

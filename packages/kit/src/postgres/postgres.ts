@@ -100,7 +100,7 @@ export function createPostgres(options: PostgresOptions): Postgres {
       return { rows: result.rows as Row[], rowCount: result.rowCount ?? 0, command: result.command }
     } catch (error) {
       if (sqlState(error) !== undefined) client.heardAt = performance.now()
-      else if (isUnanswered(error)) pool.suspect(startedAt)
+      else if (isUnanswered(error)) connections.suspect(startedAt)
       judge(client, error, name)
       throw translate(error)
     } finally {

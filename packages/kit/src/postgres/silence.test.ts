@@ -1,7 +1,9 @@
+import { setTimeout as wait } from 'node:timers/promises'
 import { startFaultProxy } from '@escala/testing/fault-proxy.ts'
 import { createTestDatabase, type TestDatabase } from '@escala/testing/test-database.ts'
 import { afterEach, beforeAll, expect, inject, test, vi } from 'vitest'
 import { createLog } from '../log/log.ts'
+import { createConnections } from './connections.ts'
 import { createListener } from './listen.ts'
 import { createPostgres } from './postgres.ts'
 
@@ -33,6 +35,36 @@ test('connections that went silent together cost one statement its time, not one
   proxy.silence()
   await expect(postgres.query('SELECT 1')).rejects.toMatchObject({ code: 'E_POSTGRES_UNAVAILABLE' })
   for (let i = 0; i < 4; i++) expect((await postgres.query('SELECT 1 AS one')).rows).toEqual([{ one: 1 }])
+})
+
+test('one connection that goes silent says so to every pool of its process', async () => {
+  const proxy = await throughProxy()
+  const connections = createConnections({ log })
+  const shared = { url: proxy.url, log, timeoutMs: 500, connections }
+  const pool = createPostgres({ ...shared, applicationName: 'pool', maxConnections: 4 })
+  const registry = createPostgres({ ...shared, applicationName: 'registry', maxConnections: 1 })
+  stops.push(pool.stop, registry.stop)
+  await Promise.all(Array.from({ length: 4 }, () => pool.query('SELECT pg_sleep(0.1)')))
+  await registry.query('SELECT 1')
+  proxy.silence()
+  await expect(registry.query('SELECT 1')).rejects.toMatchObject({ code: 'E_POSTGRES_UNAVAILABLE' })
+  await expect.poll(() => pool.stats().total).toBe(0)
+  expect((await pool.query('SELECT 1 AS one')).rows).toEqual([{ one: 1 }])
+})
+
+test('an attempt to connect that began earlier says nothing about now', async () => {
+  const proxy = await throughProxy()
+  const connections = createConnections({ log })
+  const options = { url: proxy.url, log, applicationName: 'early', maxConnections: 2, timeoutMs: 1500, connections }
+  const postgres = createPostgres(options)
+  stops.push(postgres.stop)
+  proxy.hang()
+  const early = postgres.query('SELECT 1').catch((error) => error)
+  await wait(300) // its first bytes get lost
+  await proxy.heal()
+  await postgres.query('SELECT 1')
+  expect(await early).toMatchObject({ code: 'E_POSTGRES_UNAVAILABLE' })
+  expect(connections.problem()).toBeUndefined()
 })
 
 test('a statement that is only slow does not cost the connections that work', async () => {
