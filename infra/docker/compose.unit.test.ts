@@ -40,6 +40,12 @@ test('every placeholder of NGINX’s configuration has a value, and its processe
   expect(services.nginx).toContain(`WORKER_PROCESSES: \${NGINX_WORKERS:-2}`)
 })
 
+test.each(Object.keys(services))('%s: no folder in memory within another, which loses its mode to Docker', (name) => {
+  const [, list = ''] = /tmpfs: \[(.*)\]/.exec(whole(services[name] ?? '')) ?? []
+  const folders = list.split(', ').map((entry) => entry.replaceAll("'", '').split(':')[0] ?? '')
+  expect(folders.filter((one) => folders.some((other) => one.startsWith(`${other}/`)))).toEqual([])
+})
+
 test('the defaults are those of production', () => {
   expect(Object.keys(services)).toHaveLength(10)
   expect(services.api).toContain(`replicas: \${API_REPLICAS:-3}`)
