@@ -40,10 +40,14 @@ test('every placeholder of NGINX’s configuration has a value, and its processe
   expect(services.nginx).toContain(`WORKER_PROCESSES: \${NGINX_WORKERS:-2}`)
 })
 
-test.each(Object.keys(services))('%s: no folder in memory within another, which loses its mode to Docker', (name) => {
-  const [, list = ''] = /tmpfs: \[(.*)\]/.exec(whole(services[name] ?? '')) ?? []
-  const folders = list.split(', ').map((entry) => entry.replaceAll("'", '').split(':')[0] ?? '')
-  expect(folders.filter((one) => folders.some((other) => one.startsWith(`${other}/`)))).toEqual([])
+test('what has to be written can be written after a restart, too', () => {
+  // Folders that are there in the images; runc before 1.2 makes any other one unwritable when a container starts again.
+  const known = ['/tmp', '/var/run/postgresql', '/data', '/var/lib/grafana']
+  const folders = [...file.matchAll(/tmpfs: \[(.*)\]/g)].flatMap(([, list = '']) =>
+    list.split(/, /).map((entry) => entry.replace(/'|:.*/g, '')),
+  )
+  expect(folders.length).toBeGreaterThan(5)
+  expect(folders.filter((folder) => !known.includes(folder) && !folder.startsWith('/tmp/'))).toEqual([])
 })
 
 test('the defaults are those of production', () => {
