@@ -16,7 +16,7 @@ const each = 20
 /** Kills every relay while it hands messages over; others begin with the same ones. */
 export async function killRelays({ databaseUrl, redisUrl, redisProxy, workers }: Cluster) {
   const redis = new Redis(redisUrl)
-  redisProxy.delay(15) // so that a batch takes its time
+  redisProxy.delay(30) // so that a batch takes a second
   try {
     return await withClient(databaseUrl, async (client) => {
       await client.query(add, [type, aggregates, each])
