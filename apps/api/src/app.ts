@@ -1,12 +1,13 @@
 import { createRequire } from 'node:module'
 import { dirname } from 'node:path'
 import { redirectToCanonical } from '@escala/kit/http/canonical.ts'
+import type { Downloads } from '@escala/kit/http/module.ts'
 import { type MountOptions, mountRoutes } from '@escala/kit/http/mount.ts'
 import { openApi } from '@escala/kit/http/openapi.ts'
 import { notFound, problemHandler } from '@escala/kit/http/problem.ts'
 import { type RequestContextOptions, requestContext } from '@escala/kit/http/request-context.ts'
 import type { Route } from '@escala/kit/http/route.ts'
-import express, { type Express, type Request, type RequestHandler, type Response } from 'express'
+import express, { type Express, type RequestHandler } from 'express'
 
 export interface AppOptions extends RequestContextOptions, MountOptions {
   trustProxy: number | string[]
@@ -18,8 +19,8 @@ export interface AppOptions extends RequestContextOptions, MountOptions {
   /** Session and general rate limit, side by side: one wait for Redis. */
   gate: RequestHandler
   routes: Route[]
-  /** Is called before a file of the documentation is sent; may refuse it. */
-  onDownload(req: Request, res: Response): void
+  /** For the files of the documentation. */
+  downloads: Downloads
 }
 
 /** The order of everything that a request passes. */
@@ -56,7 +57,7 @@ const docsPolicy = [
   "frame-ancestors 'none'",
 ].join('; ')
 
-function mountDocs(app: Express, { routes, version, sessionCookie, onDownload }: AppOptions): void {
+function mountDocs(app: Express, { routes, version, sessionCookie, downloads }: AppOptions): void {
   const description = JSON.stringify(openApi(routes, { title: 'Escala', version, sessionCookie }))
   app.get('/v1/openapi.json', (_req, res) => {
     res.type('json').set('Cache-Control', 'no-cache').send(description)
@@ -66,9 +67,7 @@ function mountDocs(app: Express, { routes, version, sessionCookie, onDownload }:
   const files = dirname(createRequire(import.meta.url).resolve('swagger-ui-dist/package.json'))
   const initializer = `window.ui = SwaggerUIBundle({ url: '/v1/openapi.json', dom_id: '#swagger-ui', deepLinking: true })`
   app.use('/docs', (req, res, next) => {
-    onDownload(req, res)
-    // NGINX would keep what a client does not read in files: of one client so many that its disk is busy for everybody.
-    res.setHeader('X-Accel-Buffering', 'no')
+    downloads.begin(req, res)
     res.removeHeader('Cache-Control') // the same for everybody
     res.setHeader('Content-Security-Policy', docsPolicy)
     next()

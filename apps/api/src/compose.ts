@@ -14,6 +14,7 @@ import { createPostgresFlags } from '@escala/kit/flags/postgres.ts'
 import { createClientErrorAnswer, createLargeHeadAnswer } from '@escala/kit/http/client-error.ts'
 import { createGate } from '@escala/kit/http/gate.ts'
 import { createInternalApp } from '@escala/kit/http/internal.ts'
+import type { Downloads } from '@escala/kit/http/module.ts'
 import { createRefusal } from '@escala/kit/http/refusal.ts'
 import type { Idempotency } from '@escala/kit/idempotency/idempotency.ts'
 import { createPostgresIdempotency } from '@escala/kit/idempotency/postgres.ts'
@@ -125,8 +126,8 @@ export const apiConfigSettings: typeof apiSettings = Object.assign(
   ...apiModules.map((module) => module.settings),
 )
 
-/** Files that are being sent, whose clients may read slowly. */
-const downloadLimits = { most: 200, mostPerClient: 32 }
+/** Files that are being sent, whose clients may read slowly: each may be 2 MiB of this process's memory. */
+const downloadLimits = { most: 100, mostPerClient: 32 }
 
 export interface Api extends Composition {
   /** Known once started. */
@@ -198,7 +199,16 @@ export async function compose(config: Config<typeof apiConfigSettings>, replaced
     clientOf: addressKey,
     onOpen: (req) => overload.exempt(req),
   })
-  const downloads = createPlaces({ ...downloadLimits, share: () => replicas.liveApis(), what: 'files' })
+  const filePlaces = createPlaces({ ...downloadLimits, share: () => replicas.liveApis(), what: 'files' })
+  const downloads: Downloads = {
+    begin(req, res) {
+      filePlaces.take(addressKey(req), res)
+      // While a client reads, nothing is to be done, and whoever reads slowly must not stand in others' way.
+      overload.exempt(req)
+      // NGINX would keep what a client does not read in files: of one client so many that its disk is busy for everybody.
+      res.setHeader('X-Accel-Buffering', 'no')
+    },
+  }
   const scopes = Object.fromEntries(
     Object.entries({ sessions, rateLimits, ...given }).map(([name, part]) => [name, part.scope]),
   )
@@ -248,7 +258,7 @@ export async function compose(config: Config<typeof apiConfigSettings>, replaced
   const routes = [
     ...accountRoutes({ postgres, passwords, limits: logInLimits, devices }),
     ...flagRoutes({ flags }),
-    ...apiModules.flatMap((module) => module.routes({ postgres, log, streams, ...given }, config)),
+    ...apiModules.flatMap((module) => module.routes({ postgres, log, streams, downloads, ...given }, config)),
   ]
   const overload = createOverload({
     maxInFlight: config.MAX_IN_FLIGHT,
@@ -290,11 +300,7 @@ export async function compose(config: Config<typeof apiConfigSettings>, replaced
     }),
     isOrganiser: isOrganiser(postgres),
     routes,
-    // Bounded by themselves: while a client reads, nothing is to be done, and whoever reads slowly must not stand in others' way.
-    onDownload(req, res) {
-      downloads.take(addressKey(req), res)
-      overload.exempt(req)
-    },
+    downloads,
   })
   const internalApp = createInternalApp({
     lifecycle,

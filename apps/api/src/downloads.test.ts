@@ -46,6 +46,10 @@ test('whoever does not read its large files gets so many, and stands in the way 
   for (let i = 0; i < 60; i++) statuses.push(await get(large, '10.0.0.1'))
   expect(statuses).toEqual([...Array(32).fill(200), ...Array(28).fill(429)])
   expect(await get(large, '10.0.0.2')).toBe(200)
+  // sample
+  const poster = '/v1/shows/01990000-0000-7000-8000-00000000ffff/poster'
+  expect([await get(poster, '10.0.0.1'), await get(poster, '10.0.0.2')]).toEqual([429, 404])
+  // /sample
   expect(await get('/v1/openapi.json', '10.0.0.1')).toBe(200) // none of them counts as work: 20 would be all that this replica takes
 })
 

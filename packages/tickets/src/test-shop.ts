@@ -87,7 +87,7 @@ export async function createShop(adminUrl: string, { maxPerBuyer = 0 } = {}) {
       const routes = [
         ...showRoutes({ postgres: replica, events, idempotency }, shows),
         ...liveRoutes({ postgres: replica, events, streams }, shows),
-        ...posterRoutes({ uploads: createPostgresUploads({ postgres: replica }) }, shows),
+        ...posterRoutes({ uploads: createPostgresUploads({ postgres: replica }), downloads: { begin() {} } }, shows),
         ...orderRoutes({ postgres: replica, idempotency, outbox, events, flags }, { holdMs: 900_000, maxPerBuyer }),
         ...reportRoutes({ postgres: replica }),
       ]

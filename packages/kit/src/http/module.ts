@@ -1,3 +1,4 @@
+import type { Request, Response } from 'express'
 import type { z } from 'zod'
 import type { Breakers } from '../breaker/breaker.ts'
 import type { Cache } from '../cache/cache.ts'
@@ -19,6 +20,14 @@ import type { Route } from './route.ts'
 
 type Settings = Record<string, z.ZodType>
 
+export interface Downloads {
+  /**
+   * Takes a place for a file until the response is closed. Comes before the file is read: throws `E_OVERLOADED` or
+   * `E_TOO_MANY_CONNECTIONS`. NGINX passes the file on as the client reads it, and the request is not in flight any more.
+   */
+  begin(req: Request, res: Response): void
+}
+
 /** What the API gives to a domain: interfaces, whose adapters only `compose` knows. */
 export interface ApiParts {
   postgres: Postgres
@@ -32,6 +41,8 @@ export interface ApiParts {
   /** For routes that answer with events: they end when this replica drains. */
   streams: EventStreams
   uploads: Uploads
+  /** For routes that respond with files. */
+  downloads: Downloads
   /** Every flag that is in some module's `flags`. */
   flags: Flags
   log: Logger

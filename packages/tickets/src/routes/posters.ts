@@ -9,7 +9,10 @@ import { matches } from './tags.ts'
 export const maxBytes = 2 * 1024 * 1024
 const keyOf = (showId: string) => `posters/${showId}`
 
-export function posterRoutes({ uploads }: Pick<ApiParts, 'uploads'>, shows: ShowReader): Route[] {
+export function posterRoutes(
+  { uploads, downloads }: Pick<ApiParts, 'uploads' | 'downloads'>,
+  shows: ShowReader,
+): Route[] {
   return [
     route({
       method: 'put',
@@ -35,8 +38,9 @@ export function posterRoutes({ uploads }: Pick<ApiParts, 'uploads'>, shows: Show
       params: idParams,
       headers: { 'If-None-Match': 'The ETag of an earlier answer: 304 while it is still the same' },
       answers: { 200: { description: 'The image' }, 304: { description: 'Still the same' } },
-      errors: ['E_NOT_FOUND', 'E_STORAGE_UNAVAILABLE'],
+      errors: ['E_NOT_FOUND', 'E_STORAGE_UNAVAILABLE', 'E_OVERLOADED', 'E_TOO_MANY_CONNECTIONS'],
       async handle({ params, req, res }) {
+        downloads.begin(req, res)
         const found = await uploads.get(keyOf(params.id))
         if (found === undefined) throw kitErrors.E_NOT_FOUND()
         const headers = { ETag: `"${found.tag}"`, 'Cache-Control': 'no-cache' }
