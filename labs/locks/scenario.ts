@@ -96,7 +96,7 @@ async function pauseHolders({ cluster, database, progress }: Documents, pauses: 
     const document = `paused-${n}`
     await database.query('INSERT INTO lab_documents (id) VALUES ($1)', [document])
     const [holder, successor] = pick(cluster, n)
-    const first = addEntry(holder, document, 'holder', 1000) // long enough to be paused in the middle, also on a busy machine
+    const first = addEntry(holder, document, 'holder', 2500) // long enough to be paused in the middle, also on a busy machine
     await began(database, document, 'holder')
     await holder.pause()
     await addEntry(successor, document, 'successor', 0)

@@ -159,7 +159,7 @@ beforeAll(async () => {
   app.set('trust proxy', 'loopback')
   const log = createLog({ service: 'test', replicaId: 'r1', version: '1', destination })
   app.use(
-    requestContext({ log, replicaId: 'r1', exposeReplica: true, deadlineMs: 200, onRequest: (it) => seen.push(it) }),
+    requestContext({ log, replicaId: 'r1', exposeReplica: true, deadlineMs: 2000, onRequest: (it) => seen.push(it) }),
   )
   app.use((req, _res, next) => {
     if (req.headers.cookie === 'unreadable') req.sessionUnavailable = true
