@@ -4,6 +4,7 @@ import { readConfig } from '@escala/kit/config/config.ts'
 import { createBullmqDeadLetters } from '@escala/kit/jobs/dead-letters.ts'
 import type { DeadLetter } from '@escala/kit/jobs/jobs.ts'
 import { createLog } from '@escala/kit/log/log.ts'
+import { describeFailure } from '@escala/kit/redis/failure.ts'
 import { createRedis, stopRedis } from '@escala/kit/redis/redis.ts'
 import { workerLanes } from '@escala/worker/modules.ts'
 
@@ -32,7 +33,7 @@ const deadLetters = createBullmqDeadLetters({ redis, lanes: workerLanes() })
 try {
   await new Promise((resolve, reject) => {
     redis.once('ready', resolve)
-    redis.once('error', reject)
+    redis.once('error', (error) => reject(new Error(unusable(error), { cause: error })))
   })
   await run()
 } catch (error) {
@@ -41,6 +42,10 @@ try {
 } finally {
   await deadLetters.stop()
   await stopRedis(redis)
+}
+
+function unusable(error: Error): string {
+  return `Redis cannot be used: ${describeFailure(error).reason}. Look at REDIS_URL and whether the server runs, then run this again`
 }
 
 async function run(): Promise<void> {
