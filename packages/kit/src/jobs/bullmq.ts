@@ -4,7 +4,7 @@ import type { Logger } from '../log/log.ts'
 import type { Connections } from '../postgres/connections.ts'
 import { longestBlockMs } from '../redis/redis.ts'
 import { carriedTracing, type Tracing } from '../tracing/tracing.ts'
-import { maxClockOffsetMs, watchClock } from './clock.ts'
+import { maxClockOffsetMs, maxTakingOffsetMs, watchClock } from './clock.ts'
 import type { JobConsumer, JobCounts, JobHandler, JobQueue, WaitLimits } from './jobs.ts'
 import { watchLoop } from './loop.ts'
 import {
@@ -145,7 +145,7 @@ export function createBullmqConsumer(options: BullmqConsumerOptions): JobConsume
   const runner = createRunner({ ...options, tracing, limits, maxStalled, lockMs, hasPlace })
   const ticks = laneName(options, schedulesLane)
   let stopping = false
-  let isClockRight = false // until it was compared
+  let clockOffsetMs = Number.POSITIVE_INFINITY // until it was compared
 
   const make = (name: string): Worker<JobData, void> => {
     const run = (job: Job<JobData, void>, token?: string) => {
@@ -177,11 +177,11 @@ export function createBullmqConsumer(options: BullmqConsumerOptions): JobConsume
   }
   const workers = new Map(allLanes(options).map((name) => [name, make(name)]))
 
-  /** Lets each lane go on or stand still. Whoever runs a tick also plans the next one, by its own clock. */
+  /** Lets each lane go on or stand still. Whoever runs a tick also plans the next one, by its own clock; so does whoever fails. */
   const steer = () => {
     if (stopping) return
     for (const [name, worker] of workers) {
-      const goes = hasPlace() && (name !== ticks || isClockRight)
+      const goes = hasPlace() && clockOffsetMs <= (name === ticks ? maxClockOffsetMs : maxTakingOffsetMs)
       const steered = goes ? worker.resume() : worker.pause(true)
       steered.catch((err) => worker.emit('error', err))
     }
@@ -194,9 +194,12 @@ export function createBullmqConsumer(options: BullmqConsumerOptions): JobConsume
   const clock = watchClock({
     redis,
     everyMs: clockMs,
-    onChange(isRight, offsetMs) {
-      if (!isRight) log.error({ offsetMs }, 'the clock of this worker is wrong: it runs no schedules')
-      isClockRight = isRight
+    onChange(offsetMs) {
+      clockOffsetMs = Math.abs(offsetMs)
+      if (clockOffsetMs > maxTakingOffsetMs)
+        log.error({ offsetMs }, 'the clock of this worker is wrong: it takes no jobs')
+      else if (clockOffsetMs > maxClockOffsetMs)
+        log.error({ offsetMs }, 'the clock of this worker is wrong: it runs no schedules')
       steer()
     },
   })

@@ -5,7 +5,7 @@ import { setTimeout as wait } from 'node:timers/promises'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 import { afterAll, beforeAll, expect, inject, test, vi } from 'vitest'
 import { kitErrors } from '../errors/errors.ts'
-import { createBullmqConsumer } from '../jobs/bullmq.ts'
+import { createBullmqConsumer, createBullmqQueue } from '../jobs/bullmq.ts'
 import type { JobHandler, Schedule } from '../jobs/jobs.ts'
 import { createMemoryJobs } from '../jobs/memory.ts'
 import { connectQueue, laneName, schedulesLane } from '../jobs/queue.ts'
@@ -257,28 +257,34 @@ test('ticks that a clock an hour ahead has planned are set right, of a period an
   await workers.stop()
 })
 
-test.each([3_600_000, -3_600_000])(
-  'a worker whose clock is off by %i ms plans nothing, takes no tick, and says so',
-  async (aheadMs) => {
-    const workers = createWorkers()
-    const schedules = workers.worker([schedule('sweep', 60_000)], 'right')
-    const ahead = startAhead('./ticking-worker.ts', aheadMs, [url(), workers.prefix])
-    try {
-      await vi.waitFor(() => expect(ahead.output()).toContain('it plans no schedules'), 10_000)
-      await vi.waitFor(() => expect(ahead.output()).toContain('it runs no schedules'), 10_000)
-      expect(await workers.present()).toEqual([])
-      await schedules.start()
-      await vi.waitFor(async () => expect(await workers.counts()).toMatchObject({ wait: 1 }))
-      await wait(300)
-      expect(await workers.counts()).toMatchObject({ wait: 1, active: 0 }) // there is nobody else to take it
-      expect(ahead.output()).not.toContain('job done')
-    } finally {
-      await ahead.kill()
-    }
-    let ticks = 0
-    workers.consume({ sweep: async () => void ticks++ })
-    await vi.waitFor(() => expect(ticks).toBe(1))
-    await schedules.stop()
-    await workers.stop()
-  },
-)
+test.each([
+  [3_600_000, 'takes no jobs'],
+  [-3_600_000, 'takes no jobs'],
+  [20_000, 'runs no schedules'],
+])('a worker whose clock is off by %i ms plans nothing, takes no tick, and says that it %s', async (aheadMs, says) => {
+  const workers = createWorkers()
+  const schedules = workers.worker([schedule('sweep', 60_000)], 'right')
+  const ahead = startAhead('./ticking-worker.ts', aheadMs, [url(), workers.prefix])
+  try {
+    await vi.waitFor(() => expect(ahead.output()).toContain('it plans no schedules'), 10_000)
+    await vi.waitFor(() => expect(ahead.output()).toContain(`it ${says}`), 10_000)
+    expect(await workers.present()).toEqual([])
+    const jobs = createBullmqQueue({ redis: shared(), prefix: workers.prefix })
+    await jobs.add({ id: 'work-1', type: 'work', payload: null })
+    await jobs.stop()
+    await schedules.start()
+    await vi.waitFor(async () => expect(await workers.counts()).toMatchObject({ wait: 1 }))
+    await wait(300)
+    expect(await workers.counts()).toMatchObject({ wait: 1, active: 0 }) // there is nobody else to take it
+    const isTaking = says === 'runs no schedules'
+    await vi.waitFor(() => expect(ahead.output().includes('"jobType":"work"')).toBe(isTaking), 5000)
+    expect(ahead.output()).not.toContain('"jobType":"sweep"')
+  } finally {
+    await ahead.kill()
+  }
+  let ticks = 0
+  workers.consume({ sweep: async () => void ticks++, work: async () => {} })
+  await vi.waitFor(() => expect(ticks).toBe(1))
+  await schedules.stop()
+  await workers.stop()
+})

@@ -12,7 +12,7 @@ createBullmqConsumer({
   redis: createRedis({ url, role: 'blocking', log }),
   log,
   prefix,
-  handlers: { sweep: async () => {} },
+  handlers: { sweep: async () => {}, work: async () => {} },
 })
 await createBullmqSchedules({
   redis,
