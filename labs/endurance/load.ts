@@ -55,6 +55,17 @@ export async function startLoad(cluster: Cluster, options: LoadOptions): Promise
     return answer
   }
 
+  const tries = new Map<string, number[]>()
+  const logIn = async (client: Client, { email, password }: Pick<Buyer, 'email' | 'password'>) => {
+    const now = performance.now()
+    const recent = [...(tries.get(email) ?? []), now].filter((at) => at > now - 60_000)
+    tries.set(email, recent)
+    const answer = await client.post('/v1/session', { email, password })
+    // An account has five tries a minute, and what an outage left without an outcome may have been counted.
+    if (answer.status !== 429 || recent.length <= 5) note(ledger, 'log in', answer)
+    return answer
+  }
+
   /** Until there is an answer, or nobody would wait any longer. */
   const insist = async (tries: number, attempt: () => Promise<ClientAnswer>): Promise<ClientAnswer> => {
     for (let n = 1; ; n++) {
@@ -68,9 +79,7 @@ export async function startLoad(cluster: Cluster, options: LoadOptions): Promise
     const answer = await send(what, buyer.client, method, ...request)
     if (answer.status !== 401) return answer
     if (!options.mayLogOut()) count(ledger.wrongs, `${what}: logged out`)
-    buyer.loggingIn ??= insist(8, () =>
-      send('log in', buyer.client, 'post', '/v1/session', { email: buyer.email, password: buyer.password }),
-    ).then(() => {
+    buyer.loggingIn ??= insist(8, () => logIn(buyer.client, buyer)).then(() => {
       buyer.loggingIn = undefined
       // The cart was kept beside the session that is gone, or filled since as a visitor's, which the log-in takes over.
       for (const { unanswered } of buyer.carts.values()) unanswered.add(0)
@@ -99,7 +108,7 @@ export async function startLoad(cluster: Cluster, options: LoadOptions): Promise
     // Taken: by an attempt of ours that was not answered.
     if (signedUp.status !== 201 && signedUp.status !== 409) return signedUp
     ledger.emails.push(email)
-    const loggedIn = await insist(8, () => send('log in', client, 'post', '/v1/session', { email, password }))
+    const loggedIn = await insist(8, () => logIn(client, { email, password }))
     if (loggedIn.status === 200 && buyers.length < maxBuyers) {
       const { id } = loggedIn.body.user
       buyers.push({ id, email, password, client, orders: [], carts: new Map(), fillingCart: false })
@@ -109,9 +118,8 @@ export async function startLoad(cluster: Cluster, options: LoadOptions): Promise
 
   /** With another browser: whoever loses the answer to a log-in loses the session that it renewed. */
   const logInElsewhere = async () => {
-    const { email, password } = random.pick(buyers)
     const client = newClient()
-    const answer = await send('log in', client, 'post', '/v1/session', { email, password })
+    const answer = await logIn(client, random.pick(buyers))
     client.close()
     return answer
   }
