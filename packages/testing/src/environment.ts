@@ -31,7 +31,8 @@ export function environment(): Promise<Environment> {
 export async function stopEnvironment(): Promise<void> {
   const running = current
   current = undefined
-  await (await running)?.stop()
+  // What could not be started has been reported.
+  await (await running?.catch(() => undefined))?.stop()
 }
 
 async function ofTestRun(): Promise<Environment> {
@@ -44,16 +45,34 @@ async function ofTestRun(): Promise<Environment> {
 }
 
 async function ofProcess(): Promise<Environment> {
-  const driver = await createDriver(await chooseDriver(process.env.LABS))
+  const name = await chooseDriver(process.env.LABS)
+  try {
+    return await startServers(await createDriver(name))
+  } catch (cause) {
+    const message = cause instanceof Error ? cause.message.trim() : String(cause)
+    const hint = name === 'docker' ? '\nIt also runs without containers: LABS=local' : ''
+    throw new Error(`The servers cannot be started: ${message}${hint}`, { cause })
+  }
+}
+
+async function startServers(driver: Driver): Promise<Environment> {
   const folder = await mkdtemp(join(tmpdir(), 'escala-labs-'))
-  const [postgres] = await Promise.all([driver.startPostgres(folder, postgresSettings), driver.prepare()])
-  return {
-    driver,
-    postgresUrl: postgres.url,
-    async stop() {
-      await postgres.stop()
-      await rm(folder, { recursive: true, force: true })
-    },
+  const removeFolder = () => rm(folder, { recursive: true, force: true })
+  const starting = driver.startPostgres(folder, postgresSettings)
+  try {
+    const [postgres] = await Promise.all([starting, driver.prepare()])
+    return {
+      driver,
+      postgresUrl: postgres.url,
+      async stop() {
+        await postgres.stop()
+        await removeFolder()
+      },
+    }
+  } catch (error) {
+    await starting.then((postgres) => postgres.stop()).catch(() => undefined)
+    await removeFolder()
+    throw error
   }
 }
 
