@@ -8,12 +8,6 @@ export const mutants: Mutant[] = [
     to: '    # ',
   },
   {
-    removed: 'the second replica for a read that hung',
-    file: 'infra/nginx/escala.conf.template',
-    from: '      proxy_next_upstream error timeout;\n      proxy_next_upstream_tries 2;\n',
-    to: '',
-  },
-  {
     removed: 'the bound on the heads of responses',
     file: 'packages/kit/src/lifecycle/http-server.ts',
     from: "      ServerResponse: boundedResponse(options.onLargeHead ?? (() => '')),\n",

@@ -7,13 +7,7 @@ export const mutants: Mutant[] = [
     removed: 'the rule that a write without an answer is not sent again',
     file,
     from: '    "~504\\|(.* )?[1-9]\\d*$"              late;',
-    to: '    #',
-  },
-  {
-    removed: 'the second try of a read that was sent',
-    file,
-    from: '      proxy_next_upstream_tries 2;\n',
-    to: '      proxy_next_upstream_tries 1;\n',
+    to: '    "~504" next; #',
   },
   {
     removed: 'the rule that a write whose connection broke is not sent again',
