@@ -26,8 +26,8 @@ export const mutants: Mutant[] = [
   {
     removed: 'the mark of visitors, and what finds them without it',
     file: 'apps/api/src/limits.ts',
-    from: 'const isLoggedIn = req.session?.userId !== undefined',
-    to: 'const isLoggedIn = req.session !== undefined',
+    from: 'const isLoggedIn = sessionUser(req) !== undefined',
+    to: 'const isLoggedIn = true',
     tests: limits,
   },
   {

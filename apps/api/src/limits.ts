@@ -1,6 +1,7 @@
 import type { Logger } from '@escala/kit/log/log.ts'
 import { addressKey, createRateLimit, type RateLimit } from '@escala/kit/rate-limits/middleware.ts'
 import type { RateLimitStores } from '@escala/kit/rate-limits/rate-limits.ts'
+import { sessionUser } from '@escala/kit/sessions/express-session.ts'
 import { logInKey, sessionKey } from '@escala/kit/sessions/request-cookies.ts'
 import type { Request, RequestHandler, Response } from 'express'
 import type { ApiConfig } from './config.ts'
@@ -47,7 +48,7 @@ export function createLimits({ config, rateLimits, log, share }: LimitsOptions):
     // The cookie of a session that has ended, or that nobody has logged in with, is worth nothing: the address counts.
     settle(req, res) {
       if (req.sessionUnavailable) return undefined
-      const isLoggedIn = req.session?.userId !== undefined
+      const isLoggedIn = sessionUser(req) !== undefined
       const key = (isLoggedIn ? sessionKey(req) : undefined) ?? addressKey(req)
       return key === general.countedBy(req) ? undefined : general.check(req, res, key)
     },

@@ -1,5 +1,6 @@
 import { hasCode } from '@escala/kit/errors/app-error.ts'
 import type { Sql, Statement } from '@escala/kit/postgres/postgres.ts'
+import { sessionUser } from '@escala/kit/sessions/express-session.ts'
 import { endSession } from '@escala/kit/sessions/log-in.ts'
 import type { Request } from 'express'
 
@@ -10,7 +11,7 @@ const selectUser: Statement = { name: 'tickets-user-exists', text: 'SELECT FROM 
  * otherwise goes on while Postgres is unreachable.
  */
 export async function requireUser(sql: Sql, req: Request): Promise<void> {
-  const userId = req.session?.userId
+  const userId = sessionUser(req)
   if (userId === undefined || (await exists(sql, userId))) return
   throw await endSession(req)
 }

@@ -1,6 +1,7 @@
 import express, { type Request, type RequestHandler, type Router } from 'express'
 import type { z } from 'zod'
 import { kitErrors } from '../errors/errors.ts'
+import { sessionUser } from '../sessions/express-session.ts'
 import { canonicalParams, redirectToCanonical } from './canonical.ts'
 import type { Context, Route } from './route.ts'
 
@@ -65,7 +66,7 @@ function handle(route: Route, { isOrganiser }: MountOptions): RequestHandler {
 }
 
 async function checkAccess(route: Route, req: Request, isOrganiser: MountOptions['isOrganiser']) {
-  const userId = req.session?.userId
+  const userId = sessionUser(req)
   if (req.sessionUnavailable && !isServedWithoutSession(route)) {
     throw kitErrors.E_REDIS_UNAVAILABLE({ retryAfterMs: 1000 })
   }

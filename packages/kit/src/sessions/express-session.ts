@@ -12,9 +12,21 @@ export interface ExpressSessionOptions {
   absoluteLifetimeMs: number
 }
 
+/** What was read for a request, until somebody asks for `req.session`. */
+interface Pending {
+  data: SessionData | null
+  hasBegun: boolean
+  begin(): void
+}
+
+const pending = Symbol('the session that was read')
+type PendingRequest = Request & { [pending]?: Pending }
+
 /**
- * Begins express-session with a cookie and a record that have been read. It parses the header in its own way, so it sees
- * a header with this one cookie while it looks: two readers could disagree about who is logged in.
+ * Returns what gives a request the cookie and the record that were read for it. express-session itself begins when
+ * `req.session`, `req.sessionID` or `req.sessionStore` is asked for, with its digests, its ids for visitors and its watch over
+ * the response: most requests need to know only who is logged in (`sessionUser`). It parses the cookie header in its own
+ * way, so it sees a header with this one cookie: two readers could disagree about who is logged in.
  */
 export function createExpressSession({ store, secrets, name, absoluteLifetimeMs }: ExpressSessionOptions) {
   const fed: Store = Object.create(store)
@@ -41,28 +53,55 @@ export function createExpressSession({ store, secrets, name, absoluteLifetimeMs 
       maxAge: absoluteLifetimeMs,
     },
   })
-  return (
-    req: Request,
-    res: Response,
-    cookie: SignedCookie | undefined,
-    data: SessionData | null,
-    next: (error?: unknown) => void,
-  ): void => {
+  const begin = (req: Request, res: Response, cookie: SignedCookie | undefined, data: SessionData | null) => {
     const { cookie: header } = req.headers
     let hasBegun = false
-    const begun = (error?: unknown) => {
-      // express-session saves by itself what has not been saved before the response; then it is too late for a 503.
-      if (hasBegun) return error ? void req.log.error({ err: error }, 'session could not be saved') : undefined
-      hasBegun = true
-      if (header !== undefined) req.headers.cookie = header
-      next(error)
-    }
     req.headers.cookie = cookie && `${name}=${cookie.raw}`
     feed = cookie && { data }
-    express(req, res, begun)
+    // It goes on at once, since the record is there.
+    express(req, res, (error?: unknown) => {
+      // express-session saves by itself what has not been saved before the response; then it is too late for a 503.
+      if (hasBegun && error) req.log.error({ err: error }, 'session could not be saved')
+      else if (error) throw error
+      hasBegun = true
+    })
     feed = undefined
     if (header !== undefined) req.headers.cookie = header
     else delete req.headers.cookie
+  }
+  return (req: Request, res: Response, cookie: SignedCookie | undefined, data: SessionData | null): void => {
+    answerLater(Object.getPrototypeOf(req))
+    const state: Pending = { data, hasBegun: false, begin: () => begin(req, res, cookie, data) }
+    ;(req as PendingRequest)[pending] = state
+  }
+}
+
+/**
+ * Returns who is logged in. Unlike `req.session`, asking costs nothing. `undefined`: nobody is, or the session could not be
+ * read (`req.sessionUnavailable`).
+ */
+export function sessionUser(req: Request): string | undefined {
+  const state = (req as PendingRequest)[pending]
+  return state === undefined || state.hasBegun ? req.session?.userId : state.data?.userId
+}
+
+/** Has the three properties begin express-session. On the application's prototype, once: an accessor of each request's own costs more. */
+function answerLater(prototype: object): void {
+  if (Object.hasOwn(prototype, 'session')) return
+  for (const property of ['session', 'sessionID', 'sessionStore'] as const) {
+    Object.defineProperty(prototype, property, {
+      configurable: true,
+      get(this: PendingRequest) {
+        const state = this[pending]
+        if (state === undefined || state.hasBegun) return undefined
+        state.hasBegun = true
+        state.begin()
+        return this[property]
+      },
+      set(this: PendingRequest, value: unknown) {
+        Object.defineProperty(this, property, { configurable: true, enumerable: true, writable: true, value })
+      },
+    })
   }
 }
 

@@ -34,7 +34,7 @@ export function createSessionMiddleware(options: SessionOptions): RequestHandler
   const [name = defaultCookieName] = cookieNames
   const readCookies = createCookieReader(secrets, cookieNames)
   const store = withAbsoluteLifetime(sessions.store, absoluteLifetimeMs)
-  const begin = createExpressSession({ store, secrets, name, absoluteLifetimeMs })
+  const prepare = createExpressSession({ store, secrets, name, absoluteLifetimeMs })
   return (req, res, next) => {
     const cookies = readCookies(req.headers.cookie)
     const state: CookieState = {
@@ -46,14 +46,18 @@ export function createSessionMiddleware(options: SessionOptions): RequestHandler
       claim: sessions.claim,
     }
     rememberCookies(req, state)
-    if (cookies.length === 0) return begin(req, res, undefined, null, next)
+    if (cookies.length === 0) {
+      prepare(req, res, undefined, null)
+      return next()
+    }
     const read = readAll(store, cookies).then(
       (found) => {
         const { cookie, data } = choose(found)
         state.chosen = cookie
         state.others = found.flatMap((one) => (one.cookie !== cookie && isLive(one.data) ? [one.cookie.id] : []))
         if (cookie.name !== name && isLive(data)) rename(req, res, cookie, name, absoluteLifetimeMs)
-        begin(req, res, cookie, data, next)
+        prepare(req, res, cookie, data)
+        next()
       },
       (cause) => {
         req.sessionUnavailable = true

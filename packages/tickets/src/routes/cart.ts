@@ -2,6 +2,7 @@ import type { Cart } from '@escala/kit/cart/cart.ts'
 import { kitErrors } from '@escala/kit/errors/errors.ts'
 import type { ApiParts } from '@escala/kit/http/module.ts'
 import { type Route, route } from '@escala/kit/http/route.ts'
+import { sessionUser } from '@escala/kit/sessions/express-session.ts'
 import { beginSession, hasStoredSession, sessionOrigin } from '@escala/kit/sessions/log-in.ts'
 import type { Request } from 'express'
 import { ticketErrors } from '../errors.ts'
@@ -49,7 +50,7 @@ export function cartRoutes({ carts, postgres, shows }: Parts): Route[] {
   ]
 }
 
-const use = (req: Request) => ({ isVisitor: req.session?.userId === undefined })
+const use = (req: Request) => ({ isVisitor: sessionUser(req) === undefined })
 
 function toCart(items: Cart) {
   return { items: Object.entries(items).map(([showId, quantity]) => ({ showId, quantity })) }
