@@ -124,6 +124,7 @@ async function startReplica(folder: string, spec: ReplicaSpec): Promise<Replica>
     HOME: process.env.HOME,
     TMPDIR: folder, // what a replica leaves on its disk ends with the cluster
     NODE_COMPILE_CACHE: join(root, 'node_modules/.cache/escala'),
+    MALLOC_ARENA_MAX: '1',
     HOST: '127.0.0.1',
     PORT: String(port),
     INTERNAL_PORT: String(internalPort),
