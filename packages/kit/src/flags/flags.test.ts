@@ -68,10 +68,10 @@ test('every replica hears of a change at once', async () => {
   }
 })
 
-test('every replica sees a change within a second when the broadcast is lost', async () => {
+test('every replica sees a change within 5 s when the broadcast is lost', async () => {
   const replicas = [await replica({ broadcast: undefined }), await replica({ broadcast: undefined })]
   await replicas[0]?.set('salesOpen', false)
-  await vi.waitFor(() => expect(replicas[1]?.get(testFlags.salesOpen)).toBe(false), { timeout: 1000, interval: 10 })
+  await vi.waitFor(() => expect(replicas[1]?.get(testFlags.salesOpen)).toBe(false), { timeout: 5000, interval: 10 })
 })
 
 test('what another version of the code stored does not count', async () => {

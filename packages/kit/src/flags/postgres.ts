@@ -18,7 +18,7 @@ export interface PostgresFlagsOptions {
     subscriber: Redis
     channel?: string
   }
-  /** Between two polls: a change is seen everywhere within this and the time of one query. */
+  /** Greatest time between two polls: a change whose broadcast was lost is seen within this and the time of one query. Default: 4.5 s. */
   pollMs?: number
 }
 
@@ -29,9 +29,12 @@ const upsert: Statement = {
     ON CONFLICT (name) DO UPDATE SET value = $2, updated_at = now()`,
 }
 
+// While they cannot be read.
+const retryMs = 500
+
 /** One query for each process and poll. While Postgres is away, what was known last goes on. */
 export function createPostgresFlags(options: PostgresFlagsOptions): Flags {
-  const { declared, postgres, log, broadcast, pollMs = 500 } = options
+  const { declared, postgres, log, broadcast, pollMs = 4500 } = options
   const channel = broadcast?.channel ?? 'escala:flags'
   const values = createFlagValues(declared)
   let timer: NodeJS.Timeout | undefined
@@ -64,13 +67,13 @@ export function createPostgresFlags(options: PostgresFlagsOptions): Flags {
     timer = setTimeout(
       async () => {
         const err = await refresh().catch((error: unknown) => error)
-        // Once for each outage: a poll each half second would flood the log.
+        // Once for each outage: each poll would flood the log.
         if (err !== undefined && !failing) log.warn({ err }, 'flags could not be read')
         if (err === undefined && failing) log.info('flags are read again')
         failing = err !== undefined
         if (!stopped) poll()
       },
-      pollMs * (0.8 + Math.random() * 0.2),
+      (failing ? Math.min(pollMs, retryMs) : pollMs) * (0.8 + Math.random() * 0.2),
     )
   }
   const hear = () => void refresh().catch(() => undefined) // the poll will tell
@@ -94,7 +97,7 @@ export function createPostgresFlags(options: PostgresFlagsOptions): Flags {
         const err = await refresh().catch((error: unknown) => error)
         if (err === undefined) break
         if (!told) log.warn({ err }, 'flags could not be read: waiting for them')
-        await wait(pollMs)
+        await wait(Math.min(pollMs, retryMs))
       }
       if (stopped) throw new Error('stopped before the flags could be read')
       poll()
