@@ -32,6 +32,25 @@ function sendRaw(bytes: string): Promise<{ status: number; head: string; body: s
   })
 }
 
+describe('what NGINX compresses', () => {
+  const encodingOf = async (path: string, accepts = 'gzip') => {
+    const { headers } = await send('GET', path, { headers: { 'accept-encoding': accepts } })
+    return [headers.get('content-encoding'), headers.get('vary'), headers.get('etag')]
+  }
+
+  it('text above 1 kB, for clients that take it, and its tag becomes a weak one', async () => {
+    await fresh()
+    expect(await encodingOf('/json/2000')).toEqual(['gzip', 'Accept-Encoding', 'W/"3-x"'])
+    expect(await encodingOf('/json/2000', 'identity')).toEqual([null, 'Accept-Encoding', '"3-x"'])
+    expect(await encodingOf('/json/500')).toEqual([null, null, '"3-x"'])
+  })
+
+  it.each(['/events/2000', '/image/2000'])('%s passes as it is', async (path) => {
+    await fresh()
+    expect(await encodingOf(path)).toEqual([null, null, '"3-x"'])
+  })
+})
+
 describe('what NGINX repeats', () => {
   it.each(methods)('%s goes on to the next replica when one refuses the connection', async (method) => {
     const gone = await Promise.all([freePort(), freePort()])

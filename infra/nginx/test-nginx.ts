@@ -12,13 +12,20 @@ import { type NginxOptions, renderNginx } from './render.ts'
 /** Few enough for any machine. */
 export const small = { worker_rlimit_nofile: '4000', worker_connections: '1000' }
 
-/** `/hang` never answers, `/slow` takes 50 ms, `/cut` breaks the connection, `/busy` is a replica's own 503. */
+const types: Record<string, string> = { json: 'application/json', events: 'text/event-stream', image: 'image/png' }
+
+/** `/json/2000` is of that type and size, `/hang` never answers, `/slow` takes 50 ms, `/cut` breaks the connection, `/busy` is a replica's own 503. */
 function startReplica(seen: IncomingMessage[]) {
   return createServer((req, res) => {
     seen.push(req)
     if (req.url === '/hang') return
     if (req.url === '/cut') return void req.socket.destroy()
     if (req.url === '/busy') res.statusCode = 503
+    const [, type, bytes] = /^\/(json|events|image)\/(\d+)$/.exec(req.url ?? '') ?? []
+    if (type)
+      return void res
+        .writeHead(200, { 'content-type': types[type], etag: '"3-x"', 'content-length': bytes })
+        .end('x'.repeat(Number(bytes)))
     req.resume().on('end', () => setTimeout(() => res.end('answered'), req.url === '/slow' ? 50 : 0))
   })
 }

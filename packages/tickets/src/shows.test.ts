@@ -160,9 +160,11 @@ test('the ETag of any response is an If-Match, also after tickets were sold', as
   const now = changed.headers.get('etag') as string
   expect((await shop.send('GET', `/v1/shows/${id}`)).headers.get('etag')).toBe(now)
   expect((await change(id, { priceCents: 8 }, `"other", ${now}`)).status).toBe(200)
+  const compressed = `W/${(await shop.send('GET', `/v1/shows/${id}`)).headers.get('etag')}`
+  expect((await change(id, { priceCents: 9 }, compressed)).status).toBe(200)
 })
 
-test.each(['W/"1-x"', 'W/"1"', '"1', '1-x', '"-1"', '"1x"', '""', '"x-1"'])(
+test.each(['W/1-x', 'w/"1"', '"1', '1-x', '"-1"', '"1x"', '""', '"x-1"'])(
   'If-Match: %s matches no version',
   async (tag) => {
     const { id } = (await add()).body
