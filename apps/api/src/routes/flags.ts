@@ -23,7 +23,7 @@ export function flagRoutes({ flags }: { flags: Flags }): Route[] {
     route({
       method: 'put',
       path: '/v1/flags/:name',
-      summary: 'Set a flag: every replica goes by it within a second',
+      summary: 'Set a flag: every replica goes by it at once, or within five seconds when the broadcast is lost',
       access: 'organiser',
       params: z.strictObject({ name: z.string().max(100) }),
       body: z.strictObject({ value: input }),

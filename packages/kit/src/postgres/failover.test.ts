@@ -133,10 +133,13 @@ test('an idle process finds out by its heartbeat: registry, listener and pool', 
   const channels = { things: () => void heard++ }
   const listener = createListener({ url: proxy.url, applicationName: 'app listener', log, channels, connections })
   listener.start()
-  await switchOver(async () => {
-    await postgres.query('SELECT 1')
-    expect(await connectedTo(pair.standbyUrl())).toContain('app')
-  })
+  // Its heartbeat may have found out between the two.
+  await switchOver(() =>
+    vi.waitFor(async () => {
+      await postgres.query('SELECT 1')
+      expect(await connectedTo(pair.standbyUrl())).toContain('app')
+    }, 5000),
+  )
   const beats = () => query(pair.primaryUrl(), `SELECT FROM replicas WHERE heartbeat_at > now() - interval '1 second'`)
   await vi.waitFor(
     async () => {

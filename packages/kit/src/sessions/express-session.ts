@@ -58,16 +58,19 @@ export function createExpressSession({ store, secrets, name, absoluteLifetimeMs 
     let hasBegun = false
     req.headers.cookie = cookie && `${name}=${cookie.raw}`
     feed = cookie && { data }
-    // It goes on at once, since the record is there.
-    express(req, res, (error?: unknown) => {
-      // express-session saves by itself what has not been saved before the response; then it is too late for a 503.
-      if (hasBegun && error) req.log.error({ err: error }, 'session could not be saved')
-      else if (error) throw error
-      hasBegun = true
-    })
-    feed = undefined
-    if (header !== undefined) req.headers.cookie = header
-    else delete req.headers.cookie
+    try {
+      // It goes on at once, since the record is there.
+      express(req, res, (error?: unknown) => {
+        // express-session saves by itself what has not been saved before the response; then it is too late for a 503.
+        if (hasBegun && error) req.log.error({ err: error }, 'session could not be saved')
+        else if (error) throw error
+        hasBegun = true
+      })
+    } finally {
+      feed = undefined
+      if (header !== undefined) req.headers.cookie = header
+      else delete req.headers.cookie
+    }
   }
   return (req: Request, res: Response, cookie: SignedCookie | undefined, data: SessionData | null): void => {
     answerLater(Object.getPrototypeOf(req))
@@ -94,8 +97,13 @@ function answerLater(prototype: object): void {
       get(this: PendingRequest) {
         const state = this[pending]
         if (state === undefined || state.hasBegun) return undefined
-        state.hasBegun = true
-        state.begin()
+        state.hasBegun = true // express-session looks at the property as well
+        try {
+          state.begin()
+        } catch (error) {
+          state.hasBegun = false
+          throw error
+        }
         return this[property]
       },
       set(this: PendingRequest, value: unknown) {

@@ -25,7 +25,7 @@ export interface SessionOptions {
 }
 
 /**
- * Reads the session that the cookie names; without one, no command is sent.
+ * Reads the session that the cookie names; without one, no command is sent. For the application itself, not for a router's sub-application.
  * When it cannot be read, a request goes on with `req.sessionUnavailable` or is a 503 (`unreadableWrites`): never anonymous.
  */
 export function createSessionMiddleware(options: SessionOptions): RequestHandler {
