@@ -16,6 +16,7 @@ export const apiParts: Partial<Parts> = {
     const kept = createPostgresIdempotency(deps)
     return {
       ...kept,
+      runBatch: undefined,
       async runStatement<Row>(request: IdempotentRequest, effect: EffectStatement) {
         const outcome = await kept.runStatement<Row>(request, effect)
         if (outcome && !outcome.replayed) {

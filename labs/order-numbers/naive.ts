@@ -10,6 +10,7 @@ export const apiParts: Partial<Parts> = {
     const nextNumber = createCounter(postgres)
     return {
       ...idempotency,
+      runBatch: undefined,
       async runStatement<Row>(request: IdempotentRequest, effect: EffectStatement) {
         const outcome = await idempotency.runStatement<Row>(request, effect)
         if (outcome === undefined || outcome.replayed) return outcome

@@ -13,6 +13,7 @@ export const apiParts: Partial<Parts> = {
     const queue = createBullmqQueue({ redis })
     return {
       ...kept,
+      runBatch: undefined,
       async runStatement<Row>(request: IdempotentRequest, effect: EffectStatement) {
         const outcome = await kept.runStatement<Row>(request, effect)
         if (outcome && !outcome.replayed) {

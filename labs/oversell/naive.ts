@@ -13,6 +13,7 @@ export const apiParts: Partial<Parts> = {
     const mutex = createMutex()
     return {
       ...idempotency,
+      runBatch: undefined,
       runStatement: <Row>(request: IdempotentRequest, { values }: EffectStatement) =>
         mutex(async () => {
           let sold: { body: unknown } | undefined

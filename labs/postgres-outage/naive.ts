@@ -6,7 +6,7 @@ import type { Parts } from '../../apps/api/src/compose.ts'
 export const apiParts: Partial<Parts> = {
   idempotency: ({ config, postgres }) => {
     const pool = new pg.Pool({ connectionString: config.DATABASE_URL })
-    return createPostgresIdempotency({
+    const idempotency = createPostgresIdempotency({
       postgres: {
         ...postgres,
         async query<Row>(statement: string | { text: string }, values?: unknown[]) {
@@ -16,5 +16,6 @@ export const apiParts: Partial<Parts> = {
         },
       },
     })
+    return { ...idempotency, runBatch: undefined } // each order with a connection of its own
   },
 }

@@ -2,6 +2,7 @@ import { afterAll, beforeAll, expect, inject, test, vi } from 'vitest'
 import type { Postgres, Sql } from '../postgres/postgres.ts'
 import { cleanIdempotencyKeys } from './clean.ts'
 import { createEffects, describeIdempotency } from './idempotency.contract.ts'
+import type { BatchEffect } from './idempotency.ts'
 import { createMemoryIdempotency } from './memory.ts'
 import { createPostgresIdempotency } from './postgres.ts'
 
@@ -74,4 +75,79 @@ test('keys are forgotten by age', async () => {
   expect(await idempotency.run({ owner: 'new', key: 'k', fingerprint: 'f' }, buy('new'))).toMatchObject({
     replayed: true,
   })
+})
+
+const batches = () => createPostgresIdempotency({ postgres: one() })
+const insertAll = (names: string[]): BatchEffect => ({
+  name: 'insert-all',
+  changes: `inserted AS (
+    INSERT INTO effects (name)
+    SELECT name FROM unnest($1::text[]) WITH ORDINALITY AS asked (name, seq) JOIN unclaimed USING (seq)
+    WHERE name NOT LIKE 'unwanted%' RETURNING id, name
+  )`,
+  answer: `SELECT seq, 201 AS status, json_build_object('name', name) AS body, id
+    FROM inserted JOIN unnest($1::text[]) WITH ORDINALITY AS asked (name, seq) USING (name)`,
+  values: [names],
+})
+const requestFor = (key: string) => ({ owner: 'ana', key, fingerprint: 'f' })
+const batch = (...keys: string[]) => batches().runBatch<{ id: number }>(keys.map(requestFor), insertAll(keys))
+const placed = (name: string) => ({
+  status: 'fulfilled',
+  value: { answer: { status: 201, body: { name } }, replayed: false, row: { id: expect.any(Number) } },
+})
+
+test('a batch: each has its own outcome, in order', async () => {
+  expect(await batch('b-2', 'b-1')).toMatchObject([placed('b-2'), placed('b-1')])
+  const mixed = await batches().runBatch(
+    [requestFor('b-3'), requestFor('b-1'), { ...requestFor('b-2'), fingerprint: 'g' }, requestFor('unwanted-1')],
+    insertAll(['b-3', 'b-1', 'b-2', 'unwanted-1']),
+  )
+  expect(mixed).toMatchObject([
+    placed('b-3'),
+    { status: 'fulfilled', value: { answer: { status: 201, body: { name: 'b-1' } }, replayed: true } },
+    { status: 'rejected', reason: { code: 'E_IDEMPOTENCY_MISMATCH' } },
+    { status: 'fulfilled', value: undefined },
+  ])
+  for (const name of ['b-1', 'b-2', 'b-3']) expect(await effects(name)).toBe(1)
+  expect(await batches().run(requestFor('b-3'), buy('b-3'))).toMatchObject({ replayed: true })
+  expect(await batches().run(requestFor('unwanted-1'), buy('later'))).toMatchObject({ replayed: false })
+})
+
+test('a batch: a copy in flight refuses only itself', async () => {
+  const begun = Promise.withResolvers<void>()
+  const goOn = Promise.withResolvers<void>()
+  const first = batches().run(requestFor('b-flight'), async () => {
+    begun.resolve()
+    await goOn.promise
+    return { status: 201, body: null }
+  })
+  await begun.promise
+  expect(await batch('b-flight', 'b-4')).toMatchObject([
+    { status: 'rejected', reason: { code: 'E_IDEMPOTENCY_IN_PROGRESS' } },
+    placed('b-4'),
+  ])
+  goOn.resolve()
+  await first
+  expect(await effects('b-flight')).toBe(0)
+})
+
+test('a batch that fails has no effect, and its keys are free', async () => {
+  const broken = {
+    ...insertAll(['b-5', 'b-6']),
+    name: 'insert-broken',
+    answer: 'SELECT 1 AS seq, 1 / 0 AS status, NULL::json AS body',
+  }
+  await expect(batches().runBatch([requestFor('b-5'), requestFor('b-6')], broken)).rejects.toMatchObject({
+    code: '22012',
+  })
+  expect(await effects('b-5')).toBe(0)
+  expect(await batch('b-5', 'b-6')).toMatchObject([placed('b-5'), placed('b-6')])
+})
+
+test('batches of the same keys at once: one effect for each', async () => {
+  const keys = Array.from({ length: 20 }, (_, at) => `b-copies-${at}`)
+  const rounds = await Promise.all([keys, keys.toReversed(), keys].map((all) => batch(...all)))
+  const done = rounds.flat().filter((one) => one.status === 'fulfilled' && one.value?.replayed === false)
+  expect(done).toHaveLength(keys.length)
+  for (const key of keys) expect(await effects(key)).toBe(1)
 })

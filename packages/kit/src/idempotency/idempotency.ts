@@ -29,6 +29,20 @@ export interface EffectStatement {
   values: unknown[]
 }
 
+/** The effects of several requests as one statement. */
+export interface BatchEffect {
+  name: string
+  /**
+   * As an `EffectStatement`'s, but `unclaimed` has one row, with its `seq`, for each request whose key is free: the first
+   * request is 1. Whatever changes something does so for these alone.
+   */
+  changes: string
+  /** A SELECT of `seq`, `status`, `body` and more; a request without a row was refused. */
+  answer: string
+  /** $1, $2, … of both; often one array for each column of the requests. */
+  values: unknown[]
+}
+
 /** `row`: what the answer's SELECT had; a replay has none. */
 export type StatementOutcome<Row> =
   | { answer: StoredAnswer; replayed: false; row: Row }
@@ -50,4 +64,13 @@ export interface Idempotency {
    * works, and not while a replica or the network takes its time. `undefined`: refused; the key is free.
    */
   runStatement<Row>(request: IdempotentRequest, effect: EffectStatement): Promise<StatementOutcome<Row> | undefined>
+  /**
+   * As `runStatement`, for several requests in one statement, no two with the same owner and key. Each has an outcome of its own, in the
+   * order of the requests: one whose key is in use, or was used for something else, holds up no other. When the statement
+   * itself fails, nothing has happened for any of them. An adapter may not have it: then each request is run alone.
+   */
+  runBatch?<Row>(
+    requests: IdempotentRequest[],
+    effect: BatchEffect,
+  ): Promise<PromiseSettledResult<StatementOutcome<Row> | undefined>[]>
 }

@@ -1,7 +1,14 @@
 import { kitErrors } from '../errors/errors.ts'
 import type { Postgres, Sql } from '../postgres/postgres.ts'
-import type { EffectStatement, Idempotency, IdempotentRequest, StatementOutcome, StoredAnswer } from './idempotency.ts'
-import { withKey } from './statement.ts'
+import type {
+  BatchEffect,
+  EffectStatement,
+  Idempotency,
+  IdempotentRequest,
+  StatementOutcome,
+  StoredAnswer,
+} from './idempotency.ts'
+import { withKey, withKeys } from './statement.ts'
 
 export interface PostgresIdempotencyOptions {
   postgres: Postgres
@@ -28,7 +35,7 @@ const store = {
  * Costs four round trips beside the effect's own: BEGIN, claim, store, COMMIT; three for a replay and for a refusal.
  * With `runStatement` it is one for everything.
  */
-export function createPostgresIdempotency(options: PostgresIdempotencyOptions): Idempotency {
+export function createPostgresIdempotency(options: PostgresIdempotencyOptions): Required<Idempotency> {
   const { postgres, idleTimeoutMs = 1500 } = options
 
   const once = async (tx: Sql, { owner, key, fingerprint }: IdempotentRequest, effect: Effect) => {
@@ -48,18 +55,26 @@ export function createPostgresIdempotency(options: PostgresIdempotencyOptions): 
     async runStatement<Row>(request: IdempotentRequest, effect: EffectStatement) {
       const { owner, key, fingerprint } = request
       const values = [...effect.values, owner, key, fingerprint, idleTimeoutMs]
-      const { rows } = await postgres.query<Claim & { answer_status: number | null; answer_body: unknown } & Row>(
-        withKey(effect),
-        values,
-      )
-      const found = rows[0]
-      const stored = storedAnswer(found, fingerprint)
-      if (stored) return { answer: stored, replayed: true } as const
-      if (!found || found.answer_status === null) return undefined
-      const answer = { status: found.answer_status, body: found.answer_body ?? undefined }
-      return { answer, replayed: false, row: found } satisfies StatementOutcome<Row>
+      const { rows } = await postgres.query<Claimed<Row>>(withKey(effect), values)
+      return outcomeOf(rows[0], fingerprint)
+    },
+    async runBatch<Row>(requests: IdempotentRequest[], effect: BatchEffect) {
+      const columns = [requests.map(({ owner }) => owner), requests.map(({ key }) => key)]
+      const values = [...effect.values, ...columns, requests.map((request) => request.fingerprint), idleTimeoutMs]
+      const { rows } = await postgres.query<Claimed<Row>>(withKeys(effect), values)
+      return Promise.allSettled(requests.map(async ({ fingerprint }, at) => outcomeOf(rows[at], fingerprint)))
     },
   }
+}
+
+type Claimed<Row> = Claim & { answer_status: number | null; answer_body: unknown } & Row
+
+function outcomeOf<Row>(found: Claimed<Row> | undefined, fingerprint: string): StatementOutcome<Row> | undefined {
+  const stored = storedAnswer(found, fingerprint)
+  if (stored) return { answer: stored, replayed: true }
+  if (!found || found.answer_status === null) return undefined
+  const answer = { status: found.answer_status, body: found.answer_body ?? undefined }
+  return { answer, replayed: false, row: found }
 }
 
 function storedAnswer(found: Claim | undefined, fingerprint: string): StoredAnswer | undefined {

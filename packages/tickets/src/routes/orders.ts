@@ -7,9 +7,9 @@ import { endSession } from '@escala/kit/sessions/log-in.ts'
 import { v7 } from 'uuid'
 import { ticketFlags } from '../flags.ts'
 import { announceAvailability } from '../live.ts'
-import { cancel, listOrders, type NewOrder, placeOrder, readOrder, whyRefused } from '../orders.ts'
+import { createOrderDesk } from '../order-desk.ts'
+import { cancel, listOrders, type NewOrder, readOrder } from '../orders.ts'
 import { idParams, order, orderInput, pageOf, pageQuery, placedOrder } from '../schemas.ts'
-import { type Availability, readAvailability } from '../shows.ts'
 import { requireUser } from '../users.ts'
 
 type Parts = Pick<ApiParts, 'postgres' | 'idempotency' | 'outbox' | 'events' | 'flags'>
@@ -17,6 +17,8 @@ type Parts = Pick<ApiParts, 'postgres' | 'idempotency' | 'outbox' | 'events' | '
 type Rules = Pick<NewOrder, 'holdMs' | 'maxPerBuyer'>
 
 export function orderRoutes({ postgres, idempotency, outbox, events, flags }: Parts, rules: Rules): Route[] {
+  const desk = createOrderDesk({ postgres, idempotency, outbox, events })
+  const isOpen = () => flags.get(ticketFlags.salesOpen)
   return [
     route({
       method: 'post',
@@ -49,17 +51,12 @@ export function orderRoutes({ postgres, idempotency, outbox, events, flags }: Pa
           ...rules,
           requestId,
           traceparent,
-          isOpen: flags.get(ticketFlags.salesOpen),
         }
-        const outcome = await idempotency
-          .runStatement<Availability>(request, placeOrder(wanted, outbox))
+        const outcome = await desk
+          .place({ request, order: wanted, log, isOpen, deadline: req.deadline })
           .catch(async (error) => {
             throw violates(error, 'orders_user_id_fkey') ? await endSession(req) : error
           })
-        if (outcome === undefined) throw await whyRefused(postgres, wanted)
-        // Whoever comes again may do so because the first one died before it could tell.
-        const now = outcome.replayed ? await readAvailability(postgres, params.id) : outcome.row
-        if (now) await announceAvailability(events, log, params.id, now)
         if (!outcome.replayed) log.info({ orderId: wanted.id }, 'order placed')
         const { answer, replayed } = outcome
         return { ...answer, ...(replayed && { stored: true, headers: { 'Idempotency-Replayed': 'true' } }) }

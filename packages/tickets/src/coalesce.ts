@@ -1,0 +1,79 @@
+export interface CoalesceOptions<Item, Result> {
+  /** Items with the same value wait for each other, and can be handled together. */
+  lane(item: Item): string
+  /** No two items with the same value are handled together: the second one is about what becomes of the first. */
+  identity(item: Item): string
+  /** Aborted when nobody waits for the outcome any more: an item that has not begun by then never does. */
+  signal(item: Item): AbortSignal
+  alone(item: Item): Promise<Result>
+  /** Outcomes in the order of `items`, of which there are two or more. When it rejects, none of them had an effect that counts. */
+  together(items: Item[]): Promise<PromiseSettledResult<Result>[]>
+  /** An error that those who wait would only wait for: they are told at once. */
+  isOutage(error: unknown): boolean
+  /** Most items that are handled together. Default: 100. */
+  most?: number
+}
+
+interface Waiting<Item, Result> {
+  item: Item
+  resolve(result: Result): void
+  reject(error: unknown): void
+}
+
+/**
+ * Handles together what arrives while the one before is under way: one at a time for each lane, without a timer. A lone item
+ * goes at once, and alone. What waits is bounded by who waits for it, and no outage is waited for twice.
+ */
+export function coalesce<Item, Result>(options: CoalesceOptions<Item, Result>): (item: Item) => Promise<Result> {
+  const { lane, identity, signal, alone, together, isOutage, most = 100 } = options
+  const lanes = new Map<string, Waiting<Item, Result>[]>()
+
+  const take = (queue: Waiting<Item, Result>[]) => {
+    const taken = new Map<string, Waiting<Item, Result>>()
+    const left: Waiting<Item, Result>[] = []
+    for (const one of queue) {
+      const id = identity(one.item)
+      const { aborted, reason } = signal(one.item)
+      if (aborted) one.reject(reason)
+      else if (taken.size < most && !taken.has(id)) taken.set(id, one)
+      else left.push(one)
+    }
+    queue.splice(0, queue.length, ...left)
+    return [...taken.values()]
+  }
+  /** Returns the outage that has ended it, if one has. */
+  const handle = async (batch: Waiting<Item, Result>[]): Promise<unknown> => {
+    const items = batch.map(({ item }) => item)
+    const [first] = items
+    if (first === undefined) return undefined
+    const work = items.length === 1 ? Promise.allSettled([alone(first)]) : together(items)
+    const outcomes = await work.catch((reason) => items.map(() => ({ status: 'rejected', reason }) as const))
+    let outage: unknown
+    for (const [at, { resolve, reject }] of batch.entries()) {
+      const outcome = outcomes[at]
+      if (outcome?.status === 'fulfilled') resolve(outcome.value)
+      else {
+        reject(outcome?.reason)
+        if (isOutage(outcome?.reason)) outage = outcome?.reason
+      }
+    }
+    return outage
+  }
+  const run = async (key: string, queue: Waiting<Item, Result>[]) => {
+    while (queue.length > 0) {
+      const outage = await handle(take(queue))
+      if (outage !== undefined) for (const { reject } of queue.splice(0)) reject(outage)
+    }
+    lanes.delete(key)
+  }
+
+  return (item) =>
+    new Promise((resolve, reject) => {
+      const key = lane(item)
+      const queue = lanes.get(key)
+      if (queue) return void queue.push({ item, resolve, reject })
+      const begun = [{ item, resolve, reject }]
+      lanes.set(key, begun)
+      void run(key, begun)
+    })
+}

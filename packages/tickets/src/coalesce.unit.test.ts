@@ -1,0 +1,130 @@
+import { expect, test } from 'vitest'
+import { coalesce } from './coalesce.ts'
+
+interface Item {
+  lane: string
+  name: string
+  signal?: AbortSignal
+}
+
+const never = new AbortController().signal
+
+/** Every call of `alone` and `together` waits until it is let go. */
+function setUp(most?: number) {
+  const calls: { names: string[]; letGo(): void; fail(error: Error): void }[] = []
+  const call = <Result>(names: string[], result: Result) =>
+    new Promise<Result>((resolve, reject) => {
+      calls.push({ names, letGo: () => resolve(result), fail: reject })
+    })
+  const handle = coalesce<Item, string>({
+    lane: ({ lane }) => lane,
+    identity: ({ name }) => name,
+    signal: ({ signal }) => signal ?? never,
+    isOutage: (error) => (error as Error).message === 'outage',
+    alone: ({ name }) => call([name], `${name} alone`),
+    together: (items) =>
+      call(
+        items.map(({ name }) => name),
+        items.map(({ name }) => ({ status: 'fulfilled', value: `${name} of ${items.length}` })),
+      ),
+    most,
+  })
+  const started = () => calls.map(({ names }) => names.join(' '))
+  const settle = () => new Promise(setImmediate)
+  return { calls, handle, started, settle }
+}
+
+test('a lone item goes at once; what comes meanwhile goes together after it', async () => {
+  const { calls, handle, started, settle } = setUp()
+  const first = handle({ lane: 'x', name: 'a' })
+  const more = ['b', 'c', 'd'].map((name) => handle({ lane: 'x', name }))
+  expect(started()).toEqual(['a'])
+  calls[0]?.letGo()
+  expect(await first).toBe('a alone')
+  await settle()
+  const late = handle({ lane: 'x', name: 'e' })
+  expect(started()).toEqual(['a', 'b c d'])
+  calls[1]?.letGo()
+  expect(await Promise.all(more)).toEqual(['b of 3', 'c of 3', 'd of 3'])
+  await settle()
+  calls[2]?.letGo()
+  expect(await late).toBe('e alone')
+})
+
+test('lanes do not wait for each other', async () => {
+  const { handle, started } = setUp()
+  void handle({ lane: 'x', name: 'a' })
+  void handle({ lane: 'y', name: 'b' })
+  expect(started()).toEqual(['a', 'b'])
+})
+
+test('an idle lane begins anew', async () => {
+  const { calls, handle, started, settle } = setUp()
+  const first = handle({ lane: 'x', name: 'a' })
+  calls[0]?.letGo()
+  await first
+  await settle()
+  void handle({ lane: 'x', name: 'b' })
+  expect(started()).toEqual(['a', 'b'])
+})
+
+test('two with one identity are never together', async () => {
+  const { calls, handle, started, settle } = setUp()
+  void handle({ lane: 'x', name: 'a' })
+  for (const name of ['b', 'b', 'c']) void handle({ lane: 'x', name })
+  calls[0]?.letGo()
+  await settle()
+  expect(started()).toEqual(['a', 'b c'])
+  calls[1]?.letGo()
+  await settle()
+  expect(started()).toEqual(['a', 'b c', 'b'])
+})
+
+test('no more than so many go together', async () => {
+  const { calls, handle, started, settle } = setUp(2)
+  for (const name of ['a', 'b', 'c', 'd']) void handle({ lane: 'x', name })
+  calls[0]?.letGo()
+  await settle()
+  expect(started()).toEqual(['a', 'b c'])
+  calls[1]?.letGo()
+  await settle()
+  expect(started()).toEqual(['a', 'b c', 'd'])
+})
+
+test('an item that nobody waits for any more never begins', async () => {
+  const { calls, handle, started, settle } = setUp()
+  const gone = new AbortController()
+  void handle({ lane: 'x', name: 'a' })
+  const dropped = handle({ lane: 'x', name: 'b', signal: gone.signal })
+  gone.abort(new Error('gone'))
+  calls[0]?.letGo()
+  await expect(dropped).rejects.toThrow('gone')
+  await settle()
+  expect(started()).toEqual(['a'])
+})
+
+test('a batch that fails fails each of its items, and no later one', async () => {
+  const { calls, handle, started, settle } = setUp()
+  void handle({ lane: 'x', name: 'a' })
+  const failed = ['b', 'c'].map((name) => handle({ lane: 'x', name }))
+  calls[0]?.letGo()
+  await settle()
+  const later = handle({ lane: 'x', name: 'd' })
+  calls[1]?.fail(new Error('broken'))
+  for (const one of await Promise.allSettled(failed)) expect(one).toMatchObject({ reason: { message: 'broken' } })
+  expect(started()).toEqual(['a', 'b c', 'd'])
+  calls[2]?.letGo()
+  expect(await later).toBe('d alone')
+})
+
+test('an outage ends everything that waits in its lane, at once', async () => {
+  const { calls, handle, started, settle } = setUp()
+  const all = ['a', 'b', 'c'].map((name) => handle({ lane: 'x', name }))
+  void handle({ lane: 'y', name: 'd' })
+  calls[0]?.fail(new Error('outage'))
+  for (const one of await Promise.allSettled(all)) expect(one).toMatchObject({ reason: { message: 'outage' } })
+  await settle()
+  expect(started()).toEqual(['a', 'd'])
+  void handle({ lane: 'x', name: 'e' })
+  expect(started()).toEqual(['a', 'd', 'e'])
+})
