@@ -1,0 +1,4 @@
+import { labTest } from '../lab-test.ts'
+import { lab } from './scenario.ts'
+
+labTest(lab)

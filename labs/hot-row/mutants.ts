@@ -1,0 +1,32 @@
+import type { Mutant } from '../mutant.ts'
+
+export const mutants: Mutant[] = [
+  {
+    removed: 'the batch of the orders that wait',
+    file: 'packages/tickets/src/order-desk.ts',
+    from: 'return runBatch && isOpen && maxPerBuyer === 0 ? coalesced(asked) : alone(asked)',
+    to: 'return alone(asked)',
+    tests: ['labs/hot-row/hot-row.test.ts'],
+  },
+  {
+    removed: 'the second try of those behind an order that does not fit',
+    file: 'packages/tickets/src/order-desk.ts',
+    from: 'order.quantity <= (now?.available ?? 0)',
+    to: 'order.quantity < 0',
+    tests: ['packages/tickets/src/order-desk.test.ts'],
+  },
+  {
+    removed: 'the orders one by one after a batch that Postgres refuses',
+    file: 'packages/tickets/src/order-desk.ts',
+    from: '      if (sqlState(error) === undefined) throw error\n      return undefined\n',
+    to: '      throw error\n',
+    tests: ['packages/tickets/src/order-desk.test.ts'],
+  },
+  {
+    removed: 'the wait of an order for another one with the same key',
+    file: 'packages/tickets/src/coalesce.ts',
+    from: ' && !taken.has(id)) taken.set(id, one)',
+    to: ') taken.set(id + String(taken.size), one)',
+    tests: ['packages/tickets/src/coalesce.unit.test.ts'],
+  },
+]
