@@ -17,7 +17,7 @@ const add: Statement = {
   text: `INSERT INTO users (id, email, name, password_hash) VALUES ($1, $2, $3, $4)
     ON CONFLICT (lower(email)) DO NOTHING RETURNING id, email, name`,
 }
-const byId: Statement = { name: 'users.byId', text: 'SELECT id, email, name FROM users WHERE id = $1' }
+const byId: Statement = { name: 'users.byId', shared: true, text: 'SELECT id, email, name FROM users WHERE id = $1' }
 const byEmail: Statement = {
   name: 'users.byEmail',
   text: 'SELECT id, email, name, password_hash AS "passwordHash" FROM users WHERE lower(email) = lower($1)',
@@ -26,7 +26,7 @@ const renewHash: Statement = {
   name: 'users.renewHash',
   text: 'UPDATE users SET password_hash = $3 WHERE id = $1 AND password_hash = $2',
 }
-const roleOf: Statement = { name: 'users.role', text: 'SELECT role FROM users WHERE id = $1' }
+const roleOf: Statement = { name: 'users.role', shared: true, text: 'SELECT role FROM users WHERE id = $1' }
 
 /** `undefined`: the address is taken, whatever its letter case. */
 export async function addAccount(

@@ -22,17 +22,19 @@ interface OrderRow {
 
 const columns = 'id, number, show_id, status, quantity, total_cents'
 
-const selectShow: Statement = { name: 'tickets-show-exists', text: 'SELECT FROM shows WHERE id = $1' }
+const selectShow: Statement = { name: 'tickets-show-exists', shared: true, text: 'SELECT FROM shows WHERE id = $1' }
 
 const countOwned: Statement = { name: 'tickets-of-buyer', text: 'SELECT tickets_of_buyer($1, $2) AS owned' }
 
 const selectOrder: Statement = {
   name: 'tickets-order',
+  shared: true,
   text: `SELECT ${columns} FROM orders WHERE id = $1 AND user_id = $2`,
 }
 
 const selectOrders: Statement = {
   name: 'tickets-orders',
+  shared: true,
   text: `SELECT ${columns} FROM orders WHERE user_id = $1 AND number < $3 ORDER BY number DESC LIMIT $2`,
 }
 

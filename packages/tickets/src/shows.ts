@@ -37,16 +37,19 @@ const selectShow: Statement = { name: 'tickets-show', text: `SELECT ${columns} F
 
 const selectAvailability: Statement = {
   name: 'tickets-show-availability',
+  shared: true,
   text: 'SELECT available, revision FROM shows WHERE id = $1',
 }
 
 const selectShows: Statement = {
   name: 'tickets-shows',
+  shared: true,
   text: `SELECT ${columns} FROM shows ORDER BY starts_at, id LIMIT $1`,
 }
 
 const selectShowsAfter: Statement = {
   name: 'tickets-shows-after',
+  shared: true,
   text: `SELECT ${columns} FROM shows WHERE (starts_at, id) > ($2, $3) ORDER BY starts_at, id LIMIT $1`,
 }
 

@@ -4,7 +4,7 @@ import { sessionUser } from '@escala/kit/sessions/express-session.ts'
 import { endSession } from '@escala/kit/sessions/log-in.ts'
 import type { Request } from 'express'
 
-const selectUser: Statement = { name: 'tickets-user-exists', text: 'SELECT FROM users WHERE id = $1' }
+const selectUser: Statement = { name: 'tickets-user-exists', shared: true, text: 'SELECT FROM users WHERE id = $1' }
 
 /**
  * Ends the session of a user who was deleted and throws `E_NOT_LOGGED_IN`; does nothing for a visitor. What needs no Postgres

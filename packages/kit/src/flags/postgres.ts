@@ -22,7 +22,7 @@ export interface PostgresFlagsOptions {
   pollMs?: number
 }
 
-const select: Statement = { name: 'flags', text: 'SELECT name, value FROM flags' }
+const select: Statement = { name: 'flags', shared: true, text: 'SELECT name, value FROM flags' }
 const upsert: Statement = {
   name: 'flags-set',
   text: `INSERT INTO flags (name, value) VALUES ($1, $2)

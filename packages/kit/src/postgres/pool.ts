@@ -34,6 +34,8 @@ export interface Pool {
   /** Rejects with `E_POSTGRES_UNAVAILABLE`. */
   take(): Promise<Connection>
   give(connection: Connection): void
+  /** Whether the connection must not be used again: it is too old, broken, silent, or leads to a server that is no longer the primary. */
+  isStale(connection: Connection): boolean
   /** Logs that the server refuses this process, at most every ten seconds. */
   reportRefusal(error: unknown): void
   grow(maxConnections: number): void
@@ -80,6 +82,7 @@ export function createPool(options: PoolOptions): Pool {
     query_timeout: options.timeoutMs,
     idleTimeoutMillis: 30_000,
     keepAlive: true,
+    pipeline: true, // for the shared connection; whoever has a connection alone sends one statement at a time
     Client,
   } as pg.PoolConfig)
   // Without a listener, one idle connection that the server ends would end the process.
@@ -98,7 +101,7 @@ export function createPool(options: PoolOptions): Pool {
   })
 
   const allowed = () => exempt || connections.allowed()
-  const isStale = (client: pg.PoolClient) => {
+  const isStale = (client: pg.PoolClient | Connection) => {
     const { spoiled, generation, endsAt, heardAt } = client as unknown as Client
     return (
       spoiled ||
@@ -144,6 +147,7 @@ export function createPool(options: PoolOptions): Pool {
     },
     reportRefusal,
     give: (connection) => connection.release(isStale(connection)),
+    isStale,
     grow(maxConnections) {
       pool.options.max = Math.max(pool.options.max, maxConnections)
     },

@@ -17,6 +17,7 @@ import {
   translateConnecting,
 } from './failures.ts'
 import { type Connection, createPool } from './pool.ts'
+import { createSharedConnection } from './shared.ts'
 
 export { sqlState, violates } from './failures.ts'
 
@@ -24,6 +25,11 @@ export { sqlState, violates } from './failures.ts'
 export interface Statement {
   name: string
   text: string
+  /**
+   * For a read that finds little by an index and locks nothing: it may go over a connection that it shares with others of its kind, and
+   * is sent again when that is lost. A slow one would hold up those behind it, so what fills a cache, rare and maybe slow, has its own.
+   */
+  shared?: true
 }
 
 export interface Result<Row> {
@@ -113,10 +119,18 @@ export function createPostgres(options: PostgresOptions): Postgres {
     if (isReadOnly(error)) connections.retire(client.generation, 'the server is read-only')
     if (isRefusal(error)) pool.reportRefusal(error)
     if (isShutdown(error)) connections.retire(client.generation, 'the server shuts down')
-    const isOutdated = name !== undefined && client.prepared.has(name) && mayBeOutdated(error)
+    // In a pipeline, those behind a first use that failed meet a name that is not there, or is there twice.
+    const isUnknown = /^(26000|42P05)$/.test(sqlState(error) ?? '')
+    const isOutdated = name !== undefined && (isUnknown || (client.prepared.has(name) && mayBeOutdated(error)))
     if (isOutdated) outdated.add(error as object)
     if (isOutdated || spoils(error)) client.spoiled = true
   }
+
+  const lost = (client: Connection, err: Error) => {
+    judge(client, err, undefined)
+    log.warn({ err }, 'database connection lost')
+  }
+  const shared = createSharedConnection({ pool, connections, onLost: lost })
 
   /** By name, never with its values or its text: they may be somebody's. Not in the text either, which must stay one per name. */
   const logQuery = (statement: string | Statement, startedAt: number) => {
@@ -124,19 +138,25 @@ export function createPostgres(options: PostgresOptions): Postgres {
     log.debug({ requestId: currentRequestId(), statement: nameOf(statement), ms }, 'query')
   }
 
+  /** For what has waited already: the pool itself would wait once more for as long. */
+  const takeWithin = async (ms: number): Promise<Connection> => {
+    const taking = pool.take()
+    const taken = await Promise.race([taking, wait(Math.max(ms, 1), undefined, { ref: false })])
+    if (taken) return taken
+    taking.then(pool.give, () => undefined)
+    throw translateConnecting(new Error('no connection in time'))
+  }
+
   /** Rather than `pool.query`, which ends a healthy connection whenever a statement fails. */
-  const withClient = async <T>(work: (client: Connection) => Promise<T>): Promise<T> => {
-    const client = await pool.take()
+  const withClient = async <T>(work: (client: Connection) => Promise<T>, takeMs?: number): Promise<T> => {
+    const client = await (takeMs === undefined ? pool.take() : takeWithin(takeMs))
     // A connection that ends between two statements says so here; the next statement fails and is translated.
-    const lost = (err: Error) => {
-      judge(client, err, undefined)
-      log.warn({ err }, 'database connection lost')
-    }
-    client.on('error', lost)
+    const onError = (err: Error) => lost(client, err)
+    client.on('error', onError)
     try {
       return await work(client)
     } finally {
-      client.off('error', lost)
+      client.off('error', onError)
       pool.give(client)
     }
   }
@@ -190,20 +210,39 @@ export function createPostgres(options: PostgresOptions): Postgres {
     query(statement, values) {
       const askedAt = performance.now()
       const left = () => timeoutMs - (performance.now() - askedAt)
-      const once = (named: boolean) =>
-        withClient((client) =>
-          run<never>(client, statement, values, { named, query_timeout: Math.max(left(), timeoutMs * leastShare) }),
-        )
+      const runOn = (client: Connection, named: boolean) =>
+        run<never>(client, statement, values, { named, query_timeout: Math.max(left(), timeoutMs * leastShare) })
+      const once = async (named: boolean) => {
+        const client = named && isShared(statement) ? shared.borrow() : undefined
+        if (client === undefined) return withClient((own) => runOn(own, named))
+        try {
+          return await runOn(client, named)
+        } catch (error) {
+          // Lost with the connection, whosever fault that was.
+          if (!client.spoiled || left() <= 0) throw error
+        } finally {
+          shared.done(client)
+        }
+        return withClient((own) => runOn(own, named), left())
+      }
       return repeat(once, () => left() > 0)
     },
     transaction: (work, { statementMs } = {}) => repeat((named) => attempt(work, named, statementMs)),
     grow: pool.grow,
     stats: pool.stats,
-    stop: () => (stopping ??= pool.end()),
+    stop() {
+      shared.end()
+      stopping ??= pool.end()
+      return stopping
+    },
   }
 }
 
 const attributes = { 'db.system.name': 'postgresql' }
+
+function isShared(statement: string | Statement): boolean {
+  return typeof statement !== 'string' && statement.shared === true
+}
 
 /** For people: `SELECT` where it has none. */
 function nameOf(statement: string | Statement): string {
