@@ -4,15 +4,15 @@ export const mutants: Mutant[] = [
   {
     removed: 'the batch of the orders that wait',
     file: 'packages/tickets/src/order-desk.ts',
-    from: 'return runBatch && isOpen && maxPerBuyer === 0 ? coalesced(asked) : alone(asked)',
-    to: 'return alone(asked)',
+    from: 'mayWait && tries <= maxBatches ? coalesced(asked) : alone(asked)',
+    to: 'alone(asked)',
     tests: ['labs/hot-row/hot-row.test.ts'],
   },
   {
     removed: 'the second try of those behind an order that does not fit',
     file: 'packages/tickets/src/order-desk.ts',
-    from: 'order.quantity <= (now?.available ?? 0)',
-    to: 'order.quantity < 0',
+    from: 'if (asked.order.quantity > now.available) throw ticketErrors.E_SOLD_OUT()',
+    to: 'throw ticketErrors.E_SOLD_OUT()',
     tests: ['packages/tickets/src/order-desk.test.ts'],
   },
   {
