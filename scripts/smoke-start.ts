@@ -159,7 +159,7 @@ async function logsAndScripts(work: string | undefined) {
   const replicas = await replicasSeen()
   await script(['scale:check'], new RegExp(replicas.join('[\\s\\S]*')))
   await script(['jobs'], /no dead letters/)
-  await script(['users', '--', 'customer', 'customer@example.com'], /is a customer now/)
+  await script(['users', '--', 'none', 'customer@example.com'], /has no role now/)
   await script(['flags'], sample.order ? /=/ : /^/)
   await script(['trace', '--', id], / request {2}.*status=200/)
   if (work) await script(['trace', '--', work], /job/)

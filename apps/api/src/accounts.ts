@@ -9,8 +9,6 @@ export interface Account {
   name: string
 }
 
-export type Role = 'customer' | 'organiser'
-
 const add: Statement = {
   name: 'users.add',
   // A conflict is no error: Postgres would write the address into its log.
@@ -54,19 +52,19 @@ export async function findByEmail(
 }
 
 /**
- * Asked for each request of an organiser, so that a role that was taken away is gone at once, on every replica.
+ * Reads the role for each request that needs one, so that a role that was taken away is gone at once, on every replica.
  * Ends the session of a user who was deleted (`E_NOT_LOGGED_IN`).
  */
-export function isOrganiser(postgres: Postgres): (userId: string, req: Request) => Promise<boolean> {
-  return async (userId, req) => {
-    const { rows } = await postgres.query<{ role: Role }>(roleOf, [userId])
+export function hasRole(postgres: Postgres): (userId: string, role: string, req: Request) => Promise<boolean> {
+  return async (userId, role, req) => {
+    const { rows } = await postgres.query<{ role: string | null }>(roleOf, [userId])
     if (rows[0] === undefined) throw await endSession(req)
-    return rows[0].role === 'organiser'
+    return rows[0].role === role
   }
 }
 
-/** `false`: there is no such account. */
-export async function setRole(postgres: Postgres, email: string, role: Role): Promise<boolean> {
+/** Gives the user this role in place of the one before; `null` takes it away. `false`: there is no such account. */
+export async function setRole(postgres: Postgres, email: string, role: string | null): Promise<boolean> {
   const text = 'UPDATE users SET role = $2 WHERE lower(email) = lower($1)'
   return (await postgres.query(text, [email, role])).rowCount > 0
 }

@@ -51,13 +51,13 @@ import { createPostgresUploads } from '@escala/kit/uploads/postgres.ts'
 import { createS3Uploads } from '@escala/kit/uploads/s3.ts'
 import type { Uploads } from '@escala/kit/uploads/uploads.ts'
 import type { Redis } from 'ioredis'
-import { isOrganiser } from './accounts.ts'
+import { hasRole } from './accounts.ts'
 import { createApp } from './app.ts'
 import { type ApiConfig, apiSettings, storeTimeoutMs } from './config.ts'
 import { createLimits } from './limits.ts'
 import { createLogInLimits } from './log-in-limits.ts'
 import { apiMetrics } from './metrics.ts'
-import { apiModules, migrationFolders } from './modules.ts'
+import { apiModules, flagsRole, migrationFolders, roles } from './modules.ts'
 import { argon2idMark, createPasswordForms } from './password-forms.ts'
 import { accountRoutes } from './routes/accounts.ts'
 import { flagRoutes } from './routes/flags.ts'
@@ -257,7 +257,7 @@ export async function compose(config: Config<typeof apiConfigSettings>, replaced
   const passwords = createPasswords({ mayWriteArgon2id: passwordForms.mayWriteArgon2id })
   const routes = [
     ...accountRoutes({ postgres, passwords, limits: logInLimits, devices }),
-    ...flagRoutes({ flags }),
+    ...flagRoutes({ flags, role: flagsRole }),
     ...apiModules.flatMap((module) => module.routes({ postgres, log, streams, downloads, ...given }, config)),
   ]
   const overload = createOverload({
@@ -298,7 +298,8 @@ export async function compose(config: Config<typeof apiConfigSettings>, replaced
       limiters: limits.limiters,
       settle: limits.settle,
     }),
-    isOrganiser: isOrganiser(postgres),
+    roles,
+    hasRole: hasRole(postgres),
     routes,
     downloads,
   })

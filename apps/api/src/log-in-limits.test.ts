@@ -64,7 +64,7 @@ async function serve(hold: () => Promise<void>) {
   app.set('trust proxy', 1)
   app.use(requestContext({ log, replicaId: 'test', exposeReplica: false, deadlineMs: 20_000 }))
   app.use(createSessionMiddleware({ sessions: createMemorySessions(), secrets }))
-  mountRoutes(app, routes, { isOrganiser: async () => false })
+  mountRoutes(app, routes, { roles: [], hasRole: async () => false })
   app.use(problemHandler)
   const server = app.listen(0, '127.0.0.1')
   await once(server, 'listening')

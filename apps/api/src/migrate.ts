@@ -84,7 +84,7 @@ async function seed(): Promise<void> {
     const accounts = await seedAccounts(postgres, password)
     for (const module of dataModules) await module.seed?.(postgres)
     say('log in as')
-    for (const { email, role } of accounts) say(`  ${email}  (${role})`)
+    for (const { email, role } of accounts) say(`  ${email}  (${role ?? 'no role'})`)
     say(config.SEED_PASSWORD ? '  with the password from SEED_PASSWORD' : `  with the password ${password}`)
   } finally {
     await postgres.stop()

@@ -9,6 +9,12 @@ export const apiModules: ApiModule[] = [ticketsApi]
 /** Their tables, errors and first rows. */
 export const dataModules: DataModule[] = [ticketsData]
 
+/** The role whose users may turn flags over HTTP. */
+export const flagsRole = 'organiser'
+
+/** Every role that users can be given. */
+export const roles: string[] = [...new Set([flagsRole, ...apiModules.flatMap((module) => module.roles ?? [])])]
+
 /** What the database must have before this code may serve. */
 export const migrationFolders: MigrationFolder[] = [
   kitMigrations,

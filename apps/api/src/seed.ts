@@ -1,16 +1,19 @@
 import { createPasswords } from '@escala/kit/passwords/passwords.ts'
 import type { Postgres } from '@escala/kit/postgres/postgres.ts'
 import { v7 } from 'uuid'
-import type { Role } from './accounts.ts'
+import { flagsRole } from './modules.ts'
 import { everyReplicaVerifiesArgon2id } from './password-forms.ts'
 
-const accounts: { email: string; name: string; role: Role }[] = [
-  { email: 'organiser@example.com', name: 'Olga Organiser', role: 'organiser' },
-  { email: 'customer@example.com', name: 'Carlos Customer', role: 'customer' },
+const accounts = [
+  { email: 'organiser@example.com', name: 'Olga Organiser', role: flagsRole },
+  { email: 'customer@example.com', name: 'Carlos Customer', role: null },
 ]
 
 /** Makes the first accounts, or gives those that exist this password. */
-export async function seedAccounts(postgres: Postgres, password: string): Promise<{ email: string; role: Role }[]> {
+export async function seedAccounts(
+  postgres: Postgres,
+  password: string,
+): Promise<{ email: string; role: string | null }[]> {
   // Replicas of an older version, which may be running while this one is rolled out, must be able to log these accounts in.
   const mayWriteArgon2id = await everyReplicaVerifiesArgon2id(postgres)
   const passwords = createPasswords({ mayWriteArgon2id: () => mayWriteArgon2id })

@@ -49,7 +49,8 @@ beforeAll(async () => {
     res.status(204).end()
   })
   mountRoutes(app, cartRoutes({ postgres, carts: createMemoryCarts({ maxItems: 3 }), shows }), {
-    isOrganiser: async () => false,
+    roles: [],
+    hasRole: async () => false,
   })
   app.use(problemHandler)
   server = createServer(app).listen(0, '127.0.0.1')

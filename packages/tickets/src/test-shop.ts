@@ -27,6 +27,7 @@ import { createTestDatabase } from '@escala/testing/test-database.ts'
 import express from 'express'
 import { mailControl, startMail } from '../../../infra/local/peers/mail.ts'
 import { paymentsControl, startPayments } from '../../../infra/local/peers/payments.ts'
+import { ticketsApi } from './api.ts'
 import { createConfirmationMailer } from './confirmation.ts'
 import { ticketsData } from './data.ts'
 import { ticketFlags } from './flags.ts'
@@ -91,8 +92,8 @@ export async function createShop(adminUrl: string, { maxPerBuyer = 0 } = {}) {
         ...orderRoutes({ postgres: replica, idempotency, outbox, events, flags }, { holdMs: 900_000, maxPerBuyer }),
         ...reportRoutes({ postgres: replica }),
       ]
-      return listen(routes, async (userId) => {
-        const { rowCount } = await replica.query(`SELECT FROM users WHERE id = $1 AND role = 'organiser'`, [userId])
+      return listen(routes, async (userId, role) => {
+        const { rowCount } = await replica.query(`SELECT FROM users WHERE id = $1 AND role = $2`, [userId, role])
         return rowCount > 0
       })
     }),
@@ -212,7 +213,7 @@ interface SendOptions {
   replica?: number
 }
 
-async function listen(routes: Route[], isOrganiser: (userId: string) => Promise<boolean>) {
+async function listen(routes: Route[], hasRole: (userId: string, role: string) => Promise<boolean>) {
   const app = express()
   app.disable('etag')
   app.use((req, _res, next) => {
@@ -225,7 +226,7 @@ async function listen(routes: Route[], isOrganiser: (userId: string) => Promise<
     })
     next()
   })
-  mountRoutes(app, routes, { isOrganiser })
+  mountRoutes(app, routes, { roles: ticketsApi.roles ?? [], hasRole })
   app.use(problemHandler)
   const server = createServer(app).listen(0, '127.0.0.1')
   await once(server, 'listening')

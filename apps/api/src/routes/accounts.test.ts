@@ -160,6 +160,18 @@ test('seeds log in; a changed password replaces the old one; a role can be given
   expect(await setRole(postgres, 'Customer@Example.com', 'organiser')).toBe(true)
   expect((await customer.get('/v1/flags')).status).toBe(200)
   expect(await setRole(postgres, newEmail(), 'organiser')).toBe(false)
+  expect(await setRole(postgres, 'customer@example.com', null)).toBe(true)
+  expect((await customer.get('/v1/flags')).body.code).toBe('E_FORBIDDEN')
+})
+
+test('the database takes the name of any role, what the version before writes, and no role', async () => {
+  const { email } = await client().signUp()
+  const roleOf = async () => (await postgres.query('SELECT role FROM users WHERE email = $1', [email])).rows[0]?.role
+  expect(await roleOf()).toBe(null)
+  for (const role of ['customer', 'organiser', 'a-role-of-a-module']) {
+    expect(await setRole(postgres, email, role)).toBe(true)
+    expect(await roleOf()).toBe(role)
+  }
 })
 
 test('the session of a deleted user ends with its next request', async () => {

@@ -7,15 +7,15 @@ const value = z.union([z.boolean(), z.number(), z.string().max(1000)])
 const input = z.union([z.boolean(), z.number(), withoutControls(z.string().max(1000))])
 const flag = z.strictObject({ name: z.string(), value, default: value, description: z.string() })
 
-/** Switches that an organiser can turn; `npm run flags` turns the same ones from a shell. */
-export function flagRoutes({ flags }: { flags: Flags }): Route[] {
+/** Switches that users with one role can turn; `npm run flags` turns the same ones from a shell. */
+export function flagRoutes({ flags, role }: { flags: Flags; role: string }): Route[] {
   const all = () => flags.all().map(({ flag, value }) => ({ ...flag, value }))
   return [
     route({
       method: 'get',
       path: '/v1/flags',
       summary: 'Every flag and its value',
-      access: 'organiser',
+      access: { role },
       answers: { 200: { description: 'All flags', schema: z.strictObject({ items: z.array(flag) }) } },
       errors: ['E_FORBIDDEN'],
       handle: async () => ({ status: 200, body: { items: all() } }),
@@ -24,7 +24,7 @@ export function flagRoutes({ flags }: { flags: Flags }): Route[] {
       method: 'put',
       path: '/v1/flags/:name',
       summary: 'Set a flag: every replica goes by it at once, or within five seconds when the broadcast is lost',
-      access: 'organiser',
+      access: { role },
       params: z.strictObject({ name: z.string().max(100) }),
       body: z.strictObject({ value: input }),
       answers: { 200: { description: 'The flag as it is now', schema: flag } },

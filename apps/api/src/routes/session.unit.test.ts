@@ -47,7 +47,7 @@ test('a hash that is to be renewed waits no longer than its request', async () =
       secrets: ['a secret of at least 32 bytes, for tests'],
     }),
   )
-  mountRoutes(app, routes, { isOrganiser: async () => false })
+  mountRoutes(app, routes, { roles: [], hasRole: async () => false })
   app.use(problemHandler)
   const server = app.listen(0, '127.0.0.1')
   await once(server, 'listening')

@@ -38,6 +38,7 @@ export const kitErrors = defineErrors({
 /** Codes that end a start: they are printed and logged, never sent to a client. */
 export const bootErrors = defineErrors({
   E_CONFIG: { status: 500, title: 'The configuration is not valid' },
+  E_MODULE: { status: 500, title: 'A module cannot be served as it is declared' },
   E_PROCESS_SCOPE: { status: 500, title: 'State that lives in one process cannot be used by more than one replica' },
   E_SECRETS_DIFFER: { status: 500, title: 'This replica shares no session secret with the others' },
   E_REDIS_UNSUPPORTED: { status: 500, title: 'This form of Redis is not supported' },

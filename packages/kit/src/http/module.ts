@@ -68,6 +68,8 @@ export interface ApiModule<S extends Settings = Settings> {
   name: string
   settings: S
   flags?: Flag[]
+  /** Roles that its routes ask for. Operators give them to users. Modules that declare the same name share the role. */
+  roles?: string[]
   routes(parts: ApiParts, settings: Config<S>): Route[]
 }
 

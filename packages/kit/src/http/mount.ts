@@ -1,13 +1,15 @@
 import express, { type Request, type RequestHandler, type Router } from 'express'
 import type { z } from 'zod'
-import { kitErrors } from '../errors/errors.ts'
+import { bootErrors, kitErrors } from '../errors/errors.ts'
 import { sessionUser } from '../sessions/express-session.ts'
 import { canonicalParams, redirectToCanonical } from './canonical.ts'
 import type { Context, Route } from './route.ts'
 
 export interface MountOptions {
-  /** Asked for routes whose access is `organiser`. */
-  isOrganiser(userId: string, req: Request): Promise<boolean>
+  /** Every role that users can be given. */
+  roles: readonly string[]
+  /** Decides about routes that ask for a role. */
+  hasRole(userId: string, role: string, req: Request): Promise<boolean>
   /** Largest JSON body. */
   maxBodyBytes?: number
 }
@@ -15,10 +17,15 @@ export interface MountOptions {
 /**
  * Puts routes on a router: access, then input, then the handler, whose answer is checked too. Another method of a known path is
  * a 405. On a router with strict routing, GET and HEAD with one trailing slash get a redirect to the path without it.
+ * Throws `E_MODULE` when a route asks for a role that is not in `roles`: no user could ever have it.
  */
 export function mountRoutes(router: Router, routes: Route[], options: MountOptions): void {
   const json = express.json({ limit: options.maxBodyBytes ?? 100_000, strict: true })
   for (const route of routes) {
+    if (typeof route.access === 'object' && !options.roles.includes(route.access.role)) {
+      const name = `${route.method.toUpperCase()} ${route.path}`
+      throw bootErrors.E_MODULE({ detail: `${name} asks for the role ${route.access.role}, which no module declares` })
+    }
     const handlers = route.body ? [requireJson, json, handle(route, options)] : [handle(route, options)]
     router[route.method](route.path, ...handlers)
   }
@@ -36,9 +43,9 @@ const requireJson: RequestHandler = (req, _res, next) => {
   next(req.is('application/json') ? undefined : kitErrors.E_UNSUPPORTED_MEDIA_TYPE({ detail: 'send application/json' }))
 }
 
-function handle(route: Route, { isOrganiser }: MountOptions): RequestHandler {
+function handle(route: Route, { hasRole }: MountOptions): RequestHandler {
   return async (req, res) => {
-    const userId = await checkAccess(route, req, isOrganiser)
+    const userId = await checkAccess(route, req, hasRole)
     const context: Context<unknown, unknown, unknown> = {
       params: parse(route.params, canonicalParams(req.params), ''),
       query: parse(route.query, req.query, 'query.'),
@@ -65,14 +72,15 @@ function handle(route: Route, { isOrganiser }: MountOptions): RequestHandler {
   }
 }
 
-async function checkAccess(route: Route, req: Request, isOrganiser: MountOptions['isOrganiser']) {
+async function checkAccess(route: Route, req: Request, hasRole: MountOptions['hasRole']) {
   const userId = sessionUser(req)
   if (req.sessionUnavailable && !isServedWithoutSession(route)) {
     throw kitErrors.E_REDIS_UNAVAILABLE({ retryAfterMs: 1000 })
   }
   if (route.access === 'public') return userId
   if (userId === undefined) throw kitErrors.E_NOT_LOGGED_IN()
-  if (route.access === 'organiser' && !(await isOrganiser(userId, req))) throw kitErrors.E_FORBIDDEN()
+  if (route.access === 'user') return userId
+  if (!(await hasRole(userId, route.access.role, req))) throw kitErrors.E_FORBIDDEN()
   return userId
 }
 

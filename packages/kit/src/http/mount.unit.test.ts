@@ -51,6 +51,14 @@ const routes = [
   }),
   route({
     method: 'get',
+    path: '/edited',
+    summary: 'For those who have the role',
+    access: { role: 'editor' },
+    answers: {},
+    handle: async () => ({ status: 204 }),
+  }),
+  route({
+    method: 'get',
     path: '/mine',
     summary: 'Own',
     access: 'user',
@@ -163,9 +171,15 @@ beforeAll(async () => {
   )
   app.use((req, _res, next) => {
     if (req.headers.cookie === 'unreadable') req.sessionUnavailable = true
+    const userId = /^user=(.*)/.exec(req.headers.cookie ?? '')?.[1]
+    if (userId) Object.assign(req, { session: { userId, id: 'test' } })
     next()
   })
-  mountRoutes(app, routes, { isOrganiser: async () => false, maxBodyBytes: 200_000 })
+  mountRoutes(app, routes, {
+    roles: ['editor'],
+    hasRole: async (userId, role) => userId === role,
+    maxBodyBytes: 200_000,
+  })
   app.use(notFound)
   app.use(problemHandler)
   const server = app.listen(0, '127.0.0.1')
@@ -354,4 +368,17 @@ test('a session that cannot be read is nobody: a route that writes is 503, unles
   expect(await ask('PUT', '/open')).toBe(503)
   expect(await ask('GET', '/mine')).toBe(503)
   expect(await ask('POST', '/mine')).toBe(405)
+})
+
+test('a role opens the routes that ask for it, and a route that asks for one that no module declares is refused', async () => {
+  const as = (cookie: string) => send('GET', '/edited', undefined, { cookie })
+  expect(await as('')).toMatchObject({ status: 401, body: { code: 'E_NOT_LOGGED_IN' } })
+  expect(await as('user=reader')).toMatchObject({ status: 403, body: { code: 'E_FORBIDDEN' } })
+  expect((await as('user=editor')).status).toBe(204)
+  expect(() => mountRoutes(express.Router(), routes, { roles: ['author'], hasRole: async () => true })).toThrow(
+    expect.objectContaining({
+      code: 'E_MODULE',
+      message: expect.stringContaining('GET /edited asks for the role editor'),
+    }),
+  )
 })

@@ -3,8 +3,8 @@ import type { z } from 'zod'
 import type { Logger } from '../log/log.ts'
 
 export type Method = 'get' | 'post' | 'put' | 'patch' | 'delete'
-/** `public`: anybody. `user`: whoever is logged in. `organiser`: a logged-in user who has that role. */
-export type Access = 'public' | 'user' | 'organiser'
+/** `public`: no log-in needed. `user`: a log-in. `role`: a log-in of a user who has this role, which some module must declare. */
+export type Access = 'public' | 'user' | { role: string }
 
 export interface User {
   id: string

@@ -46,7 +46,7 @@ export function showRoutes({ postgres, events, idempotency }: Parts, shows: Show
       method: 'post',
       path: '/v1/shows',
       summary: 'Put a show on sale',
-      access: 'organiser',
+      access: { role: 'organiser' },
       body: showInput,
       headers: {
         'Idempotency-Key': 'Optional: one for each show that is meant; the same again when the response was lost',
@@ -73,7 +73,7 @@ export function showRoutes({ postgres, events, idempotency }: Parts, shows: Show
       method: 'patch',
       path: '/v1/shows/:id',
       summary: 'Change a show',
-      access: 'organiser',
+      access: { role: 'organiser' },
       params: idParams,
       body: showChange,
       headers: { 'If-Match': 'The ETag of the show as it was read, or its version in quotes: "3"' },
