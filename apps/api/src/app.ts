@@ -1,12 +1,12 @@
 import { createRequire } from 'node:module'
 import { dirname } from 'node:path'
 import { redirectToCanonical } from '@escala/kit/http/canonical.ts'
-import type { Downloads } from '@escala/kit/http/module.ts'
 import { type MountOptions, mountRoutes } from '@escala/kit/http/mount.ts'
 import { openApi } from '@escala/kit/http/openapi.ts'
 import { notFound, problemHandler } from '@escala/kit/http/problem.ts'
 import { type RequestContextOptions, requestContext } from '@escala/kit/http/request-context.ts'
 import type { Route } from '@escala/kit/http/route.ts'
+import type { Downloads } from '@escala/kit/module.ts'
 import express, { type Express, type RequestHandler } from 'express'
 
 export interface AppOptions extends RequestContextOptions, MountOptions {

@@ -14,7 +14,6 @@ import { createPostgresFlags } from '@escala/kit/flags/postgres.ts'
 import { createClientErrorAnswer, createLargeHeadAnswer } from '@escala/kit/http/client-error.ts'
 import { createGate } from '@escala/kit/http/gate.ts'
 import { createInternalApp } from '@escala/kit/http/internal.ts'
-import type { Downloads } from '@escala/kit/http/module.ts'
 import { createRefusal } from '@escala/kit/http/refusal.ts'
 import type { Idempotency } from '@escala/kit/idempotency/idempotency.ts'
 import { createPostgresIdempotency } from '@escala/kit/idempotency/postgres.ts'
@@ -26,6 +25,7 @@ import type { Locks } from '@escala/kit/locks/locks.ts'
 import { createRedisLocks } from '@escala/kit/locks/redis.ts'
 import { createLog, type Logger } from '@escala/kit/log/log.ts'
 import { countLocks, countReads } from '@escala/kit/metrics/counted.ts'
+import { collectSettings, type Downloads } from '@escala/kit/module.ts'
 import type { Outbox } from '@escala/kit/outbox/outbox.ts'
 import { createPostgresOutbox } from '@escala/kit/outbox/postgres.ts'
 import { createOverload, essentialRoutes } from '@escala/kit/overload/overload.ts'
@@ -121,10 +121,7 @@ const clusterParts: Parts = {
 }
 
 /** The API's own variables and those of the domains that it serves. */
-export const apiConfigSettings: typeof apiSettings = Object.assign(
-  { ...apiSettings },
-  ...apiModules.map((module) => module.settings),
-)
+export const apiConfigSettings = collectSettings(apiSettings, apiModules)
 
 /** Files that are being sent, whose clients may read slowly: each may be 2 MiB of this process's memory. */
 const downloadLimits = { most: 100, mostPerClient: 32 }

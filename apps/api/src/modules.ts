@@ -1,4 +1,4 @@
-import type { ApiModule, DataModule } from '@escala/kit/http/module.ts'
+import type { ApiModule, DataModule } from '@escala/kit/module.ts'
 import { kitMigrations, type MigrationFolder } from '@escala/kit/postgres/migrations.ts'
 import { ticketsApi } from '@escala/tickets/api.ts'
 import { ticketsData } from '@escala/tickets/data.ts'

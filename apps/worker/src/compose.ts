@@ -16,6 +16,7 @@ import type { Locks } from '@escala/kit/locks/locks.ts'
 import { createRedisLocks } from '@escala/kit/locks/redis.ts'
 import { createLog, type Logger } from '@escala/kit/log/log.ts'
 import { countLocks } from '@escala/kit/metrics/counted.ts'
+import { collectSettings } from '@escala/kit/module.ts'
 import type { Outbox, Relay } from '@escala/kit/outbox/outbox.ts'
 import { createPostgresOutbox } from '@escala/kit/outbox/postgres.ts'
 import { createRelay } from '@escala/kit/outbox/relay.ts'
@@ -129,10 +130,7 @@ const clusterParts: Parts = {
 }
 
 /** The worker's own variables and those of the domains that it works for. */
-export const workerConfigSettings: typeof workerSettings = Object.assign(
-  { ...workerSettings },
-  ...workerModules.map((module) => module.settings),
-)
+export const workerConfigSettings = collectSettings(workerSettings, workerModules)
 
 export interface Worker extends Composition {
   /** Known once started. */

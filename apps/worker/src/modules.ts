@@ -1,4 +1,4 @@
-import type { WorkerModule } from '@escala/kit/http/module.ts'
+import type { WorkerModule } from '@escala/kit/module.ts'
 import { ticketsWorker } from '@escala/tickets/worker.ts'
 
 /** The domains that this worker works for. `npm run sample:delete` removes the ticket shop from here. */

@@ -1,5 +1,5 @@
 import { integer } from '@escala/kit/config/config.ts'
-import { apiModule } from '@escala/kit/http/module.ts'
+import { apiModule } from '@escala/kit/module.ts'
 import { ticketFlags } from './flags.ts'
 import { cartRoutes } from './routes/cart.ts'
 import { liveRoutes } from './routes/live.ts'

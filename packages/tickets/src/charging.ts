@@ -1,5 +1,5 @@
-import type { WorkerParts } from '@escala/kit/http/module.ts'
 import { type Job, PermanentFailure } from '@escala/kit/jobs/jobs.ts'
+import type { WorkerParts } from '@escala/kit/module.ts'
 import type { Outbox } from '@escala/kit/outbox/outbox.ts'
 import { orderOf } from './messages.ts'
 import { type PaymentContext, type PaymentOutcome, PaymentRefused, type Payments } from './payments.ts'

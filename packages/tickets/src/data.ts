@@ -1,4 +1,4 @@
-import type { DataModule } from '@escala/kit/http/module.ts'
+import type { DataModule } from '@escala/kit/module.ts'
 import type { Postgres, Statement } from '@escala/kit/postgres/postgres.ts'
 import { ticketErrors } from './errors.ts'
 

@@ -1,5 +1,5 @@
-import type { WorkerParts } from '@escala/kit/http/module.ts'
 import type { Job, JobHandler } from '@escala/kit/jobs/jobs.ts'
+import type { WorkerParts } from '@escala/kit/module.ts'
 import type { Outbox } from '@escala/kit/outbox/outbox.ts'
 import { chargeJob, refundOrder } from './charging.ts'
 import { type ConfirmationMailer, readReceiver } from './confirmation.ts'

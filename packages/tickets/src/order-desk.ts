@@ -1,7 +1,7 @@
 import { hasCode } from '@escala/kit/errors/app-error.ts'
-import type { ApiParts } from '@escala/kit/http/module.ts'
 import type { IdempotentRequest, StatementOutcome } from '@escala/kit/idempotency/idempotency.ts'
 import type { Logger } from '@escala/kit/log/log.ts'
+import type { ApiParts } from '@escala/kit/module.ts'
 import { sqlState } from '@escala/kit/postgres/failures.ts'
 import { coalesce } from './coalesce.ts'
 import { ticketErrors } from './errors.ts'

@@ -1,5 +1,5 @@
 import { integer, url } from '@escala/kit/config/config.ts'
-import { workerModule } from '@escala/kit/http/module.ts'
+import { workerModule } from '@escala/kit/module.ts'
 import { z } from 'zod'
 import { createConfirmationMailer, createMailCheck, isMailServersFailure } from './confirmation.ts'
 import { ticketsData } from './data.ts'

@@ -50,7 +50,7 @@ function handle(route: Route, { hasRole }: MountOptions): RequestHandler {
       params: parse(route.params, canonicalParams(req.params), ''),
       query: parse(route.query, req.query, 'query.'),
       body: parse(route.body, req.body, ''),
-      user: { id: userId ?? '' },
+      user: userId === undefined ? undefined : { id: userId },
       requestId: req.id,
       traceparent: req.traceparent,
       log: req.log,

@@ -10,12 +10,15 @@ export interface User {
   id: string
 }
 
-export interface Context<Params, Query, Body> {
+/** Who is logged in, as a route of this access can know. */
+export type UserOf<A extends Access> = A extends 'public' ? User | undefined : User
+
+export interface Context<Params, Query, Body, A extends Access = Access> {
   params: Params
   query: Query
   body: Body
-  /** Set unless the route is `public`. */
-  user: User
+  /** On a `public` route `undefined` without a log-in, and while sessions cannot be read. */
+  user: UserOf<A>
   requestId: string
   /** Of the trace that this request is a part of, if any. */
   traceparent: string | undefined
@@ -46,12 +49,13 @@ export interface Route<
   Params extends z.ZodType = z.ZodType,
   Query extends z.ZodType = z.ZodType,
   Body extends z.ZodType = z.ZodType,
+  A extends Access = Access,
 > {
   method: Method
   /** Express's form: `/v1/things/:id`. */
   path: string
   summary: string
-  access: Access
+  access: A
   /** Never shed when there is too much work: cheap, or the end of something that somebody has paid for. */
   essential?: boolean
   /**
@@ -68,12 +72,12 @@ export interface Route<
   /** The error codes that are this route's own. */
   errors?: string[]
   /** `undefined`: the handler answered by itself, through `res` (streams). */
-  handle(context: Context<z.output<Params>, z.output<Query>, z.output<Body>>): Promise<Answer | undefined>
+  handle(context: Context<z.output<Params>, z.output<Query>, z.output<Body>, A>): Promise<Answer | undefined>
 }
 
 /** Keeps the types of one route's parts while lists of routes stay plain. */
-export function route<Params extends z.ZodType, Query extends z.ZodType, Body extends z.ZodType>(
-  definition: Route<Params, Query, Body>,
+export function route<Params extends z.ZodType, Query extends z.ZodType, Body extends z.ZodType, A extends Access>(
+  definition: Route<Params, Query, Body, A>,
 ): Route {
   return definition as unknown as Route
 }

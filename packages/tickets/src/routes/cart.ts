@@ -1,7 +1,7 @@
 import type { Cart } from '@escala/kit/cart/cart.ts'
 import { kitErrors } from '@escala/kit/errors/errors.ts'
-import type { ApiParts } from '@escala/kit/http/module.ts'
 import { type Route, route } from '@escala/kit/http/route.ts'
+import type { ApiParts } from '@escala/kit/module.ts'
 import { sessionUser } from '@escala/kit/sessions/express-session.ts'
 import { beginSession, hasStoredSession, sessionOrigin } from '@escala/kit/sessions/log-in.ts'
 import type { Request } from 'express'

@@ -1,6 +1,6 @@
 import { kitErrors } from '@escala/kit/errors/errors.ts'
-import type { ApiParts } from '@escala/kit/http/module.ts'
 import { type Route, route } from '@escala/kit/http/route.ts'
+import type { ApiParts } from '@escala/kit/module.ts'
 import { channelOf, createInOrder, formatPlace, parsePlace } from '../live.ts'
 import { availabilityEvent, idParams } from '../schemas.ts'
 import type { ShowReader } from '../show-reader.ts'

@@ -1,7 +1,7 @@
 import { kitErrors } from '@escala/kit/errors/errors.ts'
-import type { ApiParts } from '@escala/kit/http/module.ts'
 import { type Route, route } from '@escala/kit/http/route.ts'
 import { fingerprint, parseKey } from '@escala/kit/idempotency/request.ts'
+import type { ApiParts } from '@escala/kit/module.ts'
 import { violates } from '@escala/kit/postgres/postgres.ts'
 import { endSession } from '@escala/kit/sessions/log-in.ts'
 import { v7 } from 'uuid'

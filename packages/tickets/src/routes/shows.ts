@@ -1,7 +1,7 @@
 import { kitErrors } from '@escala/kit/errors/errors.ts'
-import type { ApiParts } from '@escala/kit/http/module.ts'
 import { type Route, route } from '@escala/kit/http/route.ts'
 import { fingerprint, parseKey } from '@escala/kit/idempotency/request.ts'
+import type { ApiParts } from '@escala/kit/module.ts'
 import { announceAvailability } from '../live.ts'
 import { idParams, pageOf, pageQuery, type Show, show, showChange, showInput } from '../schemas.ts'
 import type { ShowReader } from '../show-reader.ts'

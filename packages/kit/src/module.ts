@@ -1,22 +1,23 @@
 import type { Request, Response } from 'express'
 import type { z } from 'zod'
-import type { Breakers } from '../breaker/breaker.ts'
-import type { Cache } from '../cache/cache.ts'
-import type { Carts } from '../cart/cart.ts'
-import type { Config } from '../config/config.ts'
-import type { AppError } from '../errors/app-error.ts'
-import type { EventPublisher, Events } from '../events/events.ts'
-import type { EventStreams } from '../events/sse.ts'
-import type { Flag, Flags } from '../flags/flags.ts'
-import type { Idempotency } from '../idempotency/idempotency.ts'
-import type { DeadAggregates, JobHandler, Schedule } from '../jobs/jobs.ts'
-import type { Locks } from '../locks/locks.ts'
-import type { Logger } from '../log/log.ts'
-import type { Outbox } from '../outbox/outbox.ts'
-import type { Postgres } from '../postgres/postgres.ts'
-import type { Tracing } from '../tracing/tracing.ts'
-import type { Uploads } from '../uploads/uploads.ts'
-import type { Route } from './route.ts'
+import type { Breakers } from './breaker/breaker.ts'
+import type { Cache } from './cache/cache.ts'
+import type { Carts } from './cart/cart.ts'
+import type { Config } from './config/config.ts'
+import type { AppError } from './errors/app-error.ts'
+import { bootErrors } from './errors/errors.ts'
+import type { EventPublisher, Events } from './events/events.ts'
+import type { EventStreams } from './events/sse.ts'
+import type { Flag, Flags } from './flags/flags.ts'
+import type { Route } from './http/route.ts'
+import type { Idempotency } from './idempotency/idempotency.ts'
+import type { DeadAggregates, JobHandler, Schedule } from './jobs/jobs.ts'
+import type { Locks } from './locks/locks.ts'
+import type { Logger } from './log/log.ts'
+import type { Outbox } from './outbox/outbox.ts'
+import type { Postgres } from './postgres/postgres.ts'
+import type { Tracing } from './tracing/tracing.ts'
+import type { Uploads } from './uploads/uploads.ts'
 
 type Settings = Record<string, z.ZodType>
 
@@ -63,7 +64,7 @@ export interface WorkerParts {
   log: Logger
 }
 
-/** A domain's half in the API. `settings` are variables of the environment, read with the API's own. */
+/** A domain's half in the API. `settings` are variables of the environment, read with the API's own; a name that is taken is refused. */
 export interface ApiModule<S extends Settings = Settings> {
   name: string
   settings: S
@@ -92,6 +93,23 @@ export interface DataModule {
   migrations: URL
   errors: Record<string, () => AppError>
   seed?(postgres: Postgres): Promise<void>
+}
+
+/**
+ * A process's own settings and those of its modules. Throws `E_MODULE` when a name is declared twice: one rule would silently
+ * replace the other, and a module could change what `TRUST_PROXY` means.
+ */
+export function collectSettings<S extends Settings>(own: S, modules: { name: string; settings: Settings }[]): S {
+  const settings: Settings = { ...own }
+  const problems: string[] = []
+  for (const module of modules) {
+    for (const [name, rule] of Object.entries(module.settings)) {
+      if (Object.hasOwn(settings, name)) problems.push(`the module ${module.name} declares ${name}, which is taken`)
+      else settings[name] = rule
+    }
+  }
+  if (problems.length > 0) throw bootErrors.E_MODULE({ detail: problems.join('\n  ') })
+  return settings as S
 }
 
 /** Keeps a module's settings typed while lists of modules stay plain. */

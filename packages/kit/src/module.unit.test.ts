@@ -1,0 +1,44 @@
+import { expect, test } from 'vitest'
+import { z } from 'zod'
+import { readConfig } from './config/config.ts'
+import { type Access, route } from './http/route.ts'
+import { collectSettings } from './module.ts'
+
+const own = { PORT: z.string().default('3000'), TRUST_PROXY: z.string().default('1') }
+const module = (name: string, ...names: string[]) => ({
+  name,
+  settings: Object.fromEntries(names.map((key) => [key, z.string().default(name)])),
+})
+
+test("a module's settings are read with the process's own", () => {
+  expect(readConfig({}, collectSettings(own, [module('links', 'LINK_DAYS')]))).toEqual({
+    PORT: '3000',
+    TRUST_PROXY: '1',
+    LINK_DAYS: 'links',
+  })
+})
+
+test('a setting that is declared twice is refused, whether the process has it or another module', () => {
+  const modules = [module('links', 'TRUST_PROXY', 'LINK_DAYS'), module('images', 'LINK_DAYS', 'PORT')]
+  expect(() => collectSettings(own, modules)).toThrow(
+    expect.objectContaining({
+      code: 'E_MODULE',
+      message: expect.stringMatching(
+        /links declares TRUST_PROXY[\s\S]*images declares LINK_DAYS[\s\S]*images declares PORT/,
+      ),
+    }),
+  )
+})
+
+// Held by the compiler: `tsc` fails when a line that is expected to be an error is none.
+test('what a route knows about its user depends on its access', () => {
+  const of = <A extends Access>(
+    access: A,
+    handle: Parameters<typeof route<z.ZodType, z.ZodType, z.ZodType, A>>[0]['handle'],
+  ) => route({ method: 'get', path: '/', summary: '', access, answers: {}, handle })
+  of('user', async ({ user }) => ({ status: 200, body: user.id }))
+  of({ role: 'editor' }, async ({ user }) => ({ status: 200, body: user.id }))
+  of('public', async ({ user }) => ({ status: 200, body: user?.id }))
+  // @ts-expect-error: without a log-in there is no user
+  of('public', async ({ user }) => ({ status: 200, body: user.id }))
+})
