@@ -65,7 +65,10 @@ for (const page of pages) {
 }
 
 const scripts = Object.keys(JSON.parse(read('package.json')).scripts)
-const documents = ['README.md', 'CHANGELOG.md', 'SECURITY.md', ...markdown('docs')]
+const adrs = readdirSync(join(root, 'docs/adr')).filter((name) => name !== 'README.md')
+same('decisions', adrs, headings('docs/adr/README.md', /\]\((\d{4}-[a-z0-9-]+\.md)\)/g))
+
+const documents = ['README.md', 'CHANGELOG.md', 'CONTRIBUTING.md', 'AGENTS.md', 'SECURITY.md', ...markdown('docs')]
 for (const path of documents) {
   const text = read(path)
   for (const [, name = ''] of text.matchAll(/\bnpm run ([a-z][a-z:-]*)/g)) {

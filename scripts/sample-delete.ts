@@ -75,7 +75,7 @@ function deleteSample(root: string): void {
       for (const name of unused) delete packages[''].devDependencies[name]
     }),
   )
-  for (const path of ['README.md', ...markdown(root, 'docs')]) {
+  for (const path of ['README.md', 'CONTRIBUTING.md', 'AGENTS.md', ...markdown(root, 'docs')]) {
     edit(path, (text) => withoutSample(text, { labs, errors, settings }))
   }
   edit('CHANGELOG.md', (text) => text.replace(/^## Unreleased\n[\s\S]*/m, '## Unreleased\n')) // of the product that begins here
