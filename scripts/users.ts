@@ -1,4 +1,4 @@
-import { setRole } from '@escala/api/accounts.ts'
+import { setRole } from '@escala/accounts/accounts.ts'
 import { roles } from '@escala/api/modules.ts'
 import { connectDatabase, explain } from './database.ts'
 

@@ -32,7 +32,7 @@ export const mutants: Mutant[] = [
   },
   {
     removed: 'the limit of log-ins and sign-ups of an address',
-    file: 'apps/api/src/log-in-limits.ts',
+    file: 'packages/accounts/src/log-in-limits.ts',
     from: "policy = { name: 'log-in-address', limit: perAddress, windowMs: 60_000 }",
     to: "policy = { name: 'log-in-address', limit: 10 * perAddress, windowMs: 60_000 }",
     tests: limits,
@@ -53,7 +53,7 @@ export const mutants: Mutant[] = [
   },
   {
     removed: 'the tries of a known device',
-    file: 'apps/api/src/log-in-limits.ts',
+    file: 'packages/accounts/src/log-in-limits.ts',
     // biome-ignore lint/suspicious/noTemplateCurlyInString: code of another file
     from: 'digest(`${device ?? from} ${account}`)',
     // biome-ignore lint/suspicious/noTemplateCurlyInString: code of another file
@@ -69,7 +69,7 @@ export const mutants: Mutant[] = [
   },
   {
     removed: 'the word of the request that its client is gone',
-    file: 'apps/api/src/routes/users.ts',
+    file: 'packages/accounts/src/routes/users.ts',
     from: 'await passwords.hash(password, signal, client)',
     to: 'await passwords.hash(password, signal && undefined, client)',
     tests: limits,
@@ -83,7 +83,7 @@ export const mutants: Mutant[] = [
   },
   {
     removed: 'the question whether every replica verifies argon2id',
-    file: 'apps/api/src/password-forms.ts',
+    file: 'packages/kit/src/passwords/roll-out.ts',
     from: 'mayWriteArgon2id: () => isWanted && allowed,',
     to: 'mayWriteArgon2id: () => isWanted,',
     tests: limits,

@@ -1,5 +1,6 @@
 import type { RequestListener } from 'node:http'
 import { setTimeout as wait } from 'node:timers/promises'
+import { hasRole } from '@escala/accounts/accounts.ts'
 import type { Cache } from '@escala/kit/cache/cache.ts'
 import { createTieredCache } from '@escala/kit/cache/tiered.ts'
 import type { Carts } from '@escala/kit/cart/cart.ts'
@@ -25,12 +26,13 @@ import type { Locks } from '@escala/kit/locks/locks.ts'
 import { createRedisLocks } from '@escala/kit/locks/redis.ts'
 import { createLog, type Logger } from '@escala/kit/log/log.ts'
 import { countLocks, countReads } from '@escala/kit/metrics/counted.ts'
-import { collectSettings, type Downloads } from '@escala/kit/module.ts'
+import { type ApiParts, collectSettings, type Downloads } from '@escala/kit/module.ts'
 import type { Outbox } from '@escala/kit/outbox/outbox.ts'
 import { createPostgresOutbox } from '@escala/kit/outbox/postgres.ts'
 import { createOverload, essentialRoutes } from '@escala/kit/overload/overload.ts'
 import { hasArgon2 } from '@escala/kit/passwords/argon2id.ts'
 import { createPasswords } from '@escala/kit/passwords/passwords.ts'
+import { argon2idMark, createPasswordForms } from '@escala/kit/passwords/roll-out.ts'
 import { createConnections } from '@escala/kit/postgres/connections.ts'
 import { createPostgres, type Postgres } from '@escala/kit/postgres/postgres.ts'
 import { createLogInGuard } from '@escala/kit/rate-limits/log-in-guard.ts'
@@ -51,17 +53,12 @@ import { createPostgresUploads } from '@escala/kit/uploads/postgres.ts'
 import { createS3Uploads } from '@escala/kit/uploads/s3.ts'
 import type { Uploads } from '@escala/kit/uploads/uploads.ts'
 import type { Redis } from 'ioredis'
-import { hasRole } from './accounts.ts'
 import { createApp } from './app.ts'
 import { type ApiConfig, apiSettings, storeTimeoutMs } from './config.ts'
 import { createLimits } from './limits.ts'
-import { createLogInLimits } from './log-in-limits.ts'
 import { apiMetrics } from './metrics.ts'
 import { apiModules, flagsRole, migrationFolders, roles } from './modules.ts'
-import { argon2idMark, createPasswordForms } from './password-forms.ts'
-import { accountRoutes } from './routes/accounts.ts'
 import { flagRoutes } from './routes/flags.ts'
-import { logInPath } from './routes/session.ts'
 
 /** What an adapter may need. */
 export interface Deps {
@@ -241,21 +238,25 @@ export async function compose(config: Config<typeof apiConfigSettings>, replaced
     everyMs: 12 * config.HEARTBEAT_MS,
     isWanted: config.PASSWORD_HASH === 'argon2id',
   })
-  const devices = createDeviceCookies({ secrets: config.SESSION_SECRETS, path: logInPath })
-  const logInLimits = createLogInLimits({
-    rateLimits,
-    guard: createLogInGuard({ redis }),
-    devices,
+  const moduleParts: ApiParts = {
+    ...given,
+    postgres,
     log,
-    perAddress: config.LOG_IN_LIMIT_PER_ADDRESS ?? Math.ceil(config.RATE_LIMIT_PER_MINUTE / 4),
-    share: replicas.liveApis,
-    patienceMs: timeoutMs / 2,
-  })
-  const passwords = createPasswords({ mayWriteArgon2id: passwordForms.mayWriteArgon2id })
+    streams,
+    downloads,
+    passwords: createPasswords({ mayWriteArgon2id: passwordForms.mayWriteArgon2id }),
+    limits: {
+      stores: rateLimits,
+      share: replicas.liveApis,
+      patienceMs: timeoutMs / 2,
+      perMinute: config.RATE_LIMIT_PER_MINUTE,
+    },
+    logInGuard: createLogInGuard({ redis }),
+    deviceCookies: (path) => createDeviceCookies({ secrets: config.SESSION_SECRETS, path }),
+  }
   const routes = [
-    ...accountRoutes({ postgres, passwords, limits: logInLimits, devices }),
     ...flagRoutes({ flags, role: flagsRole }),
-    ...apiModules.flatMap((module) => module.routes({ postgres, log, streams, downloads, ...given }, config)),
+    ...apiModules.flatMap((module) => module.routes(moduleParts, config)),
   ]
   const overload = createOverload({
     maxInFlight: config.MAX_IN_FLIGHT,

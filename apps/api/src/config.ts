@@ -61,8 +61,6 @@ export const apiSettings = {
   RATE_LIMIT_PER_MINUTE: integer(1, 1_000_000, 600),
   /** Default: 10 × RATE_LIMIT_PER_MINUTE. */
   ADDRESS_LIMIT_PER_MINUTE: integer(1, 10_000_000).optional(),
-  /** Default: a quarter of RATE_LIMIT_PER_MINUTE. */
-  LOG_IN_LIMIT_PER_ADDRESS: integer(1, 1_000_000).optional(),
   PASSWORD_HASH: z.enum(['argon2id', 'scrypt']).default('argon2id'),
   EXPOSE_REPLICA: flag(),
   DRAIN_DELAY_MS: integer(0, 60_000, 0),

@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { setTimeout as wait } from 'node:timers/promises'
+import { seedAccounts } from '@escala/accounts/seed.ts'
 import { baseSettings, withPasswords } from '@escala/kit/config/base.ts'
 import { readConfig } from '@escala/kit/config/config.ts'
 import { createLog } from '@escala/kit/log/log.ts'
@@ -9,8 +10,8 @@ import { migrate } from '@escala/kit/postgres/migrations.ts'
 import { createPostgres, sqlState } from '@escala/kit/postgres/postgres.ts'
 import { withSession } from '@escala/kit/postgres/session.ts'
 import { z } from 'zod'
-import { dataModules, migrationFolders } from './modules.ts'
-import { seedAccounts, wantsSeed } from './seed.ts'
+import { dataModules, flagsRole, migrationFolders } from './modules.ts'
+import { wantsSeed } from './seed.ts'
 
 // The step before any replica starts: `migrate.ts` brings the schema up to date, `migrate.ts --seed` (or `--seed=1`) also makes the first rows.
 const config = read()
@@ -81,7 +82,7 @@ async function seed(): Promise<void> {
     timeoutMs: 10_000,
   })
   try {
-    const accounts = await seedAccounts(postgres, password)
+    const accounts = await seedAccounts(postgres, password, flagsRole)
     for (const module of dataModules) await module.seed?.(postgres)
     say('log in as')
     for (const { email, role } of accounts) say(`  ${email}  (${role ?? 'no role'})`)

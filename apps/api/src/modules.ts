@@ -1,13 +1,15 @@
+import { accountsApi } from '@escala/accounts/api.ts'
+import { accountsData } from '@escala/accounts/data.ts'
 import type { ApiModule, DataModule } from '@escala/kit/module.ts'
-import { kitMigrations, type MigrationFolder } from '@escala/kit/postgres/migrations.ts'
+import { kitMigrations, type MigrationFolder, migrationsOf } from '@escala/kit/postgres/migrations.ts'
 import { ticketsApi } from '@escala/tickets/api.ts'
 import { ticketsData } from '@escala/tickets/data.ts'
 
 /** The domains that this API serves. `npm run sample:delete` removes the ticket shop from here. */
-export const apiModules: ApiModule[] = [ticketsApi]
+export const apiModules: ApiModule[] = [accountsApi, ticketsApi]
 
 /** Their tables, errors and first rows. */
-export const dataModules: DataModule[] = [ticketsData]
+export const dataModules: DataModule[] = [accountsData, ticketsData]
 
 /** The role whose users may turn flags over HTTP. */
 export const flagsRole = 'organiser'
@@ -16,7 +18,4 @@ export const flagsRole = 'organiser'
 export const roles: string[] = [...new Set([flagsRole, ...apiModules.flatMap((module) => module.roles ?? [])])]
 
 /** What the database must have before this code may serve. */
-export const migrationFolders: MigrationFolder[] = [
-  kitMigrations,
-  ...dataModules.map(({ name, migrations }) => ({ name, url: migrations })),
-]
+export const migrationFolders: MigrationFolder[] = [kitMigrations, ...dataModules.map(migrationsOf)]

@@ -22,7 +22,7 @@ import { createPostgresOutbox } from '@escala/kit/outbox/postgres.ts'
 import { createRelay } from '@escala/kit/outbox/relay.ts'
 import { type Connections, createConnections } from '@escala/kit/postgres/connections.ts'
 import { createListener } from '@escala/kit/postgres/listen.ts'
-import { kitMigrations } from '@escala/kit/postgres/migrations.ts'
+import { kitMigrations, migrationsOf } from '@escala/kit/postgres/migrations.ts'
 import { createPostgres, type Postgres } from '@escala/kit/postgres/postgres.ts'
 import { watchRedis } from '@escala/kit/redis/facts.ts'
 import { createRedis, stopRedis } from '@escala/kit/redis/redis.ts'
@@ -208,7 +208,7 @@ export async function compose(
     maxProcesses: config.MAX_PROCESSES,
     heartbeatMs: config.HEARTBEAT_MS,
     timeoutMs: config.DATABASE_TIMEOUT_MS,
-    migrations: [kitMigrations, ...workerModules.map(({ name, migrations }) => ({ name, url: migrations }))],
+    migrations: [kitMigrations, ...workerModules.map(migrationsOf)],
     allowProcessScope: config.ALLOW_PROCESS_SCOPE,
   })
   let waitingFor: string | undefined

@@ -4,7 +4,7 @@ import { readConfig } from '@escala/kit/config/config.ts'
 import { createBullmqQueue } from '@escala/kit/jobs/bullmq.ts'
 import { createLog } from '@escala/kit/log/log.ts'
 import { createPostgresOutbox } from '@escala/kit/outbox/postgres.ts'
-import { kitMigrations, migrate } from '@escala/kit/postgres/migrations.ts'
+import { kitMigrations, migrate, migrationsOf } from '@escala/kit/postgres/migrations.ts'
 import { createPostgres, type Postgres } from '@escala/kit/postgres/postgres.ts'
 import { createRedis, stopRedis } from '@escala/kit/redis/redis.ts'
 import { startFaultProxy } from '@escala/testing/fault-proxy.ts'
@@ -14,7 +14,7 @@ import { compose, type Worker, workerConfigSettings, workerStopMs } from './comp
 import { workerModules } from './modules.ts'
 
 const log = createLog({ service: 'test', replicaId: 'test', version: '0', level: 'silent' })
-const folders = [kitMigrations, ...dataModules.map(({ name, migrations }) => ({ name, url: migrations }))]
+const folders = [kitMigrations, ...dataModules.map(migrationsOf)]
 let database: TestDatabase
 let postgres: Postgres
 let redisUrl: string
@@ -116,8 +116,7 @@ test.skipIf(workerModules.length === 0)("waits for every module's migrations, no
   await migrate({ url: halfway.url, folders: [kitMigrations], log })
   const { worker, readiness } = await create({ DATABASE_URL: halfway.url })
   const started = worker.start()
-  const { name } = dataModules[0] as (typeof dataModules)[0]
-  const waiting = `waiting for the migrations ${name}/`
+  const waiting = 'waiting for the migrations kit/0001_users, ' // of accounts, under the name that it had
   await vi.waitFor(async () => expect((await readiness()).reasons.replicas).toContain(waiting), 3000)
   await migrate({ url: halfway.url, folders, log })
   await started

@@ -15,7 +15,11 @@ import type { DeadAggregates, JobHandler, Schedule } from './jobs/jobs.ts'
 import type { Locks } from './locks/locks.ts'
 import type { Logger } from './log/log.ts'
 import type { Outbox } from './outbox/outbox.ts'
+import type { Passwords } from './passwords/passwords.ts'
 import type { Postgres } from './postgres/postgres.ts'
+import type { LogInGuard } from './rate-limits/log-in-guard.ts'
+import type { RateLimitStores } from './rate-limits/rate-limits.ts'
+import type { DeviceCookies } from './sessions/device.ts'
 import type { Tracing } from './tracing/tracing.ts'
 import type { Uploads } from './uploads/uploads.ts'
 
@@ -27,6 +31,17 @@ export interface Downloads {
    * `E_TOO_MANY_CONNECTIONS`. NGINX passes the file on as the client reads it, and the request is not in flight any more.
    */
   begin(req: Request, res: Response): void
+}
+
+/** What `createRateLimit` takes for a limit that every replica shares. */
+export interface LimitParts {
+  stores: RateLimitStores
+  /** Live replicas, as last known. */
+  share(): number
+  /** Longest wait for Redis, where a replica may count by itself instead. */
+  patienceMs: number
+  /** Requests a minute of one client: a limit of a module can be a part of it. */
+  perMinute: number
 }
 
 /** What the API gives to a domain: interfaces, whose adapters only `compose` knows. */
@@ -46,6 +61,12 @@ export interface ApiParts {
   downloads: Downloads
   /** Every flag that is in some module's `flags`. */
   flags: Flags
+  passwords: Passwords
+  /** For rate limits of the module's own; each needs a policy name that no other has. */
+  limits: LimitParts
+  logInGuard: LogInGuard
+  /** Creates the cookies of known devices; only requests to `path` carry them. */
+  deviceCookies(path: string): DeviceCookies
   log: Logger
 }
 
@@ -80,6 +101,8 @@ export interface WorkerModule<S extends Settings = Settings> {
   settings: S
   /** What the database must have before its jobs may run: the folder of `DataModule`. */
   migrations: URL
+  /** As in `DataModule`. */
+  formerly?: Record<string, string>
   jobs(parts: WorkerParts, settings: Config<S>): Record<string, JobHandler>
   schedules: Schedule[]
   /** Job type → lane: its jobs wait for no job of another lane. Types that are not listed share one. */
@@ -91,6 +114,8 @@ export interface DataModule {
   name: string
   /** The folder of its `NNNN_name.sql` files, run in order after the kit's. */
   migrations: URL
+  /** Files that came from another folder: file without `.sql` → the name that databases know it by. */
+  formerly?: Record<string, string>
   errors: Record<string, () => AppError>
   seed?(postgres: Postgres): Promise<void>
 }

@@ -2,10 +2,11 @@ import { randomUUID } from 'node:crypto'
 import { once } from 'node:events'
 import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import { accountsData } from '@escala/accounts/data.ts'
 import { createMemoryCarts } from '@escala/kit/cart/memory.ts'
 import { mountRoutes } from '@escala/kit/http/mount.ts'
 import { problemHandler } from '@escala/kit/http/problem.ts'
-import { kitMigrations, migrate } from '@escala/kit/postgres/migrations.ts'
+import { kitMigrations, migrate, migrationsOf } from '@escala/kit/postgres/migrations.ts'
 import { createPostgres } from '@escala/kit/postgres/postgres.ts'
 import { logIn } from '@escala/kit/sessions/log-in.ts'
 import { createMemorySessions } from '@escala/kit/sessions/memory.ts'
@@ -25,7 +26,7 @@ let visitors = 0
 let server: Server
 let url: string
 beforeAll(async () => {
-  await migrate({ url: database.url, folders: [kitMigrations], log })
+  await migrate({ url: database.url, folders: [kitMigrations, migrationsOf(accountsData)], log })
   for (const [name, id] of Object.entries(users)) {
     const values = [id, `${name}@example.com`, name]
     await postgres.query("INSERT INTO users (id, email, name, password_hash) VALUES ($1, $2, $3, '')", values)

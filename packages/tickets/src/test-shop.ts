@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto'
 import { once } from 'node:events'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import { accountsData } from '@escala/accounts/data.ts'
 import type { Breaker, BreakerCall } from '@escala/kit/breaker/breaker.ts'
 import type { Cache } from '@escala/kit/cache/cache.ts'
 import { kitErrors } from '@escala/kit/errors/errors.ts'
@@ -19,7 +20,7 @@ import type { Job, JobHandler } from '@escala/kit/jobs/jobs.ts'
 import { createLog } from '@escala/kit/log/log.ts'
 // biome-ignore lint/style/noRestrictedImports: a test composes
 import { createPostgresOutbox } from '@escala/kit/outbox/postgres.ts'
-import { kitMigrations, migrate } from '@escala/kit/postgres/migrations.ts'
+import { kitMigrations, migrate, migrationsOf } from '@escala/kit/postgres/migrations.ts'
 import { createPostgres, type Postgres } from '@escala/kit/postgres/postgres.ts'
 // biome-ignore lint/style/noRestrictedImports: a test composes
 import { createPostgresUploads } from '@escala/kit/uploads/postgres.ts'
@@ -48,7 +49,7 @@ export type Shop = Awaited<ReturnType<typeof createShop>>
 /** The shop's routes on three replicas' worth of connections, its jobs, and both peers: all real, but for Redis and log-in. */
 export async function createShop(adminUrl: string, { maxPerBuyer = 0 } = {}) {
   const database = await createTestDatabase(adminUrl)
-  const folders = [kitMigrations, { name: ticketsData.name, url: ticketsData.migrations }]
+  const folders = [kitMigrations, ...[accountsData, ticketsData].map(migrationsOf)]
   await migrate({ url: database.url, folders, log })
   const connect = () =>
     createPostgres({ url: database.url, log, applicationName: 'test', maxConnections: 8, timeoutMs: 2000 })

@@ -48,6 +48,15 @@ test('applies what is missing, in the order of the numbers, and nothing twice', 
   expect(await run()).toEqual({ applied: [] })
 })
 
+test('a file that came from another folder keeps its name: a database that has it does not get it again', async () => {
+  await write('0001_things.sql', 'CREATE TABLE things (id int)')
+  await run()
+  const url = pathToFileURL(folder)
+  const moved = { name: 'elsewhere', url, formerly: { '0001_things': 'demo/0001_things' } }
+  await write('0002_more.sql', 'ALTER TABLE things ADD COLUMN name text')
+  expect(await migrate({ url: database.url, folders: [moved], log })).toEqual({ applied: ['elsewhere/0002_more'] })
+})
+
 test('three at once on an empty database: each file once, all succeed', async () => {
   await write('0001_slow.sql', 'CREATE TABLE counter (n int); SELECT pg_sleep(0.2); INSERT INTO counter VALUES (1)')
   const lines: string[] = []

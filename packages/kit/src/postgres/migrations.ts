@@ -15,6 +15,14 @@ import { type Session, withSession } from './session.ts'
 export interface MigrationFolder {
   name: string
   url: URL
+  /** Files that came from another folder: file without `.sql` → the name under which they are recorded. */
+  formerly?: Record<string, string>
+}
+
+/** Returns the folder of a module. */
+export function migrationsOf(module: Omit<MigrationFolder, 'url'> & { migrations: URL }): MigrationFolder {
+  const { name, migrations: url, formerly } = module
+  return { name, url, formerly }
 }
 
 export const kitMigrations: MigrationFolder = { name: 'kit', url: new URL('./migrations/', import.meta.url) }
@@ -101,9 +109,10 @@ async function readMigrations(folders: MigrationFolder[]): Promise<Migration[]> 
       if (numbers.has(number))
         throw failed(`${folder.name}/${file}: there is another migration with the number ${number}`)
       numbers.add(number)
+      const base = file.slice(0, -'.sql'.length)
       const sql = (await readFile(join(path, file), 'utf8')).replaceAll('\r\n', '\n')
       migrations.push({
-        name: `${folder.name}/${file.slice(0, -'.sql'.length)}`,
+        name: folder.formerly?.[base] ?? `${folder.name}/${base}`,
         sql,
         checksum: createHash('sha256').update(sql).digest('hex'),
         transactional: !/^--\s*no transaction\s*\n/i.test(sql),

@@ -375,7 +375,7 @@ test('waits for the tables, and says so', async () => {
   const empty = await createTestDatabase(inject('postgresUrl'))
   const replicas = create(api('one'), { databaseUrl: empty.url, migrations: [kitMigrations] })
   const joining = replicas.join()
-  await vi.waitFor(() => expect(replicas.unreadyReason()).toContain('waiting for the migrations kit/0001_users, '))
+  await vi.waitFor(() => expect(replicas.unreadyReason()).toContain('waiting for the migrations kit/0002_replicas, '))
   await migrate({ url: empty.url, folders: [kitMigrations], log })
   await joining
   expect(replicas.unreadyReason()).toBeUndefined()

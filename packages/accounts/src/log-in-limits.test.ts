@@ -20,8 +20,8 @@ import { createTestDatabase } from '@escala/testing/test-database.ts'
 import express from 'express'
 import { afterAll, expect, inject, test } from 'vitest'
 import { createLogInLimits } from './log-in-limits.ts'
-import { accountRoutes } from './routes/accounts.ts'
-import { logInPath } from './routes/session.ts'
+import { logInPath, sessionRoutes } from './routes/session.ts'
+import { userRoutes } from './routes/users.ts'
 
 const log = createLog({ service: 'test', replicaId: 'test', version: '0', level: 'silent' })
 const secrets = ['a'.repeat(32)]
@@ -52,19 +52,19 @@ async function serve(hold: () => Promise<void>) {
     },
   }
   const devices = createDeviceCookies({ secrets, path: logInPath })
-  const rateLimits = createRedisRateLimits({ redis, prefix: `test:${randomUUID()}:` })
+  const stores = createRedisRateLimits({ redis, prefix: `test:${randomUUID()}:` })
   const guard = createLogInGuard({ redis, prefix: `test:${randomUUID()}:` })
-  const routes = accountRoutes({
+  const deps = {
     postgres,
     devices,
     passwords: createPasswords({ forms: { argon2id: undefined, scrypt: held }, maxConcurrent: 1, maxWaitMs: 100 }),
-    limits: createLogInLimits({ rateLimits, guard, devices, log, perAddress: 100, share: () => 1, patienceMs: 1000 }),
-  })
+    limits: createLogInLimits({ stores, guard, devices, log, perAddress: 100, share: () => 1, patienceMs: 1000 }),
+  }
   const app = express()
   app.set('trust proxy', 1)
   app.use(requestContext({ log, replicaId: 'test', exposeReplica: false, deadlineMs: 20_000 }))
   app.use(createSessionMiddleware({ sessions: createMemorySessions(), secrets }))
-  mountRoutes(app, routes, { roles: [], hasRole: async () => false })
+  mountRoutes(app, [...userRoutes(deps), ...sessionRoutes(deps)], { roles: [], hasRole: async () => false })
   app.use(problemHandler)
   const server = app.listen(0, '127.0.0.1')
   await once(server, 'listening')

@@ -9,7 +9,7 @@ import type { DeviceCookies } from '@escala/kit/sessions/device.ts'
 import type { Request, Response } from 'express'
 
 export interface LogInLimitsOptions {
-  rateLimits: RateLimitStores
+  stores: RateLimitStores
   guard: LogInGuard
   devices: DeviceCookies
   log: Logger
@@ -35,7 +35,7 @@ export interface LogInLimits {
 const triesPerMinute = 5
 
 export function createLogInLimits(options: LogInLimitsOptions): LogInLimits {
-  const { rateLimits: stores, guard, devices, log, perAddress, ...local } = options
+  const { stores, guard, devices, log, perAddress, ...local } = options
   const policy = { name: 'log-in-address', limit: perAddress, windowMs: 60_000 }
   const address = createRateLimit({ policy, stores, key: addressKey, log, onStoreError: 'refuse' })
   const signUp = createRateLimit({ policy, stores, key: addressKey, log, onStoreError: 'local-share', ...local })

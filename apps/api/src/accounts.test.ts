@@ -1,17 +1,17 @@
 import { randomUUID } from 'node:crypto'
+import { addAccount, setRole } from '@escala/accounts/accounts.ts'
+import { seedAccounts } from '@escala/accounts/seed.ts'
 import { readConfig } from '@escala/kit/config/config.ts'
 import { createLog } from '@escala/kit/log/log.ts'
-import { kitMigrations, migrate } from '@escala/kit/postgres/migrations.ts'
+import { kitMigrations, migrate, migrationsOf } from '@escala/kit/postgres/migrations.ts'
 import { createPostgres } from '@escala/kit/postgres/postgres.ts'
 import { createClient } from '@escala/testing/client.ts'
 import { type FaultProxy, startFaultProxy } from '@escala/testing/fault-proxy.ts'
 import { createTestDatabase } from '@escala/testing/test-database.ts'
 import { afterAll, beforeAll, expect, inject, test } from 'vitest'
-import { addAccount, setRole } from '../accounts.ts'
-import { type Api, apiConfigSettings, compose } from '../compose.ts'
-import { dataModules } from '../modules.ts'
-import { seedAccounts } from '../seed.ts'
-import { onLoopback } from '../test-replica.ts'
+import { type Api, apiConfigSettings, compose } from './compose.ts'
+import { dataModules, flagsRole } from './modules.ts'
+import { onLoopback } from './test-replica.ts'
 
 const log = createLog({ service: 'test', replicaId: 'test', version: '0', level: 'silent' })
 const database = await createTestDatabase(inject('postgresUrl'))
@@ -26,9 +26,9 @@ const replicas: Api[] = []
 let proxy: FaultProxy
 
 beforeAll(async () => {
-  const folders = [kitMigrations, ...dataModules.map(({ name, migrations }) => ({ name, url: migrations }))]
+  const folders = [kitMigrations, ...dataModules.map(migrationsOf)]
   await migrate({ url: database.url, folders, log })
-  await seedAccounts(postgres, 'password of the seeds')
+  await seedAccounts(postgres, 'password of the seeds', flagsRole)
   proxy = await startFaultProxy({ target: `${inject('redisUrl')}/9` }) // a numbered database of its own, since files share limits otherwise
   for (const id of ['one', 'two']) {
     const env = {
@@ -148,7 +148,7 @@ test('five tries a minute for one account from one address, over both replicas',
 })
 
 test('seeds log in; a changed password replaces the old one; a role can be given', async () => {
-  await seedAccounts(postgres, 'another password')
+  await seedAccounts(postgres, 'another password', flagsRole)
   const email = 'organiser@example.com'
   expect((await client().post('/v1/session', { email, password: 'password of the seeds' })).status).toBe(401)
   const organiser = client()
