@@ -5,6 +5,7 @@ import { createBullmqDeadLetters } from '@escala/kit/jobs/dead-letters.ts'
 import type { DeadLetter } from '@escala/kit/jobs/jobs.ts'
 import { createLog } from '@escala/kit/log/log.ts'
 import { describeFailure } from '@escala/kit/redis/failure.ts'
+import { redisPrefixes } from '@escala/kit/redis/prefixes.ts'
 import { createRedis, stopRedis } from '@escala/kit/redis/redis.ts'
 import { workerLanes } from '@escala/worker/modules.ts'
 
@@ -20,16 +21,21 @@ const { positionals, values } = parseArgs({
 })
 const [command = 'list', id] = positionals
 
-let url: string
+let config: { REDIS_URL: string; APP_NAME: string }
 try {
-  url = readConfig(withPasswords(process.env), { REDIS_URL: baseSettings.REDIS_URL }).REDIS_URL
+  const { REDIS_URL, APP_NAME } = baseSettings
+  config = readConfig(withPasswords(process.env), { REDIS_URL, APP_NAME })
 } catch (error) {
   console.error(error instanceof Error ? error.message : String(error))
   process.exit(1)
 }
 const log = createLog({ service: 'jobs', replicaId: 'jobs', version: '', level: 'error' })
-const redis = createRedis({ url, role: 'request', log, timeoutMs: 5000 })
-const deadLetters = createBullmqDeadLetters({ redis, lanes: workerLanes() })
+const redis = createRedis({ url: config.REDIS_URL, role: 'request', log, timeoutMs: 5000 })
+const deadLetters = createBullmqDeadLetters({
+  redis,
+  lanes: workerLanes(),
+  prefix: redisPrefixes(config.APP_NAME).jobs,
+})
 try {
   await new Promise((resolve, reject) => {
     redis.once('ready', resolve)

@@ -147,6 +147,7 @@ export interface NginxServerOptions {
   replicas: string[]
   /** See `renderNginx`. */
   connectionsPerAddress?: number
+  problemBaseUrl?: string
   settings?: NginxSettings
   /** The whole text of another nginx.conf, whose relative paths start in `dir`; without `daemon`. */
   conf?: (listen: string, replicas: string[]) => string
@@ -159,7 +160,7 @@ export interface NginxServer extends LocalServer {
 
 /** Listens on 127.0.0.1 only. Started by root, its workers run as the user that NGINX was built for (`nobody`, `www-data`). */
 export async function startNginx(options: NginxServerOptions): Promise<NginxServer> {
-  const { binaries, dir, connectionsPerAddress } = options
+  const { binaries, dir, connectionsPerAddress, problemBaseUrl } = options
   const settings = { ...withinOpenFiles(), ...options.settings }
   const { path, version, env } = binaries.nginx
   await mkdir(dir, { recursive: true, mode: 0o700 })
@@ -171,7 +172,8 @@ export async function startNginx(options: NginxServerOptions): Promise<NginxServ
     const listen = `127.0.0.1:${port}`
     const upstream = { kind: 'addresses' as const, addresses: replicas }
     const text =
-      options.conf?.(listen, replicas) ?? renderNginx({ listen, upstream, tempFolder, connectionsPerAddress, settings })
+      options.conf?.(listen, replicas) ??
+      renderNginx({ listen, upstream, tempFolder, connectionsPerAddress, problemBaseUrl, settings })
     await writeFile(configuration, text)
   }
   const common = [

@@ -80,8 +80,9 @@ async function main() {
 
   const dir = join(folder, 'nginx')
   const connectionsPerAddress = Number(process.env.CONNECTIONS_PER_ADDRESS || 512)
+  const problemBaseUrl = process.env.PROBLEM_BASE_URL || undefined
   const nginx = started.adopt(
-    await startNginx({ binaries, dir, port, replicas: addresses, connectionsPerAddress }),
+    await startNginx({ binaries, dir, port, replicas: addresses, connectionsPerAddress, problemBaseUrl }),
     (it) => it.stop(),
   )
   const answers = async () => (await statusOf(`${nginx.url}/v1/session`)) < 500

@@ -33,6 +33,12 @@ function time(text: string, directive: RegExp): number {
 }
 
 describe('NGINX and the API agree', () => {
+  it('their errors lead to one page, in Compose too', () => {
+    const page = apiSettings.PROBLEM_BASE_URL.parse(undefined)
+    expect(compose).toContain(`PROBLEM_BASE_URL: \${PROBLEM_BASE_URL:-${page}}`)
+    expect(nginx).toContain(`default "${page}";`)
+  })
+
   it('NGINX closes an idle connection first', () => {
     expect(time(nginx, /keepalive_timeout /)).toBeLessThanOrEqual(httpLimits.keepAliveMs - 5000)
   })

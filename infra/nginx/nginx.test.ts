@@ -1,6 +1,7 @@
 import { once } from 'node:events'
 import { type AddressInfo, connect, createServer as createTcpServer } from 'node:net'
 import { setTimeout as wait } from 'node:timers/promises'
+import { apiSettings } from '@escala/api/config.ts'
 import { kitErrors } from '@escala/kit/errors/errors.ts'
 import { maxHeadBytes } from '@escala/kit/lifecycle/bounded-response.ts'
 import { createHttpServer } from '@escala/kit/lifecycle/http-server.ts'
@@ -258,7 +259,7 @@ describe('what NGINX itself refuses is a problem, too', () => {
     expect(answer.head).toMatch(/^content-type: application\/problem\+json$/im)
     const requestId = /^x-request-id: ([0-9a-f]{32})$/im.exec(answer.head)?.[1]
     expect({ ...JSON.parse(answer.body), answered: answer.status }).toEqual({
-      type: `https://github.com/escala/escala/blob/main/docs/errors.md#${code.toLowerCase()}`,
+      type: `${apiSettings.PROBLEM_BASE_URL.parse(undefined)}#${code.toLowerCase()}`,
       title: kitErrors[code as keyof typeof kitErrors]().kind.title,
       status,
       answered: status,

@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
+import { apiSettings } from '@escala/api/config.ts'
 
 export interface NginxOptions {
   /** `127.0.0.1:8080`, or a port alone. */
@@ -14,6 +15,8 @@ export interface NginxOptions {
   tempFolder?: string
   /** Connections of one client address, or IPv6 network of 64 bits, that wait for a response; one more is 429. Default 512. */
   connectionsPerAddress?: number
+  /** The page that explains the errors. Default: the API's own. */
+  problemBaseUrl?: string
   /**
    * Other values for single directives, by name: `{ proxy_read_timeout: '300ms' }`; `undefined` leaves the directive out.
    * Where a directive stands more than once, its first place counts: the general one, not a location's.
@@ -27,6 +30,8 @@ const folder = fileURLToPath(new URL('.', import.meta.url)).replace(/\/$/, '')
 /** The whole configuration file, for `nginx -p FOLDER -c FILE`. Throws when a setting names no directive of it. */
 export function renderNginx(options: NginxOptions): string {
   const { listen, upstream, accessLog = 'access.log', tempFolder, connectionsPerAddress = 512, settings = {} } = options
+  const problemBaseUrl = apiSettings.PROBLEM_BASE_URL.safeParse(options.problemBaseUrl)
+  if (!problemBaseUrl.success) throw new Error(`PROBLEM_BASE_URL: ${apiSettings.PROBLEM_BASE_URL.description}`)
   if (!Number.isInteger(connectionsPerAddress) || connectionsPerAddress < 1 || connectionsPerAddress > 65_535) {
     throw new Error('CONNECTIONS_PER_ADDRESS: a whole number from 1 to 65535') // NGINX's own bounds
   }
@@ -42,6 +47,7 @@ export function renderNginx(options: NginxOptions): string {
     CONF_DIR: folder,
     ACCESS_LOG: accessLog,
     CONNECTIONS_PER_ADDRESS: String(connectionsPerAddress),
+    PROBLEM_BASE_URL: problemBaseUrl.data,
     API_SERVERS: servers(upstream, `max_fails=${max_fails} fail_timeout=${fail_timeout}`),
   }
   const filled = text.replace(/\$\{([A-Z_]+)\}/g, (whole, name: string) => values[name] ?? whole)

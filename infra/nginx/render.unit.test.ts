@@ -26,6 +26,21 @@ describe('renderNginx', () => {
     expect(renderNginx({ listen: '8080', upstream: { kind: 'names', name: 'api', port: 3000 } })).not.toMatch(/\$\{/)
   })
 
+  it('names the page that explains the errors, and takes no text that would end the string', () => {
+    const options = { listen: '8080', upstream: addresses }
+    expect(renderNginx(options)).toContain('default "https://github.com/escala/escala/blob/main/docs/errors.md";')
+    const own = 'https://api.example.com/errors?lang=en'
+    expect(renderNginx({ ...options, problemBaseUrl: own })).toContain(`default "${own}";`)
+    for (const problemBaseUrl of [
+      'https://a.example/"; return 200 "',
+      'https://a.example/$host',
+      'https://a.example/#x',
+      'ftp://a.example',
+    ]) {
+      expect(() => renderNginx({ ...options, problemBaseUrl })).toThrow('PROBLEM_BASE_URL: an address')
+    }
+  })
+
   it('changes single directives, at their general place', () => {
     const config = renderNginx({
       listen: '8080',

@@ -65,7 +65,7 @@ test('switched off, not one of its modules is loaded', async () => {
     await startTracing({ endpoint: undefined })
     const count = () => loaded.filter((url) => /@opentelemetry\\/(?!api\\/)/.test(url)).length
     const off = count()
-    await startTracing({ endpoint: 'http://127.0.0.1:1', ratio: 1, service: '', replicaId: '', version: '' })
+    await startTracing({ endpoint: 'http://127.0.0.1:1', ratio: 1, appName: '', service: '', replicaId: '', version: '' })
     console.log(off, count() > 10)
     process.exit()`
   const { stdout } = await promisify(execFile)(process.execPath, ['--input-type=module', '-e', script], {

@@ -3,7 +3,7 @@ import { dirname } from 'node:path'
 import { redirectToCanonical } from '@escala/kit/http/canonical.ts'
 import { type MountOptions, mountRoutes } from '@escala/kit/http/mount.ts'
 import { openApi } from '@escala/kit/http/openapi.ts'
-import { notFound, problemHandler } from '@escala/kit/http/problem.ts'
+import { notFound, problemBaseUrl, problemHandler } from '@escala/kit/http/problem.ts'
 import { type RequestContextOptions, requestContext } from '@escala/kit/http/request-context.ts'
 import type { Route } from '@escala/kit/http/route.ts'
 import type { Downloads } from '@escala/kit/module.ts'
@@ -12,6 +12,8 @@ import express, { type Express, type RequestHandler } from 'express'
 export interface AppOptions extends RequestContextOptions, MountOptions {
   trustProxy: number | string[]
   version: string
+  appName: string
+  problemBaseUrl: string
   /** Name of the cookie that a log-in sets. */
   sessionCookie: string
   /** Refuses early what could only be answered too late; before anything that costs. */
@@ -30,6 +32,7 @@ export function createApp(options: AppOptions): Express {
   app.disable('x-powered-by')
   app.disable('etag') // routes that have a version send a tag of their own
   app.set('trust proxy', options.trustProxy)
+  app.set(problemBaseUrl, options.problemBaseUrl)
   app.set('query parser', 'simple')
   // One resource has one name.
   app.enable('case sensitive routing')
@@ -57,8 +60,14 @@ const docsPolicy = [
   "frame-ancestors 'none'",
 ].join('; ')
 
-function mountDocs(app: Express, { routes, version, sessionCookie, downloads }: AppOptions): void {
-  const description = JSON.stringify(openApi(routes, { title: 'Escala', version, sessionCookie }))
+function mountDocs(app: Express, { routes, appName, version, sessionCookie, downloads }: AppOptions): void {
+  const description = JSON.stringify(
+    openApi(routes, {
+      title: `${appName.charAt(0).toUpperCase()}${appName.slice(1)}`,
+      version,
+      sessionCookie,
+    }),
+  )
   app.get('/v1/openapi.json', (_req, res) => {
     res.type('json').set('Cache-Control', 'no-cache').send(description)
   })

@@ -40,6 +40,7 @@ import { addressKey } from '@escala/kit/rate-limits/middleware.ts'
 import type { RateLimitStores } from '@escala/kit/rate-limits/rate-limits.ts'
 import { createRedisRateLimits } from '@escala/kit/rate-limits/redis.ts'
 import { watchRedis } from '@escala/kit/redis/facts.ts'
+import { redisPrefixes } from '@escala/kit/redis/prefixes.ts'
 import { createRedis, stopRedis } from '@escala/kit/redis/redis.ts'
 import { fingerprintSecret } from '@escala/kit/replicas/fingerprints.ts'
 import { createReplicas } from '@escala/kit/replicas/postgres.ts'
@@ -73,6 +74,8 @@ export interface Deps {
   subscriber: Redis
   /** Waits at the state Redis for events. */
   reader: Redis
+  /** Where each part keeps its keys. */
+  prefixes: ReturnType<typeof redisPrefixes>
   /** Those of every module. */
   declaredFlags: Flag[]
 }
@@ -94,26 +97,32 @@ export interface Parts {
 }
 
 const clusterParts: Parts = {
-  sessions: ({ redis }) => createRedisSessions({ redis }),
-  rateLimits: ({ redis }) => createRedisRateLimits({ redis }),
+  sessions: ({ redis, prefixes }) => createRedisSessions({ redis, prefix: prefixes.sessions }),
+  rateLimits: ({ redis, prefixes }) => createRedisRateLimits({ redis, prefix: prefixes.rateLimits }),
   idempotency: ({ postgres }) => createPostgresIdempotency({ postgres }),
   outbox: () => createPostgresOutbox(),
-  locks: ({ redis, log }) => createRedisLocks({ redis, log }),
-  carts: ({ redis }) => createRedisCarts({ redis }),
-  cache: ({ cacheRedis, subscriber, log }) =>
+  locks: ({ redis, log, prefixes }) => createRedisLocks({ redis, log, prefix: prefixes.locks }),
+  carts: ({ redis, prefixes }) => createRedisCarts({ redis, prefix: prefixes.carts }),
+  cache: ({ cacheRedis, subscriber, log, prefixes }) =>
     createTieredCache({
+      prefix: prefixes.cache,
       redis: cacheRedis,
       subscriber,
       log,
       l1: { maxEntries: 10_000, maxBytes: 32_000_000, maxAgeMs: 5000 },
     }),
-  events: ({ redis, reader, log }) => createRedisEvents({ redis, reader, log }),
+  events: ({ redis, reader, log, prefixes }) => createRedisEvents({ redis, reader, log, prefix: prefixes.events }),
   uploads: ({ config, postgres }) =>
     config.UPLOADS_S3_URL
       ? createS3Uploads({ ...config.UPLOADS_S3_URL, timeoutMs: storeTimeoutMs(config) })
       : createPostgresUploads({ postgres }),
-  flags: ({ cacheRedis, subscriber, declaredFlags: declared, postgres, log }) =>
-    createPostgresFlags({ declared, postgres, log, broadcast: { redis: cacheRedis, subscriber } }),
+  flags: ({ cacheRedis, subscriber, declaredFlags: declared, postgres, log, prefixes }) =>
+    createPostgresFlags({
+      declared,
+      postgres,
+      log,
+      broadcast: { redis: cacheRedis, subscriber, channel: prefixes.flags },
+    }),
   listener: (app) => app,
 }
 
@@ -143,6 +152,7 @@ export async function compose(config: Config<typeof apiConfigSettings>, replaced
   const tracing = await startTracing({
     endpoint: config.OTEL_EXPORTER_OTLP_ENDPOINT,
     ratio: config.OTEL_TRACES_SAMPLER_ARG,
+    appName: config.APP_NAME,
     service: 'api',
     replicaId: config.REPLICA_ID,
     version: config.VERSION,
@@ -168,7 +178,8 @@ export async function compose(config: Config<typeof apiConfigSettings>, replaced
   const stateWatch = watchRedis(redis, { variable: 'REDIS_URL', log, strict, keepsState: true })
   const cacheWatch = watchRedis(cacheRedis, { variable: 'CACHE_REDIS_URL', log, strict, keepsState: false })
   const declaredFlags = apiModules.flatMap((module) => module.flags ?? [])
-  const deps: Deps = { config, log, postgres, redis, cacheRedis, subscriber, reader, declaredFlags }
+  const prefixes = redisPrefixes(config.APP_NAME)
+  const deps: Deps = { config, log, postgres, redis, cacheRedis, subscriber, reader, prefixes, declaredFlags }
 
   const parts = { ...clusterParts, ...replaced }
   const sessions = parts.sessions(deps)
@@ -251,7 +262,7 @@ export async function compose(config: Config<typeof apiConfigSettings>, replaced
       patienceMs: timeoutMs / 2,
       perMinute: config.RATE_LIMIT_PER_MINUTE,
     },
-    logInGuard: createLogInGuard({ redis }),
+    logInGuard: createLogInGuard({ redis, prefix: prefixes.logIns }),
     deviceCookies: (path) => createDeviceCookies({ secrets: config.SESSION_SECRETS, path }),
   }
   const routes = [
@@ -284,6 +295,8 @@ export async function compose(config: Config<typeof apiConfigSettings>, replaced
     deadlineMs: config.REQUEST_TIMEOUT_MS,
     trustProxy: config.TRUST_PROXY,
     version: config.VERSION,
+    appName: config.APP_NAME,
+    problemBaseUrl: config.PROBLEM_BASE_URL,
     sessionCookie: config.SESSION_COOKIE[0] as string,
     gate: createGate({
       session: createSessionMiddleware({
@@ -317,9 +330,9 @@ export async function compose(config: Config<typeof apiConfigSettings>, replaced
   const server = createHttpServer(parts.listener(app, deps), {
     host: config.HOST,
     port: config.PORT,
-    onClientError: createClientErrorAnswer(log),
-    onLargeHead: createLargeHeadAnswer(log),
-    refused: createRefusal(log),
+    onClientError: createClientErrorAnswer(log, config.PROBLEM_BASE_URL),
+    onLargeHead: createLargeHeadAnswer(log, config.PROBLEM_BASE_URL),
+    refused: createRefusal(log, config.PROBLEM_BASE_URL),
     onListenError: (err) => log.error({ err }, 'cannot listen, and goes on trying'),
   })
   const internal = createHttpServer(internalApp, {

@@ -2,12 +2,14 @@ import { isIP } from 'node:net'
 import { baseOrders, baseSettings } from '@escala/kit/config/base.ts'
 import { type Config, flag, integer, type Order } from '@escala/kit/config/config.ts'
 import { streamLimits } from '@escala/kit/events/sse.ts'
+import { defaultProblemBaseUrl } from '@escala/kit/http/problem.ts'
 import { defaultCookieName } from '@escala/kit/sessions/cookie.ts'
 import { z } from 'zod'
 
 const secretRule = 'a list, separated by commas, of secrets of at least 32 bytes each; the first signs, all verify'
 const proxyRule =
   'the number of proxies in front (0 to 9) or a list of their addresses; never true: clients could name their own address'
+const problemRule = 'an address of at most 300 letters, digits and ~ : / % ? & = + @ . - _, without a fragment'
 const s3Rule = 'https://KEY_ID:SECRET@HOST/BUCKET?region=REGION, with key and secret percent-encoded'
 const cookieRule =
   'one or two names of letters, digits, dashes and underscores, separated by a comma; the first is written, both are read'
@@ -62,6 +64,12 @@ export const apiSettings = {
   /** Default: 10 × RATE_LIMIT_PER_MINUTE. */
   ADDRESS_LIMIT_PER_MINUTE: integer(1, 10_000_000).optional(),
   PASSWORD_HASH: z.enum(['argon2id', 'scrypt']).default('argon2id'),
+  /** Before the `#` of the `type` of every problem; NGINX's own errors have it, too. */
+  PROBLEM_BASE_URL: z
+    .string()
+    .regex(/^(?=.{1,300}$)https?:\/\/[\w~:/%?&=+@.-]+$/)
+    .default(defaultProblemBaseUrl)
+    .describe(problemRule),
   EXPOSE_REPLICA: flag(),
   DRAIN_DELAY_MS: integer(0, 60_000, 0),
   REFUSE_MS: integer(0, 60_000, 2000),

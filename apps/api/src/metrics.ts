@@ -25,7 +25,12 @@ interface Sources {
 /** What one replica of the API tells Prometheus; requests are counted where they end. */
 export function apiMetrics(sources: Sources): Metrics {
   const { config, postgres, replicas, limits, overload, streams, cache, locks, redis } = sources
-  const metrics = createMetrics({ service: 'api', replica: config.REPLICA_ID, version: config.VERSION })
+  const metrics = createMetrics({
+    appName: config.APP_NAME,
+    service: 'api',
+    replica: config.REPLICA_ID,
+    version: config.VERSION,
+  })
   metrics.gauges('escala_postgres_pool', 'Connections of the pool, and requests that wait for one.', 'state', () => ({
     ...postgres.stats(),
   }))

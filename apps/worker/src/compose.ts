@@ -25,6 +25,7 @@ import { createListener } from '@escala/kit/postgres/listen.ts'
 import { kitMigrations, migrationsOf } from '@escala/kit/postgres/migrations.ts'
 import { createPostgres, type Postgres } from '@escala/kit/postgres/postgres.ts'
 import { watchRedis } from '@escala/kit/redis/facts.ts'
+import { redisPrefixes } from '@escala/kit/redis/prefixes.ts'
 import { createRedis, stopRedis } from '@escala/kit/redis/redis.ts'
 import { createReplicas } from '@escala/kit/replicas/postgres.ts'
 import { createBullmqSchedules } from '@escala/kit/schedules/bullmq.ts'
@@ -50,6 +51,8 @@ export interface Deps {
   /** The same server; waits for it. */
   blockingRedis: Redis
   tracing: Tracing
+  /** Where each part keeps its keys. */
+  prefixes: ReturnType<typeof redisPrefixes>
   /** Of every module's job types: whoever adds and whoever consumes must agree on them. */
   lanes: Lanes
 }
@@ -82,13 +85,14 @@ const jobPolicy = ({ JOB_ATTEMPTS, JOB_BACKOFF_MS }: WorkerConfig) => ({
 
 const clusterParts: Parts = {
   outbox: () => createPostgresOutbox(),
-  locks: ({ redis, log }) => createRedisLocks({ redis, log }),
-  events: ({ redis }) => createRedisPublisher({ redis }),
+  locks: ({ redis, log, prefixes }) => createRedisLocks({ redis, log, prefix: prefixes.locks }),
+  events: ({ redis, prefixes }) => createRedisPublisher({ redis, prefix: prefixes.events }),
   breakers: ({ log, config }) =>
     createBreakers({ log, failures: config.BREAKER_FAILURES, openMs: config.BREAKER_OPEN_MS }),
   ownSchedules: () => [...kitSchedules, ...workerModules.flatMap((module) => module.schedules)],
-  queue: ({ redis, lanes, config }) => createBullmqQueue({ redis, lanes, ...jobPolicy(config) }),
-  deadLetters: ({ redis, lanes }) => createBullmqDeadLetters({ redis, lanes }),
+  queue: ({ redis, lanes, config, prefixes }) =>
+    createBullmqQueue({ redis, lanes, prefix: prefixes.jobs, ...jobPolicy(config) }),
+  deadLetters: ({ redis, lanes, prefixes }) => createBullmqDeadLetters({ redis, lanes, prefix: prefixes.jobs }),
   relay: ({ postgres, connections, queue, log, config }) =>
     createRelay({
       postgres,
@@ -105,9 +109,10 @@ const clusterParts: Parts = {
           onConnect: wake,
         }),
     }),
-  schedules: ({ redis, log, own, declared, config }) =>
+  schedules: ({ redis, log, own, declared, config, prefixes }) =>
     createBullmqSchedules({
       redis,
+      prefix: prefixes.jobs,
       name: laneName({}, schedulesLane),
       log,
       own,
@@ -115,9 +120,10 @@ const clusterParts: Parts = {
       repairMs: config.SCHEDULES_REPAIR_MS,
       ...jobPolicy(config),
     }),
-  consumer: ({ blockingRedis: redis, log, tracing, lanes, handlers, connections, config }) =>
+  consumer: ({ blockingRedis: redis, log, tracing, lanes, handlers, connections, config, prefixes }) =>
     createBullmqConsumer({
       redis,
+      prefix: prefixes.jobs,
       log,
       lanes,
       tracing,
@@ -150,6 +156,7 @@ export async function compose(
   const tracing = await startTracing({
     endpoint: config.OTEL_EXPORTER_OTLP_ENDPOINT,
     ratio: config.OTEL_TRACES_SAMPLER_ARG,
+    appName: config.APP_NAME,
     service: 'worker',
     replicaId: REPLICA_ID,
     version: VERSION,
@@ -169,7 +176,8 @@ export async function compose(
   const redis = createRedis({ url: REDIS_URL, role: 'request', log, timeoutMs: config.REDIS_TIMEOUT_MS })
   const blockingRedis = createRedis({ url: REDIS_URL, role: 'blocking', log })
   const lanes = workerLanes()
-  const deps: Deps = { config, log, postgres, connections, redis, blockingRedis, tracing, lanes }
+  const prefixes = redisPrefixes(config.APP_NAME)
+  const deps: Deps = { config, log, postgres, connections, redis, blockingRedis, tracing, prefixes, lanes }
 
   const parts = { ...clusterParts, ...replaced }
   const own = parts.ownSchedules()

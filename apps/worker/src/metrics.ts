@@ -19,7 +19,12 @@ interface Sources {
 
 /** Jobs, outbox and registry are the whole cluster's, as any worker sees them: take their maximum, not their sum. The rest is each worker's own. */
 export function workerMetrics({ config, postgres, queue, lag, breakers, locks, list }: Sources): Metrics {
-  const metrics = createMetrics({ service: 'worker', replica: config.REPLICA_ID, version: config.VERSION })
+  const metrics = createMetrics({
+    appName: config.APP_NAME,
+    service: 'worker',
+    replica: config.REPLICA_ID,
+    version: config.VERSION,
+  })
   metrics.gauges('escala_jobs', 'Jobs in each state; failed are dead letters.', 'state', async () => ({
     ...(await queue.counts()),
   }))

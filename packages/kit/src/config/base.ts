@@ -45,6 +45,11 @@ export function defaultReplicaId(host: string, pid: number): string {
 /** Variables that the API and the worker share. */
 export const baseSettings = {
   NODE_ENV: z.enum(['development', 'test', 'production']).default('production'),
+  APP_NAME: z
+    .string()
+    .regex(/^[a-z][a-z0-9-]{0,30}$/)
+    .default('escala')
+    .describe('1 to 31 lower-case letters, digits or dashes, the first a letter'),
   LOG_LEVEL: z.enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent']).default('info'),
   VERSION: z.string().max(100).default('0.1.0'),
   REPLICA_ID: z

@@ -7,13 +7,13 @@ import type { Logger } from '../log/log.ts'
 import { problemOf } from './problem.ts'
 
 /** Answers what Node's parser refuses, before there is a request that Express could see: a problem like every other. */
-export function createClientErrorAnswer(log: Logger): (error: Error, socket: Socket) => void {
+export function createClientErrorAnswer(log: Logger, baseUrl?: string): (error: Error, socket: Socket) => void {
   return (error, socket) => {
     if (hasCode(error, 'ECONNRESET')) return void socket.destroy() // nobody is there to read it
     const refusal = toAppError(error)
     const requestId = randomUUID()
     log.info({ requestId, code: refusal.code, reason: error.message }, 'request refused')
-    const body = JSON.stringify(problemOf(refusal, requestId))
+    const body = JSON.stringify(problemOf(refusal, requestId, baseUrl))
     const head = [
       `HTTP/1.1 ${refusal.kind.status} ${refusal.code}`,
       'Content-Type: application/problem+json',
@@ -28,13 +28,13 @@ export function createClientErrorAnswer(log: Logger): (error: Error, socket: Soc
 }
 
 /** Reports a response whose head is too large as the bug that it is. Sizes only: the head may hold cookies. */
-export function createLargeHeadAnswer(log: Logger): OnLargeHead {
+export function createLargeHeadAnswer(log: Logger, baseUrl?: string): OnLargeHead {
   return (req, res, bytes) => {
     const requestId = String(res.getHeader('X-Request-Id') ?? randomUUID())
     const headers = Object.entries(res.getHeaders()).map(([name, value]) => ({ name, bytes: String(value).length }))
     const path = req.url?.split('?', 1)[0]?.slice(0, 500)
     log.error({ requestId, bytes, headers, path }, 'response head too large')
-    return JSON.stringify(problemOf(kitErrors.E_INTERNAL(), requestId))
+    return JSON.stringify(problemOf(kitErrors.E_INTERNAL(), requestId, baseUrl))
   }
 }
 

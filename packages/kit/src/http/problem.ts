@@ -14,6 +14,12 @@ export interface Problem {
   fields?: Record<string, string>
 }
 
+/** Where `type` leads by default: the page that explains each code. */
+export const defaultProblemBaseUrl = 'https://github.com/escala/escala/blob/main/docs/errors.md'
+
+/** Express's setting (`app.set`) for the page of an application's own. */
+export const problemBaseUrl = 'problem base url'
+
 /** `Cache-Control` of every response that may depend on who asks, errors included: neither a proxy nor a browser may keep it. */
 export const personal = 'private, no-store'
 
@@ -50,7 +56,7 @@ export function sendProblem(res: Response, error: AppError, requestId: string): 
     .status(error.kind.status)
     .set('Content-Type', 'application/problem+json')
     .set('Cache-Control', personal) // whatever the route had said
-    .send(JSON.stringify(problemOf(error, requestId)))
+    .send(JSON.stringify(problemOf(error, requestId, res.app?.get(problemBaseUrl))))
 }
 
 /** Bounds of a problem, so that a response about wrong input stays below 16 kB, whatever the input was. */
@@ -59,14 +65,14 @@ const maxNameLength = 60
 const maxTextLength = 200
 const maxDetailLength = 1000
 
-export function problemOf(error: AppError, requestId: string): Problem {
+export function problemOf(error: AppError, requestId: string, baseUrl = defaultProblemBaseUrl): Problem {
   const { detail, fields } = error
   const all = Object.entries(fields ?? {})
   const listed = all.slice(0, maxFields).map(([name, why]) => [cut(name, maxNameLength), cut(why, maxTextLength)])
   const rest = all.length > maxFields ? `${all.length} fields are wrong; ${maxFields} of them are listed` : undefined
   const text = detail ?? rest
   return {
-    type: `https://github.com/escala/escala/blob/main/docs/errors.md#${error.code.toLowerCase()}`,
+    type: `${baseUrl}#${error.code.toLowerCase()}`,
     title: error.kind.title,
     status: error.kind.status,
     code: error.code,

@@ -5,7 +5,7 @@ import type { Logger } from '../log/log.ts'
 import { personal, problemOf } from './problem.ts'
 
 /** Answers every request of a replica that may not serve with `E_NO_REPLICA`: nothing has happened, and another one may take it. */
-export function createRefusal(log: Logger): RequestListener {
+export function createRefusal(log: Logger, baseUrl?: string): RequestListener {
   return (_req, res) => {
     const refusal = kitErrors.E_NO_REPLICA({ retryAfterMs: 1000 })
     const requestId = randomUUID()
@@ -17,6 +17,6 @@ export function createRefusal(log: Logger): RequestListener {
       'X-Content-Type-Options': 'nosniff',
       'Cache-Control': personal,
     })
-    res.end(JSON.stringify(problemOf(refusal, requestId)))
+    res.end(JSON.stringify(problemOf(refusal, requestId, baseUrl)))
   }
 }

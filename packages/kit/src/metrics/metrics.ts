@@ -27,16 +27,25 @@ export interface Metrics {
   text(): Promise<string>
 }
 
+export interface MetricsOptions {
+  /** Replaces the `escala` with which names begin. */
+  appName?: string
+  service: string
+  replica: string
+  version: string
+}
+
 /**
  * What one process counts, for its own internal port: through a balancer, or through PM2's one port, each answer would come from
  * another process. Sums and rates over replicas are Prometheus's work.
  */
-export function createMetrics(labels: { service: string; replica: string; version: string }): Metrics {
+export function createMetrics({ appName = 'escala', ...labels }: MetricsOptions): Metrics {
+  const named = (name: string) => name.replace(/^escala_/, `${appName.replaceAll('-', '_')}_`)
   const registry = new Registry()
   registry.setDefaultLabels(labels)
   collectDefaultMetrics({ register: registry, eventLoopMonitoringPrecision: 100 }) // each look wakes an idle process
   new Counter({
-    name: 'escala_log_lines_lost_total',
+    name: named('escala_log_lines_lost_total'),
     help: 'Lines that nobody took from standard output.',
     registers: [registry],
     collect() {
@@ -65,7 +74,7 @@ export function createMetrics(labels: { service: string; replica: string; versio
     },
     gauge(name, help, read) {
       new Gauge({
-        name,
+        name: named(name),
         help,
         registers: [registry],
         async collect() {
@@ -77,7 +86,7 @@ export function createMetrics(labels: { service: string; replica: string; versio
     },
     gauges(name, help, label, read) {
       new Gauge({
-        name,
+        name: named(name),
         help,
         labelNames: [label],
         registers: [registry],
@@ -89,7 +98,7 @@ export function createMetrics(labels: { service: string; replica: string; versio
     },
     counter(name, help, read) {
       new Counter({
-        name,
+        name: named(name),
         help,
         registers: [registry],
         collect() {
@@ -100,7 +109,7 @@ export function createMetrics(labels: { service: string; replica: string; versio
     },
     counters(name, help, label, read) {
       new Counter({
-        name,
+        name: named(name),
         help,
         labelNames: [label],
         registers: [registry],

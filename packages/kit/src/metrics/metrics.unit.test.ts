@@ -21,6 +21,17 @@ test('a source that fails is left out and hides no other', async () => {
   expect(text).toMatch(/jobs\{state="waiting".*\} 4/)
 })
 
+test('names begin with the name of the application', async () => {
+  const metrics = createMetrics({ ...labels, appName: 'my-shop' })
+  metrics.gauge('escala_streams', 'open', () => 3)
+  metrics.gauge('links_created', 'of a module', () => 4)
+  const text = await metrics.text()
+  expect(text).toMatch(/^my_shop_streams\{.*\} 3/m)
+  expect(text).toMatch(/^my_shop_log_lines_lost_total\{/m)
+  expect(text).toMatch(/^links_created\{.*\} 4/m)
+  expect(text).not.toContain('escala')
+})
+
 test('two compositions in one process count apart', async () => {
   const [one, other] = [createMetrics(labels), createMetrics({ ...labels, replica: 'b' })]
   one.request({ method: 'GET', route: '/', status: 200, ms: 1 })

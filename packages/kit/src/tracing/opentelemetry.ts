@@ -18,8 +18,9 @@ const kinds = { server: SpanKind.SERVER, consumer: SpanKind.CONSUMER, client: Sp
  * Spans of the kit's own making, over OTLP/HTTP: nothing is patched, so it does not matter what was imported first. Where to, with
  * which headers and under which name: OpenTelemetry reads its own `OTEL_` variables. A collector that is away costs spans, nothing else.
  */
-export function createOpenTelemetry({ ratio, service, replicaId, version }: Omit<TracingOptions, 'endpoint'>): Tracing {
-  const own = { 'service.name': `escala-${service}`, 'service.instance.id': replicaId, 'service.version': version }
+export function createOpenTelemetry(options: Omit<TracingOptions, 'endpoint'>): Tracing {
+  const { ratio, appName, service, replicaId, version } = options
+  const own = { 'service.name': `${appName}-${service}`, 'service.instance.id': replicaId, 'service.version': version }
   const kept = new TraceIdRatioBasedSampler(ratio)
   const provider = new TracerProvider({
     resource: resourceFromAttributes(own).merge(detectResources({ detectors: [envDetector] })),

@@ -5,6 +5,8 @@ export interface TracingOptions {
   endpoint: string | undefined
   /** The part of all traces that is kept. Decided by the trace's id: every process keeps the same ones. */
   ratio: number
+  /** Before the service in OpenTelemetry's `service.name`. */
+  appName: string
   service: string
   replicaId: string
   version: string

@@ -10,7 +10,14 @@ import { carriedTracing, type Tracing } from './tracing.ts'
 
 const given = `00-${'a'.repeat(32)}-${'b'.repeat(16)}-01`
 const on = (ratio = 1) =>
-  startTracing({ endpoint: 'http://127.0.0.1:1', ratio, service: 'test', replicaId: 'test', version: '0' })
+  startTracing({
+    endpoint: 'http://127.0.0.1:1',
+    ratio,
+    appName: 'test',
+    service: 'test',
+    replicaId: 'test',
+    version: '0',
+  })
 
 /** What a request's work finds, for each header, from a proxy that is trusted or not. */
 async function found(tracing: Tracing, headers: string[], trustProxy = true) {

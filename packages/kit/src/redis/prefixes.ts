@@ -1,0 +1,22 @@
+/** The name under which the keys have always been kept. */
+const first = 'escala'
+
+/**
+ * Where each capability keeps its keys and channels. Applications of different names can share a Redis; processes of one application
+ * must have the same name. With `escala` the keys are those of every version before there was a name.
+ */
+export function redisPrefixes(appName: string) {
+  const own = appName === first ? '' : `${appName}:`
+  return {
+    sessions: `${own}session:`,
+    rateLimits: `${own}rate-limit:`,
+    logIns: `${own}log-in:`,
+    locks: `${own}lock:`,
+    carts: `${own}cart:`,
+    cache: `${appName}:cache`,
+    flags: `${appName}:flags`,
+    // The braces keep the keys of one kind together in one slot.
+    events: `${appName}:{events}`,
+    jobs: `{${appName}}`,
+  }
+}
