@@ -191,9 +191,11 @@ export async function compose(
     deadLetters,
     tracing,
   }
+  const closing: (() => void)[] = []
+  const onStop = (close: () => void) => void closing.push(close)
   const handlers = Object.assign(
     kitJobs(postgres),
-    ...workerModules.map((module) => module.jobs({ postgres, log, ...given }, config)),
+    ...workerModules.map((module) => module.jobs({ postgres, log, onStop, ...given }, config)),
   )
   const declared = async () => (await replicas.list()).flatMap(({ schedules }) => schedules)
   const schedules = parts.schedules({ ...deps, queue, own, declared })
@@ -267,6 +269,7 @@ export async function compose(
       const { relay: relayMs, connections: connectionsMs, leave: leaveMs } = workerStopMs
       const jobs = consumer?.stop(config.DRAIN_DEADLINE_MS)
       await Promise.all([jobs, bounded(schedules.stop(), connectionsMs)])
+      for (const close of closing) close()
       await bounded(relay.stop(), relayMs) // after the jobs: what they left in the outbox may still go out with it
       blockingRedis.disconnect()
       const queues = Promise.all([queue.stop(), deadLetters.stop()]).finally(() => stopRedis(redis))

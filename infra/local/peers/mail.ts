@@ -35,6 +35,8 @@ export interface MailServer {
   smtpUrl: string
   /** `GET /_mails`, `PUT /_behaviour`. */
   url: string
+  /** How many senders are connected. */
+  connections(): number
   stop(): Promise<void>
 }
 
@@ -50,6 +52,7 @@ export async function startMail(options: MailOptions = {}): Promise<MailServer> 
     authOptional: true,
     disabledCommands: ['STARTTLS', 'AUTH'],
     disableReverseLookup: true,
+    closeTimeout: 500, // senders keep their connections
     onRcptTo({ address }, _session, done) {
       const refusal = Object.entries(behaviour.refusals).find(([part]) => address.includes(part))
       if (!refusal) return done()
@@ -91,6 +94,7 @@ export async function startMail(options: MailOptions = {}): Promise<MailServer> 
   return {
     smtpUrl: `smtp://${host === '0.0.0.0' ? '127.0.0.1' : host}:${(server.address() as AddressInfo).port}`,
     url: http.url,
+    connections: () => smtp.connections.size,
     async stop() {
       await Promise.all([http.stop(), new Promise<void>((resolve) => smtp.close(() => resolve()))])
     },

@@ -83,6 +83,8 @@ export interface WorkerParts {
   /** The same; a job's spans are there without it. */
   tracing: Tracing
   log: Logger
+  /** Registers what closes when the worker stops, after its last job has ended. It must not wait. */
+  onStop(close: () => void): void
 }
 
 /** A domain's half in the API. `settings` are variables of the environment, read with the API's own; a name that is taken is refused. */

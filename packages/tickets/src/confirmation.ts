@@ -28,6 +28,8 @@ export interface ConfirmationMailer {
    * Throws a `PermanentFailure` when the server refuses for good (a 5xx reply).
    */
   send(confirmation: Confirmation): Promise<void>
+  /** Closes the connections to the mail server. */
+  stop(): void
 }
 
 export interface MailerOptions extends MailTransportOptions {
@@ -80,6 +82,7 @@ export function createConfirmationMailer(options: MailerOptions): ConfirmationMa
         throw withoutAddress(error)
       })
     },
+    stop: transport.stop,
   }
 }
 

@@ -408,7 +408,9 @@ test('a receiver whom the mail server refuses is a permanent failure, whose mess
   expect(await shop.statusOf(id)).toBe('paid')
 })
 
-test('orders that the provider always fails, and receivers that are refused for now, hold back nobody else', async () => {
+test('orders that the provider always fails, and receivers that are refused for now, hold back nobody else', async ({
+  onTestFinished,
+}) => {
   const breakers = createBreakers({ log, failures: 3, openMs: 60_000 })
   const provider = { url: shop.payments.url, timeoutMs: 300 }
   const payments = breakers.of('payments', { isFailure: isProvidersFailure, check: createPaymentsCheck(provider) })
@@ -426,6 +428,7 @@ test('orders that the provider always fails, and receivers that are refused for 
     )
   }
   const mailer = createConfirmationMailer({ smtpUrl: shop.smtpUrl, from: 'shop@example.com', breaker: mail })
+  onTestFinished(mailer.stop)
   const confirm = (email: string) =>
     mailer.send({
       ...{ orderId: randomUUID(), number: 1, quantity: 1, totalCents: 1, currency: 'EUR', requestId: 'r' },

@@ -8,6 +8,8 @@ export interface MailTransportOptions {
   timeoutMs?: number
   /** Longest time for one mail in all: a server that says a little every few seconds is never silent. */
   totalMs?: number
+  /** Connections at a time. A mail that finds all of them in use waits, within its `totalMs`. */
+  connections?: number
 }
 
 export interface MailTransport {
@@ -15,16 +17,26 @@ export interface MailTransport {
   send(mail: Mail.Options, signal: AbortSignal): Promise<void>
   /** Connects, says hello, logs in where the URL has a user, and sends nothing. Rejects when that has taken `totalMs`. */
   check(): Promise<void>
+  /** Closes the connections, also those that a mail is being sent over: it fails. */
+  stop(): void
 }
 
 // A reply of the mail server. What is longer is none.
 const maxReplyBytes = 65_536
-// For the server to answer QUIT.
+// For the server to close its half of a connection.
 const closeMs = 1000
+// Then a new connection, so that a server that moved to another address is found while mails never pause.
+const maxMails = 100
+// Times that a mail of which nothing was sent yet goes to another connection.
+const maxMoves = 2
 
-/** A connection for each mail: nothing is left open between them, and nothing has to be stopped. */
+/**
+ * Sends each mail over a connection that an earlier mail left open, if there is one: connecting, TLS and log-in take longer than
+ * a mail. A connection that nothing was sent over for `timeoutMs` is closed. When the server closes one before it takes
+ * any part of the next mail, that mail goes over another connection; after that it fails, since the server may have taken it.
+ */
 export function createMailTransport(options: MailTransportOptions): MailTransport {
-  const { smtpUrl, timeoutMs = 5000, totalMs = 15_000 } = options
+  const { smtpUrl, timeoutMs = 5000, totalMs = 15_000, connections = 10 } = options
   const transportOptions = {
     url: smtpUrl,
     connectionTimeout: timeoutMs,
@@ -36,7 +48,15 @@ export function createMailTransport(options: MailTransportOptions): MailTranspor
     disableFileAccess: true,
     disableUrlAccess: true,
   }
-  const transport = createTransport(transportOptions)
+  const transport = createTransport({
+    ...transportOptions,
+    pool: true,
+    maxConnections: connections,
+    maxMessages: maxMails,
+    maxRequeues: maxMoves,
+    // `socketTimeout` ends idle connections too. This one would wait for the reply to a QUIT, however long that takes.
+    idleTimeout: 0,
+  })
   return {
     async send(mail, signal) {
       const total = AbortSignal.any([signal, AbortSignal.timeout(totalMs)])
@@ -53,5 +73,6 @@ export function createMailTransport(options: MailTransportOptions): MailTranspor
         setTimeout(() => socket.destroy(), closeMs).unref()
       }
     },
+    stop: () => transport.close({ force: true }),
   }
 }

@@ -71,6 +71,7 @@ export async function createShop(adminUrl: string, { maxPerBuyer = 0 } = {}) {
   const breaker = guard as typeof guard & Breaker
   /** Type and order of each dead letter. */
   const dead = new Set<string>()
+  const mailer = createConfirmationMailer({ smtpUrl: mail.smtpUrl, from: 'Shop <shop@example.com>', breaker })
   const jobs = orderJobs({
     postgres,
     outbox,
@@ -79,7 +80,7 @@ export async function createShop(adminUrl: string, { maxPerBuyer = 0 } = {}) {
       among: async (type, ids) => new Set(ids.filter((id) => dead.has(`${type} ${id}`))),
     },
     payments: createPayments({ url: payments.url, timeoutMs: 300, breaker }),
-    mailer: createConfirmationMailer({ smtpUrl: mail.smtpUrl, from: 'Shop <shop@example.com>', breaker }),
+    mailer,
     stuckMs: 60_000, // longer than the tests run: only what they age is stuck
   })
   const servers = await Promise.all(
@@ -114,6 +115,7 @@ export async function createShop(adminUrl: string, { maxPerBuyer = 0 } = {}) {
     breaker,
     mail: mailControl(mail.url),
     smtpUrl: mail.smtpUrl,
+    mailConnections: mail.connections,
     databaseUrl: database.url,
     /** A new user's id. */
     async addUser(role = 'customer') {
@@ -192,6 +194,7 @@ export async function createShop(adminUrl: string, { maxPerBuyer = 0 } = {}) {
     },
     async stop() {
       await Promise.all(servers.map((server) => server.stop()))
+      mailer.stop()
       await Promise.all([...replicas.map((replica) => replica.stop()), payments.stop(), mail.stop()])
       await database.drop()
     },

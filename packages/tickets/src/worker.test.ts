@@ -18,16 +18,7 @@ afterAll(async () => {
   await shop?.stop()
 })
 
-test('while the provider takes its time, holds end, and orders that are paid get their mail', async () => {
-  const [ana, show] = await Promise.all([shop.addUser(), shop.addShow(20)])
-  const place = async () => (await shop.order(ana, show.id)).body.id as string
-  const paid = await place()
-  await shop.run('order.charge', { orderId: paid })
-  await shop.postgres.query('UPDATE outbox SET published_at = now()')
-  await shop.payments.behave({ hang: true })
-  const before = (await shop.payments.seen()).requests
-  const charging: string[] = []
-  for (let n = 0; n < 5; n++) charging.push(await place())
+async function startWorker() {
   const env = {
     LOG_LEVEL: 'silent',
     REPLICA_ID: `worker-${randomUUID()}`,
@@ -46,6 +37,34 @@ test('while the provider takes its time, holds end, and orders that are paid get
   }
   const worker = await compose(readConfig(env, workerConfigSettings))
   await worker.start()
+  return worker
+}
+
+test('a worker that stops leaves no connection to the mail server', async () => {
+  const [ana, show] = await Promise.all([shop.addUser(), shop.addShow(20)])
+  const { id } = (await shop.order(ana, show.id)).body
+  const worker = await startWorker()
+  try {
+    await vi.waitFor(async () => expect(await shop.statusOf(id)).toBe('confirmed'), 5000)
+    expect(shop.mailConnections()).toBe(1)
+  } finally {
+    await worker.stop()
+  }
+  // The server hears of it one turn later; by its own silence the connection would end after five seconds.
+  await vi.waitFor(() => expect(shop.mailConnections()).toBe(0), 1000)
+})
+
+test('while the provider takes its time, holds end, and orders that are paid get their mail', async () => {
+  const [ana, show] = await Promise.all([shop.addUser(), shop.addShow(20)])
+  const place = async () => (await shop.order(ana, show.id)).body.id as string
+  const paid = await place()
+  await shop.run('order.charge', { orderId: paid })
+  await shop.postgres.query('UPDATE outbox SET published_at = now()')
+  await shop.payments.behave({ hang: true })
+  const before = (await shop.payments.seen()).requests
+  const charging: string[] = []
+  for (let n = 0; n < 5; n++) charging.push(await place())
+  const worker = await startWorker()
   try {
     await vi.waitFor(async () => expect((await shop.payments.seen()).requests).toBe(before + 1), 5000)
     await shop.postgres.query(`UPDATE outbox SET published_at = NULL WHERE aggregate = $1 AND type = 'order.mail'`, [
