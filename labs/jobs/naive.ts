@@ -4,7 +4,7 @@ import { createPostgresIdempotency } from '@escala/kit/idempotency/postgres.ts'
 import type { OutboxMessage } from '@escala/kit/outbox/outbox.ts'
 import { createConfirmationMailer } from '@escala/tickets/confirmation.ts'
 import { orderJobs } from '@escala/tickets/jobs.ts'
-import { chargeMessage } from '@escala/tickets/messages.ts'
+import { chargeMessage, mailMessage } from '@escala/tickets/messages.ts'
 import { createPayments } from '@escala/tickets/payments.ts'
 import type { Deps, Parts } from '../../apps/api/src/compose.ts'
 
@@ -21,7 +21,8 @@ export const apiParts: Partial<Parts> = {
         const outcome = await kept.runStatement<Row>(request, effect)
         if (outcome && !outcome.replayed) {
           const { id } = outcome.answer.body as { id: string }
-          const messages = [chargeMessage(id, '')]
+          // No outbox tells of the mail: it comes after the charge, and does nothing for an order that was not paid.
+          const messages = [chargeMessage(id, ''), mailMessage(id, '')]
           setImmediate(() => void work(deps, messages).catch((err) => deps.log.error({ err }, 'work failed')))
         }
         return outcome
@@ -38,7 +39,7 @@ const none = {
 async function work({ postgres, log }: Deps, messages: OutboxMessage[]): Promise<void> {
   const handlers = orderJobs({
     postgres,
-    outbox: { add: async (_tx, message) => String(messages.push(message)), insert: (select) => select },
+    outbox: { insert: (select) => select },
     deadLetters: { among: async () => new Set() },
     events: { publish: async () => '' },
     payments: createPayments({ url: PAYMENTS_URL, breaker: none }),
@@ -46,7 +47,6 @@ async function work({ postgres, log }: Deps, messages: OutboxMessage[]): Promise
     stuckMs: 60_000,
   })
   const { signal } = new AbortController()
-  // What a handler tells of is appended, and done next.
   for (const { type, payload, requestId } of messages) {
     await handlers[type]?.({
       id: type,

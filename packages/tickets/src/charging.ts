@@ -16,8 +16,10 @@ import {
 } from './transitions.ts'
 
 export interface ChargingOptions extends Pick<WorkerParts, 'postgres'> {
-  outbox: Pick<Outbox, 'add'>
+  outbox: Pick<Outbox, 'insert'>
   payments: Payments
+  /** See `takeOrder`. */
+  touchMs: number
   /** Publishes what is available after tickets came back. */
   announce(job: Job, shows: ShowAvailability[]): Promise<void>
 }
@@ -34,7 +36,7 @@ interface Charge {
  * Charges an order. Money that the provider has taken always ends in one of three ways: the order is paid, the money is refunded,
  * or the job is a dead letter.
  */
-export function chargeJob({ postgres, outbox, payments, announce }: ChargingOptions) {
+export function chargeJob({ postgres, outbox, payments, touchMs, announce }: ChargingOptions) {
   const fail = async (job: Job, orderId: string) => announce(job, await markFailed(postgres, orderId))
 
   /** Gives a charge to its order, or the money back to its buyer when there is no order that waits for it. */
@@ -78,7 +80,7 @@ export function chargeJob({ postgres, outbox, payments, announce }: ChargingOpti
 
   return async (job: Job): Promise<void> => {
     const { orderId, isFirst } = orderOf(job)
-    const order = await takeChargeableOrder(postgres, orderId)
+    const order = await takeChargeableOrder(postgres, orderId, touchMs)
     const context = contextOf(job, order, isFirst)
     if (order === undefined) return lookBack(job, orderId, context)
     const terms = termsOf(order)

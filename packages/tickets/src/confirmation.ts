@@ -1,6 +1,5 @@
 import type { Breaker } from '@escala/kit/breaker/breaker.ts'
 import { PermanentFailure } from '@escala/kit/jobs/jobs.ts'
-import type { Sql, Statement } from '@escala/kit/postgres/postgres.ts'
 import { carriedTracing, type SpanOptions, type Tracing } from '@escala/kit/tracing/tracing.ts'
 import { createMailTransport, type MailTransportOptions } from './mail-transport.ts'
 
@@ -38,20 +37,6 @@ export interface MailerOptions extends MailTransportOptions {
   /** Every mail goes through it. */
   breaker: Breaker
   tracing?: Tracing
-}
-
-const selectReceiver: Statement = {
-  name: 'tickets-order-receiver',
-  text: `SELECT users.email, shows.name AS show_name, shows.starts_at
-    FROM orders JOIN users ON users.id = orders.user_id JOIN shows ON shows.id = orders.show_id WHERE orders.id = $1`,
-}
-
-/** Returns where the mail goes, and what for; `undefined` when the user was deleted. */
-export async function readReceiver(sql: Sql, orderId: string) {
-  type Row = { email: string; show_name: string; starts_at: Date }
-  const { rows } = await sql.query<Row>(selectReceiver, [orderId])
-  const row = rows[0]
-  return row && { email: row.email, showName: row.show_name, startsAt: row.starts_at }
 }
 
 /** For the breaker. */

@@ -2,16 +2,16 @@ import type { Job, JobHandler } from '@escala/kit/jobs/jobs.ts'
 import type { WorkerParts } from '@escala/kit/module.ts'
 import type { Outbox } from '@escala/kit/outbox/outbox.ts'
 import { chargeJob, refundOrder } from './charging.ts'
-import { type ConfirmationMailer, readReceiver } from './confirmation.ts'
+import type { ConfirmationMailer } from './confirmation.ts'
 import { announceAvailability } from './live.ts'
 import { orderOf } from './messages.ts'
 import type { Payments } from './payments.ts'
 import { computeSales } from './reports.ts'
 import type { ShowAvailability } from './shows.ts'
-import { expireSome, reemitSome, settleOrder, takeOrder } from './transitions.ts'
+import { expireSome, reemitSome, settleOrder, takeOrder, takePaidOrder, whatIsDue } from './transitions.ts'
 
 export interface OrderJobsOptions extends Pick<WorkerParts, 'postgres' | 'events' | 'deadLetters'> {
-  outbox: Pick<Outbox, 'add' | 'insert'>
+  outbox: Pick<Outbox, 'insert'>
   payments: Payments
   mailer: ConfirmationMailer
   /** An order that nobody worked on for so long gets its job again. */
@@ -19,22 +19,25 @@ export interface OrderJobsOptions extends Pick<WorkerParts, 'postgres' | 'events
 }
 
 const sweepBatch = 200
+/** An order is marked as being worked on once in this share of `stuckMs`, not at each job. */
+const touchShare = 0.25
 
 /** Each may run twice, at once too: the order's state says what is still to be done, and the peers know the order's key. */
 export function orderJobs(options: OrderJobsOptions): Record<string, JobHandler> {
   const { postgres, outbox, events, deadLetters, payments, mailer, stuckMs } = options
+  const touchMs = Math.floor(stuckMs * touchShare)
   const announce = async (job: Job, shows: ShowAvailability[]) => {
     await Promise.all(shows.map(({ showId, ...now }) => announceAvailability(events, job.log, showId, now)))
   }
   return {
-    'order.charge': chargeJob({ postgres, outbox, payments, announce }),
+    'order.charge': chargeJob({ postgres, outbox, payments, touchMs, announce }),
 
     async 'order.mail'(job) {
       const { orderId, isFirst } = orderOf(job)
-      const order = await takeOrder(postgres, orderId, 'paid')
+      const order = await takePaidOrder(postgres, orderId, touchMs)
       if (order === undefined) return job.log.info({ orderId }, 'nothing to confirm')
-      const receiver = await readReceiver(postgres, orderId)
       const { traceparent, signal } = job
+      const { receiver } = order
       if (receiver) await mailer.send({ ...order, orderId, ...receiver, traceparent, isFirst, signal })
       else job.log.info({ orderId }, 'no mail: its user was deleted')
       await settleOrder(postgres, orderId, 'paid', 'confirmed')
@@ -43,7 +46,7 @@ export function orderJobs(options: OrderJobsOptions): Record<string, JobHandler>
 
     async 'order.refund'(job) {
       const { orderId, isFirst } = orderOf(job)
-      const order = await takeOrder(postgres, orderId, 'refunding')
+      const order = await takeOrder(postgres, orderId, 'refunding', touchMs)
       if (order === undefined) return job.log.info({ orderId }, 'nothing to refund')
       await refundOrder(payments, job, order, isFirst)
       await settleOrder(postgres, orderId, 'refunding', 'cancelled')
@@ -51,17 +54,23 @@ export function orderJobs(options: OrderJobsOptions): Record<string, JobHandler>
     },
 
     async 'orders.sweep'(job) {
-      const expired = await repeat(job, async () => {
-        const { expired, shows } = await expireSome(postgres, sweepBatch)
-        await announce(job, shows)
-        return expired
-      })
+      const due = await whatIsDue(postgres, stuckMs)
+      let expired = 0
       let emitted = 0
-      await repeat(job, async () => {
-        const batch = await reemitSome(postgres, outbox, deadLetters, stuckMs, sweepBatch)
-        emitted += batch.emitted
-        return batch.seen
-      })
+      if (due.expiry) {
+        expired = await repeat(job, async () => {
+          const { expired, shows } = await expireSome(postgres, sweepBatch)
+          await announce(job, shows)
+          return expired
+        })
+      }
+      if (due.repetition) {
+        await repeat(job, async () => {
+          const batch = await reemitSome(postgres, outbox, deadLetters, stuckMs, sweepBatch)
+          emitted += batch.emitted
+          return batch.seen
+        })
+      }
       if (expired + emitted > 0) job.log.info({ expired, emitted }, 'orders swept')
     },
 

@@ -155,19 +155,24 @@ describe.concurrent('the mail transport', () => {
     ['resets it', (socket) => socket.resetAndDestroy()],
     ['says goodbye', (socket) => socket.end('421 goodbye\r\n')],
     ['says goodbye and does not close it', (socket) => socket.write('421 goodbye\r\n')],
-  ])('no mail is lost, doubled or failed by a server that %s after each mail', async ([, close], { onTestFinished }) => {
-    const { host, taken, connections } = await serveMails(onTestFinished, close)
-    const transport = createMailTransport({ smtpUrl: `smtp://${host}`, timeoutMs: 2000, connections: 2 })
-    const all = Array.from({ length: 6 }, (_, n) => n)
-    // In threes: two connections, so that a mail meets one that is just being closed.
-    for (const first of [0, 3])
-      await Promise.all(all.slice(first, first + 3).map((n) => transport.send(numbered(n), never)))
-    expect(taken.map(([, messageId]) => messageId).sort()).toEqual(all.map((n) => `<${n}@example.com>`))
-    expect(connections()).toBe(6)
-    transport.stop()
-  })
+  ])(
+    'no mail is lost, doubled or failed by a server that %s after each mail',
+    async ([, close], { onTestFinished }) => {
+      const { host, taken, connections } = await serveMails(onTestFinished, close)
+      const transport = createMailTransport({ smtpUrl: `smtp://${host}`, timeoutMs: 2000, connections: 2 })
+      const all = Array.from({ length: 6 }, (_, n) => n)
+      // In threes: two connections, so that a mail meets one that is just being closed.
+      for (const first of [0, 3])
+        await Promise.all(all.slice(first, first + 3).map((n) => transport.send(numbered(n), never)))
+      expect(taken.map(([, messageId]) => messageId).sort()).toEqual(all.map((n) => `<${n}@example.com>`))
+      expect(connections()).toBe(6)
+      transport.stop()
+    },
+  )
 
-  test('a connection that hangs at the next mail costs that mail its time, and no other', async ({ onTestFinished }) => {
+  test('a connection that hangs at the next mail costs that mail its time, and no other', async ({
+    onTestFinished,
+  }) => {
     const { host, sockets, taken } = await serveMails(onTestFinished, (socket) => socket.removeAllListeners('data'))
     const transport = createMailTransport({ smtpUrl: `smtp://${host}`, ...limits })
     await transport.send(numbered(1), never)

@@ -1,7 +1,7 @@
 import type { DeadAggregates } from '@escala/kit/jobs/jobs.ts'
 import type { Outbox } from '@escala/kit/outbox/outbox.ts'
 import type { Postgres, Sql, Statement } from '@escala/kit/postgres/postgres.ts'
-import { mailMessage, payloadSql } from './messages.ts'
+import { payloadSql } from './messages.ts'
 import type { OrderStatus } from './schemas.ts'
 import type { ShowAvailability } from './shows.ts'
 
@@ -29,7 +29,8 @@ interface AtWorkRow {
   charge_id: string | null
 }
 
-const atWork = 'id, number, quantity, total_cents, currency, request_id, status, charge_id'
+const atWorkColumns = ['id', 'number', 'quantity', 'total_cents', 'currency', 'request_id', 'status', 'charge_id']
+const atWork = atWorkColumns.join(', ')
 
 // Every transition names the states that it may leave: of two at once, one finds its order changed and does nothing.
 
@@ -41,24 +42,43 @@ const beginCharging: Statement = {
   text: `UPDATE orders SET status = 'charging', touched_at = now() WHERE id = $1 AND ${chargeable}`,
 }
 
+// An order that was touched a moment ago is only read: a touch is a new version of the row, with an entry in every index.
+const takeIf = (condition: string, touchMs: string) => `taken AS (
+    SELECT ${atWork}, user_id, show_id, touched_at FROM orders WHERE id = $1 AND ${condition}
+  ), touched AS (
+    UPDATE orders SET touched_at = now() FROM taken
+    WHERE orders.id = taken.id AND taken.touched_at < now() - ${touchMs}::int * interval '1 millisecond'
+  )`
+
 const takeChargeable: Statement = {
   name: 'tickets-order-take-chargeable',
-  text: `UPDATE orders SET touched_at = now() WHERE id = $1 AND ${chargeable} RETURNING ${atWork}`,
+  text: `WITH ${takeIf(chargeable, '$2')} SELECT ${atWork} FROM taken`,
 }
 
 const take: Statement = {
   name: 'tickets-order-take',
-  text: `UPDATE orders SET touched_at = now() WHERE id = $1 AND status = $2 RETURNING ${atWork}`,
+  text: `WITH ${takeIf('status = $3', '$2')} SELECT ${atWork} FROM taken`,
+}
+
+// The user may be deleted.
+const takePaid: Statement = {
+  name: 'tickets-order-take-paid',
+  text: `WITH ${takeIf(`status = 'paid'`, '$2')}
+    SELECT ${atWorkColumns.map((column) => `taken.${column}`).join(', ')}, users.email, shows.name AS show_name, shows.starts_at
+    FROM taken JOIN shows ON shows.id = taken.show_id LEFT JOIN users ON users.id = taken.user_id`,
 }
 
 const select: Statement = { name: 'tickets-order-at-work', text: `SELECT ${atWork} FROM orders WHERE id = $1` }
 
 // `pending` too: a failover may have lost the step to `charging`, and the tickets are still held.
-const pay: Statement = {
+const pay = (outbox: Pick<Outbox, 'insert'>): Statement => ({
   name: 'tickets-order-paid',
-  text: `UPDATE orders SET status = 'paid', charge_id = $2, paid_at = now(), touched_at = now()
-    WHERE id = $1 AND status IN ('pending', 'charging') RETURNING request_id`,
-}
+  text: `WITH paid AS (
+      UPDATE orders SET status = 'paid', charge_id = $2, paid_at = now(), touched_at = now()
+      WHERE id = $1 AND status IN ('pending', 'charging') RETURNING id, request_id
+    )
+    ${outbox.insert(`SELECT 'order.mail', id::text, ${payloadSql('id')}, request_id, $3::text FROM paid`)}`,
+})
 
 const release: Statement = {
   name: 'tickets-order-release',
@@ -90,7 +110,8 @@ const settle: Statement = {
 const expireHolds: Statement = {
   name: 'tickets-orders-expire',
   text: `WITH due AS (
-      SELECT id FROM orders WHERE status = 'pending' AND hold_until < now() LIMIT $1 FOR UPDATE SKIP LOCKED
+      SELECT id FROM orders WHERE status = 'pending' AND hold_until < now()
+      ORDER BY hold_until LIMIT $1 FOR UPDATE SKIP LOCKED
     ), expired AS (
       UPDATE orders SET status = 'expired', touched_at = now() FROM due
       WHERE orders.id = due.id AND orders.status = 'pending'
@@ -107,7 +128,17 @@ const expireHolds: Statement = {
     SELECT id AS "showId", available, revision, (SELECT count(*)::int FROM expired) AS expired FROM given_back`,
 }
 
-const stuck = `status IN ('pending', 'charging', 'paid', 'refunding') AND touched_at < now() - $2::int * interval '1 millisecond'`
+const unsettled = `status IN ('pending', 'charging', 'paid', 'refunding')`
+const stuck = `${unsettled} AND touched_at < now() - $2::int * interval '1 millisecond'`
+
+// The ends of two indexes: what a sweep costs while there is nothing to do.
+const selectDue: Statement = {
+  name: 'tickets-orders-due',
+  text: `SELECT
+      coalesce((SELECT hold_until FROM orders WHERE status = 'pending' ORDER BY hold_until LIMIT 1) < now(), false) AS expiry,
+      coalesce((SELECT touched_at FROM orders WHERE ${unsettled} ORDER BY touched_at LIMIT 1)
+        < now() - $1::int * interval '1 millisecond', false) AS repetition`,
+}
 
 const selectStuck: Statement = {
   name: 'tickets-orders-stuck',
@@ -139,16 +170,30 @@ export const jobOf: Partial<Record<OrderStatus, string>> = {
   refunding: 'order.refund',
 }
 
-/** Marks the order as being worked on; returns `undefined` if it is in another state. */
-export async function takeOrder(sql: Sql, id: string, status: OrderStatus): Promise<OrderAtWork | undefined> {
-  const { rows } = await sql.query<AtWorkRow>(take, [id, status])
+/**
+ * Marks the order as being worked on, unless it was marked within `touchMs`; returns `undefined` if it is in another state.
+ * `touchMs` is a part of the time after which the sweep takes the order for stuck, which may be earlier by as much.
+ */
+export async function takeOrder(sql: Sql, id: string, status: OrderStatus, touchMs: number) {
+  const { rows } = await sql.query<AtWorkRow>(take, [id, touchMs, status])
   return rows[0] && toAtWork(rows[0])
 }
 
 /** The same for an order that may be charged: its hold is not over, or its charge was begun already. */
-export async function takeChargeableOrder(sql: Sql, id: string): Promise<OrderAtWork | undefined> {
-  const { rows } = await sql.query<AtWorkRow>(takeChargeable, [id])
+export async function takeChargeableOrder(sql: Sql, id: string, touchMs: number): Promise<OrderAtWork | undefined> {
+  const { rows } = await sql.query<AtWorkRow>(takeChargeable, [id, touchMs])
   return rows[0] && toAtWork(rows[0])
+}
+
+/** The same for an order whose mail is due, with where that goes and what for; `receiver` is `undefined` if the user was deleted. */
+export async function takePaidOrder(sql: Sql, id: string, touchMs: number) {
+  type Row = AtWorkRow & { email: string | null; show_name: string; starts_at: Date }
+  const { rows } = await sql.query<Row>(takePaid, [id, touchMs])
+  const row = rows[0]
+  if (row === undefined) return undefined
+  const receiver =
+    row.email === null ? undefined : { email: row.email, showName: row.show_name, startsAt: row.starts_at }
+  return { ...toAtWork(row), receiver }
 }
 
 /** Whatever its state. */
@@ -177,17 +222,13 @@ export async function beginCharge(sql: Sql, id: string): Promise<boolean> {
 
 /** `charging` → `paid`, and the mail is on its way: both, or neither. `false`: the order is in another state, or there is none. */
 export async function markPaid(
-  postgres: Postgres,
-  outbox: Pick<Outbox, 'add'>,
+  sql: Sql,
+  outbox: Pick<Outbox, 'insert'>,
   id: string,
   chargeId: string,
   traceparent: string | undefined,
 ): Promise<boolean> {
-  return postgres.transaction(async (tx) => {
-    const { rows } = await tx.query<{ request_id: string }>(pay, [id, chargeId])
-    if (rows[0]) await outbox.add(tx, mailMessage(id, rows[0].request_id, traceparent))
-    return rows[0] !== undefined
-  })
+  return (await sql.query(pay(outbox), [id, chargeId, traceparent ?? null])).rowCount === 1
 }
 
 /** `charging` → `pending`: the provider has certainly not charged it. It can be cancelled again, and expires with its hold. */
@@ -209,6 +250,12 @@ export async function markFailed(sql: Sql, id: string): Promise<ShowAvailability
 /** One step whose tickets stay where they are: `paid` → `confirmed`, `refunding` → `cancelled`. */
 export async function settleOrder(sql: Sql, id: string, from: OrderStatus, to: OrderStatus): Promise<void> {
   await sql.query(settle, [id, from, to])
+}
+
+/** Returns whether there are holds that ran out, and orders untouched for `stuckMs`. */
+export async function whatIsDue(sql: Sql, stuckMs: number): Promise<{ expiry: boolean; repetition: boolean }> {
+  const { rows } = await sql.query<{ expiry: boolean; repetition: boolean }>(selectDue, [stuckMs])
+  return rows[0] ?? { expiry: false, repetition: false }
 }
 
 /** Ends holds that ran out, the tickets come back; answers how many holds, and where. Never an order that is being charged. */
@@ -238,6 +285,7 @@ export async function reemitSome(
       )),
     )
   }
+  if (rows.length === 0) return { seen: 0, emitted: 0 }
   const ids = rows.map(({ id }) => id)
   const touched = await postgres.query<{ again: number }>(touchStuck(outbox), [ids, stuckMs, dead])
   return { seen: rows.length, emitted: touched.rows[0]?.again ?? 0 }
