@@ -6,7 +6,7 @@ import type { ConfirmationMailer } from './confirmation.ts'
 import { announceAvailability } from './live.ts'
 import { orderOf } from './messages.ts'
 import type { Payments } from './payments.ts'
-import { computeSales } from './reports.ts'
+import { computeSales } from './sales.ts'
 import type { ShowAvailability } from './shows.ts'
 import { expireSome, reemitSome, settleOrder, takeOrder, takePaidOrder, whatIsDue } from './transitions.ts'
 
@@ -19,13 +19,13 @@ export interface OrderJobsOptions extends Pick<WorkerParts, 'postgres' | 'events
 }
 
 const sweepBatch = 200
-/** An order is marked as being worked on once in this share of `stuckMs`, not at each job. */
-const touchShare = 0.25
+/** Times within `stuckMs` that an order is marked as being worked on, however many jobs it has. */
+const maxMarks = 4
 
 /** Each may run twice, at once too: the order's state says what is still to be done, and the peers know the order's key. */
 export function orderJobs(options: OrderJobsOptions): Record<string, JobHandler> {
   const { postgres, outbox, events, deadLetters, payments, mailer, stuckMs } = options
-  const touchMs = Math.floor(stuckMs * touchShare)
+  const touchMs = Math.floor(stuckMs / maxMarks)
   const announce = async (job: Job, shows: ShowAvailability[]) => {
     await Promise.all(shows.map(({ showId, ...now }) => announceAvailability(events, job.log, showId, now)))
   }
@@ -75,7 +75,7 @@ export function orderJobs(options: OrderJobsOptions): Record<string, JobHandler>
     },
 
     async 'reports.sales'(job) {
-      const reports = await computeSales(postgres)
+      const reports = await computeSales({ postgres, run: job.id, signal: job.signal })
       job.log.info({ reports }, 'sales report computed')
     },
   }
