@@ -55,7 +55,8 @@ export const lab = defineLab<Size>({
           () => true,
           () => false,
         )
-        const { total, failed, slowestMs } = await traffic.stop()
+        const { total, failures, failed, slowestMs } = await traffic.stop()
+        if (failed > 0) context.print(`failed: ${JSON.stringify(failures)}`)
         return [
           check('requests', total, { atLeast: context.size.requests }),
           check('failed', failed, { equals: 0 }),

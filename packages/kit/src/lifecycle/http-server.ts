@@ -1,6 +1,6 @@
 import { createServer, type IncomingMessage, type RequestListener, type ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
-import { setTimeout as wait } from 'node:timers/promises'
+import { setImmediate as turn, setTimeout as wait } from 'node:timers/promises'
 import { boundedResponse, type OnLargeHead } from './bounded-response.ts'
 import { createListener } from './listener.ts'
 
@@ -33,8 +33,9 @@ export interface HttpServer {
   /** Answers carry `Connection: close` from here on, so that pooled connections end between two requests. */
   beginDrain(): void
   /**
-   * Stops listening at once, and goes on serving the connections that are open for `refuseMs`: a proxy that tries a new one
-   * is refused, which it may repeat elsewhere whatever the method. Then waits for the requests in flight, `deadlineMs` in all.
+   * Stops listening as soon as what was connecting is accepted, and goes on serving open connections for `refuseMs`: a proxy that
+   * tries a new one is refused, which it may repeat elsewhere whatever the method. Then waits for the requests in flight,
+   * `deadlineMs` in all.
    */
   stop(options: { refuseMs: number; deadlineMs: number }): Promise<void>
 }
@@ -104,7 +105,10 @@ export function createHttpServer(listener: RequestListener, options: HttpServerO
         server.getConnections((_, count) => count === 0 && resolve())
       })
       await wait(refuseMs)
-      while (inFlight > 0 && Date.now() < deadline) await wait(20)
+      do {
+        while (inFlight > 0 && Date.now() < deadline) await wait(20)
+        await turn() // a request that has arrived by now is in flight
+      } while (inFlight > 0 && Date.now() < deadline)
       server.closeIdleConnections()
       server.closeAllConnections()
       await closed

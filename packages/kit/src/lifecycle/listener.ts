@@ -1,6 +1,6 @@
 import { once } from 'node:events'
 import { type AddressInfo, Server } from 'node:net'
-import { setTimeout as wait } from 'node:timers/promises'
+import { setImmediate as turn, setTimeout as wait } from 'node:timers/promises'
 
 export interface ListenerOptions {
   host: string
@@ -13,7 +13,7 @@ export interface ListenerOptions {
 export interface Listener {
   /** Listens, unless the listener is closed. Rejects when the port cannot be had. */
   start(): Promise<void>
-  /** Listens no more; open connections stay. Before `start` it keeps that from listening. */
+  /** Listens no more, once what was connecting is accepted; open connections stay. Before `start` it keeps that from listening. */
   close(): void
   /** Undoes `close`. Resolves when the server listens, or shall not listen any more. */
   open(): Promise<void>
@@ -28,6 +28,11 @@ const retryMs = 250
 /** Connections that wait to be accepted. With Node's 511, a proxy's in a burst time out, and the proxy takes the replica for dead. */
 const backlog = 4096
 
+/** Under so many new connections that they never pause, the last ones are cut after all. */
+const longestClosingMs = 1000
+/** Longer than PM2's daemon, which accepts for its replicas in cluster mode, takes to hand over a connection. */
+const quietMs = 2
+
 /** Keeps a server listening for as long as it is started, not closed and not stopped, whatever was under way when that changed. */
 export function createListener(server: Server, { host, port, onListenError }: ListenerOptions): Listener {
   let started = false
@@ -35,6 +40,7 @@ export function createListener(server: Server, { host, port, onListenError }: Li
   let stopped = false
   let knownPort = port
   let opening: Promise<void> | undefined
+  let closing: Promise<void> | undefined
   const isWanted = () => started && !closed && !stopped
 
   const listen = async () => {
@@ -65,10 +71,16 @@ export function createListener(server: Server, { host, port, onListenError }: Li
   }
   /** Does what is wanted now; while the server is about to listen, that is decided again once it does. */
   const settle = (): Promise<void> => {
+    if (opening) return opening
+    if (isWanted()) return server.listening ? Promise.resolve() : keep(listenAtLast())
+    if (server.listening) closing ??= closeOnceQuiet()
+    return closing ?? Promise.resolve()
+  }
+  const closeOnceQuiet = async () => {
+    await allAccepted(server, isWanted)
+    closing = undefined
     // http.Server's own close() would end idle connections, too.
     if (!isWanted() && server.listening) Server.prototype.close.call(server)
-    if (opening) return opening
-    return isWanted() && !server.listening ? keep(listenAtLast()) : Promise.resolve()
   }
 
   return {
@@ -92,9 +104,32 @@ export function createListener(server: Server, { host, port, onListenError }: Li
     isClosed: () => closed,
     async stop() {
       stopped = true
-      await settle().catch(() => undefined)
+      await opening?.catch(() => undefined)
+      await settle()
     },
     isStarted: () => started,
     port: () => knownPort,
   }
+}
+
+/**
+ * Resolves when no connection waits to be accepted, right after Node has looked. The kernel would cut those that wait, and with
+ * them requests that have already been sent; Node accepts one in each turn of the event loop.
+ */
+async function allAccepted(server: Server, isGivenUp: () => boolean): Promise<void> {
+  let quietSince = performance.now()
+  const accepted = () => {
+    quietSince = Number.POSITIVE_INFINITY
+  }
+  server.on('connection', accepted)
+  const startedAt = performance.now()
+  for (let turnAt = startedAt; !isGivenUp() && turnAt - startedAt < longestClosingMs; ) {
+    await turn()
+    const now = performance.now()
+    // What came during a long turn is seen in the next one.
+    if (quietSince > now || now - turnAt > quietMs / 2) quietSince = now
+    turnAt = now
+    if (now - quietSince >= quietMs) break
+  }
+  server.off('connection', accepted)
 }

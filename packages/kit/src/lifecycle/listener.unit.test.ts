@@ -43,6 +43,9 @@ async function listens(port: number): Promise<boolean> {
   return connected
 }
 
+/** A listener that closes accepts first what has already connected. */
+const untilClosed = (port: number) => vi.waitFor(async () => expect(await listens(port)).toBe(false))
+
 it('does not start where the port is taken', async () => {
   const port = await freePort()
   await occupy(port)
@@ -55,6 +58,7 @@ it('tries again when the port is taken for a moment, and says so once', async ()
   await server.start()
   const port = server.port()
   server.refuse()
+  await untilClosed(port)
   const other = await occupy(port)
   const accepted = server.accept()
   expect(await Promise.race([accepted, wait(700, 'goes on trying')])).toBe('goes on trying')
@@ -93,7 +97,7 @@ it.each(['start', 'accept'] as const)('a refusal while `%s` is under way is not 
   const begun = server[begin]()
   server.refuse()
   await begun
-  expect(await listens(port)).toBe(false)
+  await untilClosed(port)
   await server.accept()
   expect(await listens(port)).toBe(true)
 })
@@ -107,7 +111,10 @@ it.each(['start', 'accept', 'a retry'] as const)(
     if (begin !== 'start') {
       await server.start()
       server.refuse()
-      if (begin === 'a retry') other = await occupy(port)
+      if (begin === 'a retry') {
+        await untilClosed(port)
+        other = await occupy(port)
+      }
     }
     const begun = begin === 'start' ? server.start() : server.accept()
     if (other) await vi.waitFor(() => expect(errors).toHaveLength(1))
@@ -136,6 +143,6 @@ it('the last of many changes counts', async () => {
     server.refuse()
     if (i % 3 === 0) await new Promise(setImmediate)
   }
-  await vi.waitFor(async () => expect(await listens(port)).toBe(false))
+  await untilClosed(port)
   expect(errors).toEqual([])
 })
