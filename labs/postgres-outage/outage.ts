@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { setTimeout as wait } from 'node:timers/promises'
-import { type Client, createClient } from '@escala/testing/client.ts'
+import { type Client, type ClientAnswer, createClient } from '@escala/testing/client.ts'
 import type { Cluster } from '@escala/testing/cluster.ts'
 import { withClient } from '@escala/testing/test-database.ts'
 import { check } from '../lab.ts'
@@ -28,18 +28,21 @@ export async function outage(
 ) {
   const seen = createSeen()
   let lasts = true
-  const look = async (client: Client, path: string) => {
+  const look = async (get: () => Promise<ClientAnswer>, ...right: string[]) => {
     while (lasts) {
-      await seen.see(client.get(path), '200')
+      await seen.see(get(), '200', ...right)
       await wait(20)
     }
   }
   const replicas = cluster.replicas.map(({ url }) => createClient(url))
-  const internal = [...cluster.replicas, ...cluster.workers].map(({ internalUrl }) => createClient(internalUrl))
+  const apis = cluster.replicas.map(({ internalUrl }) => createClient(internalUrl))
+  const workers = cluster.workers.map(({ internalUrl }) => createClient(internalUrl))
   await begin(cluster, show)
   const lookers = [
-    ...replicas.map((client) => look(client, '/v1/shows')),
-    ...internal.flatMap((client) => [look(client, '/livez'), look(client, '/readyz')]),
+    ...replicas.map((client) => look(() => client.get('/v1/shows'))),
+    ...[...apis, ...workers].map((client) => look(() => client.get('/livez'))),
+    ...apis.map((client) => look(() => client.get('/readyz'))),
+    ...workers.map((client) => look(() => workerReadiness(client), missesHeartbeat)),
   ]
   await wait(size.outageMs) // what happens meanwhile is what is measured
   await end(cluster)
@@ -47,13 +50,22 @@ export async function outage(
   lasts = false
   await Promise.all(lookers)
   const { recoveryMs, placed } = await recovering
-  for (const client of [...replicas, ...internal]) client.close()
+  for (const client of [...replicas, ...apis, ...workers]) client.close()
   const recoveryChecks = [
-    check(`${name}: reads and readiness other than 200 and 503`, seen.wrong(), { equals: 'none' }),
+    check(`${name}: reads other than 200 and 503, or an API replica unready`, seen.wrong(), { equals: 'none' }),
     check(`${name}: the slowest, ms`, seen.slowestMs(), { atMost: size.maxMs }),
     check(`${name}: ms until all is well again`, recoveryMs, { atMost: 5000 }),
   ]
   return { recoveryChecks, placed }
+}
+
+const missesHeartbeat = '503 no heartbeat'
+
+/** Gets a worker's `/readyz`. Three intervals without a heartbeat make it unready: the one reason that an outage may give it. */
+async function workerReadiness(worker: Client): Promise<ClientAnswer> {
+  const answer = await worker.get('/readyz')
+  const reasons = Object.keys(answer.body?.reasons ?? {})
+  return reasons.join() === 'heartbeat' ? { ...answer, error: 'no heartbeat' } : answer
 }
 
 /**
