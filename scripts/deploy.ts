@@ -1,8 +1,10 @@
 import { parseArgs } from 'node:util'
 import { readRunning } from '../infra/local/instance.ts'
+import { outliveOutput } from '../infra/local/output.ts'
 
 // npm run deploy                 replaces what `npm start` runs from this folder
 // npm run deploy -- --compose    replaces what docker compose runs
+outliveOutput() // a roll-out must not end in the middle
 const { values } = parseArgs({ options: { compose: { type: 'boolean', default: false } } })
 const running = readRunning()
 

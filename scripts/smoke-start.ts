@@ -289,6 +289,11 @@ try {
   const session = await api('GET', '/v1/session', undefined, { cookie })
   assert.equal(session.status, 200, 'the first log-in still counts: sessions survive a restart')
   say('a second start found its data')
+  // As `npm start | head`: the system goes on, whoever read what it prints.
+  for (const output of [second.child.stdout, second.child.stderr]) output?.destroy()
+  await pm2.command(['scale', 'api', '2'])
+  await until(async () => (await replicasSeen()).length === 2, 20_000, 'one of three replicas did not leave')
+  say('the readers of its output left, and it goes on')
   second.child.kill('SIGKILL')
   await nothingIsLeft()
   say('killing npm left nothing running')

@@ -5,6 +5,7 @@ import { applicationEnvironment, migrateAndSeed, seedPassword } from './applicat
 import { readOptions } from './arguments.ts'
 import { claim, forget, logFolders, readSecrets, root, unclaim } from './instance.ts'
 import { createLifetime } from './lifetime.ts'
+import { outliveOutput } from './output.ts'
 import { prettyLine } from './pretty-log.ts'
 import { guard, isFree } from './processes.ts'
 import { startRotation } from './rotation.ts'
@@ -20,6 +21,7 @@ const usage = `usage: npm run dev -- [--port P] [--fresh]
 const { port, fresh } = readOptions('npm run dev', usage, {
   port: { min: 1, max: 64_000, standard: Number(process.env.PORT || 3000) },
 })
+outliveOutput()
 const lifetime = createLifetime()
 let exitCode = 0
 try {

@@ -6,6 +6,7 @@ import { applicationEnvironment, type Environment, migrateAndSeed, seedPassword 
 import { readOptions } from './arguments.ts'
 import { claim, folder, forget, logFolders, pm2Home, readRunning, readSecrets, root, unclaim } from './instance.ts'
 import { createLifetime } from './lifetime.ts'
+import { outliveOutput } from './output.ts'
 import { freeRange, isFree } from './processes.ts'
 import { forgetProcesses, freePorts, untilReady } from './replicas.ts'
 import { startRotation } from './rotation.ts'
@@ -24,6 +25,7 @@ const options = readOptions('npm start', usage, {
   replicas: { min: 1, max: 32, standard: 3 },
   port: { min: 1, max: 65_535, standard: Number(process.env.PORT || 8080) },
 })
+outliveOutput()
 const lifetime = createLifetime()
 const began = Date.now()
 let exitCode = 0

@@ -17,6 +17,7 @@ import { wantsSeed } from './seed.ts'
 const config = read()
 const url = config.MIGRATION_DATABASE_URL ?? config.DATABASE_URL
 const own = { url, applicationName: 'migrate' }
+for (const output of [process.stdout, process.stderr]) output.on('error', () => undefined) // whoever read it may have gone
 const say = (line: string) => console.log(`migrate: ${line}`)
 const log = createLog({ service: 'migrate', replicaId: 'migrate', version: '', level: 'warn' })
 
