@@ -16,6 +16,13 @@ export const mutants: Mutant[] = [
     tests: ['packages/kit/src/replicas/postgres.test.ts'],
   },
   {
+    removed: 'the mark of those that were found dead',
+    file: 'packages/kit/src/replicas/place.ts',
+    from: '    if (beaten.neighbourIsDead) await markDead(postgres)\n',
+    to: '',
+    tests: ['packages/kit/src/replicas/postgres.test.ts'],
+  },
+  {
     removed: 'the rest of a worker that has no place',
     file: 'apps/worker/src/compose.ts',
     from: '      place: connections,\n',

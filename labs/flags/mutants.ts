@@ -10,10 +10,10 @@ export const mutants: Mutant[] = [
     to: 'Promise.resolve()',
   },
   {
-    removed: 'the poll, which finds what the broadcast has lost',
+    removed: 'the heartbeat, which finds what the broadcast has lost',
     file,
-    from: '        if (!stopped) poll()\n',
-    to: '        clearTimeout(timer)\n',
+    from: "changes?.onChange('flags', hear) ?? stopHearing",
+    to: 'stopHearing',
   },
   {
     removed: 'the wait for the flags at the start',

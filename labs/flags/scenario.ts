@@ -7,7 +7,7 @@ import { addShow, createOrganiser, elsewhere, order, withoutBroadcast } from '..
 interface Size {
   /** How often the sales are closed and opened again. */
   turns: number
-  /** How often while the broadcast is lost, and a poll has to find it. */
+  /** How often while the broadcast is lost, and the heartbeat has to find it. */
   unheard: number
 }
 
@@ -72,7 +72,7 @@ interface Shop {
 }
 
 async function open({ cluster: start }: LabContext<Size>, naive?: URL): Promise<Shop> {
-  const cluster = await start({ naive })
+  const cluster = await start({ naive, env: { HEARTBEAT_MS: '5000' } }) // as it is by default
   const organiser = await createOrganiser(cluster)
   const path = await addShow(organiser, 1_000_000)
   return { cluster, organiser, path, direct: cluster.replicas.map(({ url }) => elsewhere(organiser, url)) }

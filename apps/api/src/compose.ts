@@ -33,6 +33,7 @@ import { createOverload, essentialRoutes } from '@escala/kit/overload/overload.t
 import { hasArgon2 } from '@escala/kit/passwords/argon2id.ts'
 import { createPasswords } from '@escala/kit/passwords/passwords.ts'
 import { argon2idMark, createPasswordForms } from '@escala/kit/passwords/roll-out.ts'
+import { type Changes, createChanges } from '@escala/kit/postgres/changes.ts'
 import { createConnections } from '@escala/kit/postgres/connections.ts'
 import { createPostgres, type Postgres } from '@escala/kit/postgres/postgres.ts'
 import { createLogInGuard } from '@escala/kit/rate-limits/log-in-guard.ts'
@@ -76,6 +77,8 @@ export interface Deps {
   reader: Redis
   /** Where each part keeps its keys. */
   prefixes: ReturnType<typeof redisPrefixes>
+  /** Tells which tables have changed. */
+  changes: Changes
   /** Those of every module. */
   declaredFlags: Flag[]
 }
@@ -116,11 +119,12 @@ const clusterParts: Parts = {
     config.UPLOADS_S3_URL
       ? createS3Uploads({ ...config.UPLOADS_S3_URL, timeoutMs: storeTimeoutMs(config) })
       : createPostgresUploads({ postgres }),
-  flags: ({ cacheRedis, subscriber, declaredFlags: declared, postgres, log, prefixes }) =>
+  flags: ({ cacheRedis, subscriber, declaredFlags: declared, postgres, changes, log, prefixes }) =>
     createPostgresFlags({
       declared,
       postgres,
       log,
+      changes,
       broadcast: { redis: cacheRedis, subscriber, channel: prefixes.flags },
     }),
   listener: (app) => app,
@@ -159,6 +163,7 @@ export async function compose(config: Config<typeof apiConfigSettings>, replaced
   })
   const lifecycle = createLifecycle()
   const connections = createConnections({ log })
+  const changes = createChanges()
   const postgres = createPostgres({
     url: config.DATABASE_URL,
     log,
@@ -179,7 +184,7 @@ export async function compose(config: Config<typeof apiConfigSettings>, replaced
   const cacheWatch = watchRedis(cacheRedis, { variable: 'CACHE_REDIS_URL', log, strict, keepsState: false })
   const declaredFlags = apiModules.flatMap((module) => module.flags ?? [])
   const prefixes = redisPrefixes(config.APP_NAME)
-  const deps: Deps = { config, log, postgres, redis, cacheRedis, subscriber, reader, prefixes, declaredFlags }
+  const deps: Deps = { config, log, postgres, redis, cacheRedis, subscriber, reader, prefixes, changes, declaredFlags }
 
   const parts = { ...clusterParts, ...replaced }
   const sessions = parts.sessions(deps)
@@ -230,6 +235,7 @@ export async function compose(config: Config<typeof apiConfigSettings>, replaced
     databaseUrl: config.DATABASE_URL,
     pool: postgres,
     connections,
+    changes,
     // A proxy asks for no readiness: what has no connections must not take requests.
     onPlace: (hasPlace) => (hasPlace ? void server.accept() : server.refuse()),
     log,

@@ -4,7 +4,6 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { readConfig } from '@escala/kit/config/config.ts'
-import { createPostgresFlags } from '@escala/kit/flags/postgres.ts'
 import { type Client, type ClientAnswer, createClient, expectStatus } from '@escala/testing/client.ts'
 import { createDriver } from '@escala/testing/environment.ts'
 import { seedPassword, templateDatabase } from '@escala/testing/template.ts'
@@ -73,10 +72,7 @@ async function startReplica(id: string): Promise<Api> {
     MAX_LOOP_DELAY_MS: '10000',
     RATE_LIMIT_PER_MINUTE: '100000',
   }
-  const api = await compose(readConfig(env, apiConfigSettings), {
-    flags: ({ cacheRedis: redis, subscriber, declaredFlags: declared, postgres, log }) =>
-      createPostgresFlags({ declared, postgres, log, broadcast: { redis, subscriber }, pollMs: 600_000 }),
-  })
+  const api = await compose(readConfig(env, apiConfigSettings))
   await api.start()
   stops.push(api.stop)
   return api

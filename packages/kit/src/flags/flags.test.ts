@@ -5,6 +5,7 @@ import { createTestDatabase, type TestDatabase } from '@escala/testing/test-data
 import { pino } from 'pino'
 import { afterAll, afterEach, beforeAll, expect, inject, test, vi } from 'vitest'
 import { createLog } from '../log/log.ts'
+import { createChanges } from '../postgres/changes.ts'
 import { kitMigrations, migrate } from '../postgres/migrations.ts'
 import { createPostgres, type Postgres } from '../postgres/postgres.ts'
 import { createRedis, stopRedis } from '../redis/redis.ts'
@@ -72,6 +73,54 @@ test('every replica sees a change within 5 s when the broadcast is lost', async 
   const replicas = [await replica({ broadcast: undefined }), await replica({ broadcast: undefined })]
   await replicas[0]?.set('salesOpen', false)
   await vi.waitFor(() => expect(replicas[1]?.get(testFlags.salesOpen)).toBe(false), { timeout: 5000, interval: 10 })
+})
+
+test('a heartbeat that says that flags have changed is heard, whoever changed them, and nothing is polled', async () => {
+  const changes = createChanges()
+  const revision = async () => {
+    const { rows } = await postgres.query<Record<'flags', number>>(
+      `SELECT revision::int AS flags FROM changes WHERE table_name = 'flags'`,
+    )
+    return rows[0] as { flags: number }
+  }
+  let asked = 0
+  const counted = {
+    query: <Row>(...args: Parameters<Postgres['query']>) => {
+      asked++
+      return postgres.query<Row>(...args)
+    },
+  }
+  const flags = await replica({ postgres: counted, broadcast: undefined, changes, pollMs: 1 })
+  changes.heard(await revision())
+  await vi.waitFor(() => expect(asked).toBe(2)) // at the start, and with the first heartbeat
+  for (const value of [1, 2, 3]) {
+    await postgres.query(
+      `INSERT INTO flags (name, value) VALUES ('maxItems', $1) ON CONFLICT (name) DO UPDATE SET value = $1`,
+      [String(value)],
+    )
+    changes.heard(await revision())
+    await vi.waitFor(() => expect(flags.get(testFlags.maxItems)).toBe(value))
+    changes.heard(await revision())
+  }
+  await postgres.query('DELETE FROM flags')
+  changes.heard(await revision())
+  await vi.waitFor(() => expect(flags.get(testFlags.maxItems)).toBe(10))
+  expect(asked).toBe(6)
+})
+
+test('what could not be read after a change is read once that is possible', async () => {
+  const changes = createChanges()
+  let away = false
+  const flaky = {
+    query: <Row>(...args: Parameters<Postgres['query']>) =>
+      away ? Promise.reject(new Error('away')) : postgres.query<Row>(...args),
+  }
+  const flags = await replica({ postgres: flaky, broadcast: undefined, changes, pollMs: 20 })
+  await postgres.query(`INSERT INTO flags (name, value) VALUES ('salesOpen', 'false')`)
+  away = true
+  changes.heard({ flags: 1_000_000 })
+  away = false
+  await vi.waitFor(() => expect(flags.get(testFlags.salesOpen)).toBe(false))
 })
 
 test('what another version of the code stored does not count', async () => {

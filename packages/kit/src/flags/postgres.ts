@@ -1,6 +1,7 @@
 import { setTimeout as wait } from 'node:timers/promises'
 import type { Redis } from 'ioredis'
 import type { Logger } from '../log/log.ts'
+import type { Changes } from '../postgres/changes.ts'
 import type { Sql, Statement } from '../postgres/postgres.ts'
 import { listenTo } from '../redis/redis.ts'
 import type { Flag, Flags, FlagValue } from './flags.ts'
@@ -10,7 +11,7 @@ export interface PostgresFlagsOptions {
   declared: Flag[]
   postgres: Sql
   log: Logger
-  /** How others hear of a change at once. Without it, and whenever a message is lost, the poll finds it. */
+  /** How others hear of a change at once. Without it, and whenever a message is lost, the heartbeat or the poll finds it. */
   broadcast?: {
     /** Of the role `request`. */
     redis: Redis
@@ -18,7 +19,9 @@ export interface PostgresFlagsOptions {
     subscriber: Redis
     channel?: string
   }
-  /** Greatest time between two polls: a change whose broadcast was lost is seen within this and the time of one query. Default: 4.5 s. */
+  /** Tells with each heartbeat of the registry whether flags have changed, in place of the poll. */
+  changes?: Changes
+  /** Without `changes`, greatest time between two polls: a change whose broadcast was lost is seen within this and the time of one query. Default: 4.5 s. */
   pollMs?: number
 }
 
@@ -32,9 +35,9 @@ const upsert: Statement = {
 // While they cannot be read.
 const retryMs = 500
 
-/** One query for each process and poll. While Postgres is away, what was known last goes on. */
+/** One query for each process and change, or poll. While Postgres is away, what was known last goes on. */
 export function createPostgresFlags(options: PostgresFlagsOptions): Flags {
-  const { declared, postgres, log, broadcast, pollMs = 4500 } = options
+  const { declared, postgres, log, broadcast, changes, pollMs = 4500 } = options
   const channel = broadcast?.channel ?? 'escala:flags'
   const values = createFlagValues(declared)
   let timer: NodeJS.Timeout | undefined
@@ -63,20 +66,23 @@ export function createPostgresFlags(options: PostgresFlagsOptions): Flags {
     })
     return reading
   }
-  const poll = () => {
-    timer = setTimeout(
-      async () => {
-        const err = await refresh().catch((error: unknown) => error)
-        // Once for each outage: each poll would flood the log.
-        if (err !== undefined && !failing) log.warn({ err }, 'flags could not be read')
-        if (err === undefined && failing) log.info('flags are read again')
-        failing = err !== undefined
-        if (!stopped) poll()
-      },
-      (failing ? Math.min(pollMs, retryMs) : pollMs) * (0.8 + Math.random() * 0.2),
-    )
+  /** Reads, and says when that fails and when it works again: once for each outage, since each try would flood the log. */
+  const readAndTell = async () => {
+    const err = await refresh().catch((error: unknown) => error)
+    if (err !== undefined && !failing) log.warn({ err }, 'flags could not be read')
+    if (err === undefined && failing) log.info('flags are read again')
+    failing = err !== undefined
+    readLater()
   }
-  const hear = () => void refresh().catch(() => undefined) // the poll will tell
+  /** While they cannot be read, soon; otherwise only if nothing tells of changes. */
+  const readLater = () => {
+    clearTimeout(timer)
+    if (stopped || (changes && !failing)) return
+    const ms = failing ? Math.min(pollMs, retryMs) : pollMs
+    timer = setTimeout(readAndTell, ms * (0.8 + Math.random() * 0.2))
+  }
+  const hear = () => void readAndTell()
+  let stopHearing = () => {}
   let stopListening = () => {}
 
   return {
@@ -92,6 +98,7 @@ export function createPostgresFlags(options: PostgresFlagsOptions): Flags {
       ])
     },
     async start() {
+      stopHearing = changes?.onChange('flags', hear) ?? stopHearing // first: what changes while they are read counts
       // Nobody may serve with the defaults while an operator has said something else: an outage at this moment is waited for.
       for (let told = false; !stopped; told = true) {
         const err = await refresh().catch((error: unknown) => error)
@@ -100,7 +107,7 @@ export function createPostgresFlags(options: PostgresFlagsOptions): Flags {
         await wait(Math.min(pollMs, retryMs))
       }
       if (stopped) throw new Error('stopped before the flags could be read')
-      poll()
+      readLater()
       if (broadcast) {
         stopListening = listenTo({ ...broadcast, channel, onMessage: hear, onListening: hear })
       }
@@ -109,6 +116,7 @@ export function createPostgresFlags(options: PostgresFlagsOptions): Flags {
       stopped = true
       clearTimeout(timer)
       stopListening()
+      stopHearing()
       await reading?.catch(() => undefined)
     },
   }

@@ -15,10 +15,13 @@ export const retryMs = 250
 
 /** Renews the place until `signal` says that it is over: more often while something is wrong. */
 export async function beatForEver({ place, connections, heartbeatMs, log, signal }: HeartbeatOptions): Promise<void> {
-  /** Until the next heartbeat is due: soon while something is wrong, and at once after connections were given up. */
+  /**
+   * Until the next heartbeat is due: soon while something is wrong, and at once after connections were given up. Early enough for
+   * the answer, too, to be there within `heartbeatMs`, and at random, so that processes that began together do not beat together.
+   */
   const pause = async (failed: boolean) => {
     const isWell = !failed && connections.problem() === undefined
-    const ms = isWell ? heartbeatMs * (0.9 + Math.random() * 0.1) : Math.min(heartbeatMs, retryMs * (1 + Math.random()))
+    const ms = isWell ? heartbeatMs * (0.8 + Math.random() * 0.1) : Math.min(heartbeatMs, retryMs * (1 + Math.random()))
     const woken = new AbortController()
     const stopHearing = connections.onRetire(() => place.reason() === undefined && woken.abort())
     await wait(ms, undefined, { signal: AbortSignal.any([signal, woken.signal]) }).catch(() => undefined)

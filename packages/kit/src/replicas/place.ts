@@ -1,15 +1,19 @@
 import { randomUUID } from 'node:crypto'
 import type { Logger } from '../log/log.ts'
+import { type Changes, createChanges } from '../postgres/changes.ts'
 import { type Connections, startClock } from '../postgres/connections.ts'
 import type { Postgres } from '../postgres/postgres.ts'
 import { type Allowed, connectionShare, type Refusal, refusalOf } from './admission.ts'
 import type { ReplicaRow, Self } from './replicas.ts'
 import {
+  type Beat,
   beat,
+  countLiveApis,
   deleteRow,
   endAbandoned,
   listAlive,
   lockRegistry,
+  markDead,
   measureClockOffset,
   serverConnections,
   writeRow,
@@ -19,6 +23,8 @@ export interface PlaceOptions extends Allowed {
   self: Self
   /** The process's pool: grows to this process's share when it is admitted. Make it with one connection. */
   pool: Pick<Postgres, 'grow'>
+  /** Hears from each heartbeat which tables have changed. */
+  changes?: Changes
   /** Called when an admitted process has lost its place, and when it has one again. */
   onPlace?(hasPlace: boolean): void
   log: Logger
@@ -47,11 +53,12 @@ export function createPlace(
   options: PlaceOptions & { postgres: Postgres; connections: Connections; ttlMs: number },
 ): Place {
   const { self, pool, postgres, connections, log, dbConnections, maxProcesses, ttlMs } = options
-  const { onPlace = () => undefined } = options
+  const { onPlace = () => undefined, changes = createChanges() } = options
   const incarnation = randomUUID()
   const admission = Promise.withResolvers<void>()
   let reason: string | undefined = 'not registered yet'
   let apis = 1
+  let countedAt: number | undefined
   let clockOffsetMs = 0
   let sinceBeat = startClock()
 
@@ -114,10 +121,19 @@ export function createPlace(
     const clock = startClock()
     const beaten = await beat(postgres, incarnation, clockOffsetMs)
     clockOffsetMs = beaten.clockOffsetMs // the next heartbeat brings it
+    changes.heard(beaten.revisions)
     // Gone, or silent for so long that the place may have been given away: ask for it again. It ran before, so it is not refused.
     if (!beaten.known || reason !== undefined) return void (await register(false))
     keepPlace(clock)
-    apis = Math.max(1, beaten.apis)
+    if (beaten.neighbourIsDead) await markDead(postgres)
+    await countAgain(beaten)
+  }
+
+  /** Only when somebody came, left or was found dead: it reads the row of everybody. */
+  const countAgain = async ({ revisions: { replicas: revision }, neighbourIsDead }: Beat) => {
+    if (revision === countedAt && !neighbourIsDead) return
+    apis = Math.max(1, await countLiveApis(postgres))
+    countedAt = revision
   }
 
   const silentReason = () =>

@@ -5,7 +5,8 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, inject, t
 import { createLog } from '../log/log.ts'
 import { createConnections } from '../postgres/connections.ts'
 import { kitMigrations, migrate } from '../postgres/migrations.ts'
-import { createPostgres, type Postgres } from '../postgres/postgres.ts'
+import { createPostgres, type Postgres, type Result, type Statement } from '../postgres/postgres.ts'
+import { createPlace } from './place.ts'
 import { createReplicas, type ReplicasOptions } from './postgres.ts'
 import type { Replicas, Self } from './replicas.ts'
 
@@ -36,6 +37,22 @@ async function query(text: string, values: unknown[] = []) {
   const client = new pg.Client({ connectionString: database.url })
   await client.connect()
   return (await client.query(text, values).finally(() => client.end())).rows
+}
+
+interface Plan {
+  'Node Type': string
+  'Actual Rows': number
+  'Actual Loops': number
+  'Rows Removed by Filter'?: number
+  Plans?: Plan[]
+}
+
+/** Of this part of a plan and all below: what its scans of tables have looked at. */
+function rowsRead(plan: Plan | undefined): number {
+  if (plan === undefined) return 0
+  const isTable = /^(Seq|Index|Index Only|Bitmap Heap) Scan$/.test(plan['Node Type'])
+  const seen = (plan['Actual Rows'] + (plan['Rows Removed by Filter'] ?? 0)) * plan['Actual Loops']
+  return (isTable ? seen : 0) + (plan.Plans ?? []).reduce((sum, part) => sum + rowsRead(part), 0)
 }
 
 const api = (id: string, self: Partial<Self> = {}): Self => ({
@@ -82,6 +99,17 @@ async function leaveDead(self: Self) {
   await query('UPDATE replicas SET heartbeat_at = clock_timestamp() WHERE id = $1', [self.id])
 }
 
+/** API replicas that live for ten minutes without a heartbeat. */
+async function addRows(count: number) {
+  await query(
+    `INSERT INTO replicas (incarnation, id, role, version, scopes, secret_fingerprints, schedules, ttl_ms, pool_size, admitted,
+       clock_offset_ms, started_at, heartbeat_at)
+     SELECT gen_random_uuid(), 'r' || n, 'api', '1', '{}', '{a}', '{}', 600000, 3, true, 0, clock_timestamp(), clock_timestamp()
+     FROM generate_series(1, $1) AS n`,
+    [count],
+  )
+}
+
 test('everybody sees who lives, until they leave', async () => {
   const [first, , third] = [
     await join(api('one')),
@@ -97,6 +125,72 @@ test('everybody sees who lives, until they leave', async () => {
   await third.leave()
   expect((await first.list()).map(({ id }) => id)).toEqual(['one', 'w'])
   await vi.waitFor(() => expect(first.liveApis()).toBe(1))
+})
+
+test('of processes that fall silent together, whoever finds one tells of all', async () => {
+  const first = await join(api('one'))
+  const second = await join(api('two'))
+  await addRows(3)
+  for (const replica of [first, second]) await vi.waitFor(() => expect(replica.liveApis()).toBe(5))
+  // No trigger counts this: it is what happens when nobody writes any more.
+  await query(`UPDATE replicas SET heartbeat_at = heartbeat_at - interval '1 hour' WHERE id LIKE 'r%'`)
+  for (const replica of [first, second]) await vi.waitFor(() => expect(replica.liveApis()).toBe(2))
+  await vi.waitFor(async () => expect(await query('SELECT FROM replicas WHERE found_dead')).toHaveLength(3))
+})
+
+describe('what a heartbeat costs', () => {
+  const scans: number[] = []
+  let statements: string[]
+
+  /** Runs each statement as it is, and notes how many rows it looked at. */
+  function explained(postgres: Postgres): Postgres {
+    return {
+      ...postgres,
+      async query<Row>(statement: string | Statement, values?: unknown[]) {
+        const text = typeof statement === 'string' ? statement : statement.text
+        statements.push(text)
+        let result: Result<Row> | undefined
+        await postgres.transaction(async (tx) => {
+          await tx.query('SET LOCAL enable_seqscan = off') // a table of one page is read as a whole, which is cheaper than any index
+          result = await tx.query<Row>(text, values)
+          const plan = await tx.query<{ 'QUERY PLAN': [{ Plan: Plan }] }>(
+            `EXPLAIN (ANALYZE, FORMAT JSON) ${text}`,
+            values,
+          )
+          scans.push(rowsRead(plan.rows[0]?.['QUERY PLAN'][0].Plan))
+        })
+        return result as Result<Row>
+      },
+    }
+  }
+
+  async function costOf(others: number): Promise<{ statements: number; rows: number }> {
+    const postgres = create(api('own')).pool
+    await addRows(others)
+    const connections = createConnections({ log })
+    const counted = explained(postgres)
+    const place = createPlace({
+      ...{ self: api('own'), pool: postgres, log, dbConnections: 400, maxProcesses: 100, ttlMs: 60_000 },
+      ...{ connections, postgres: counted },
+    })
+    statements = []
+    await place.register(true)
+    await place.renew() // the first one after a change counts
+    expect(place.liveApis()).toBe(others + 1)
+    statements = []
+    scans.length = 0
+    for (let beats = 0; beats < 4; beats++) await place.renew()
+    expect(place.liveApis()).toBe(others + 1)
+    await query('DELETE FROM replicas')
+    return { statements: statements.length, rows: scans.reduce((sum, rows) => sum + rows, 0) }
+  }
+
+  test('is one statement, and as many rows for 50 processes as for 3', async () => {
+    const few = await costOf(2)
+    expect(few.statements).toBe(4)
+    expect(few.rows).toBeLessThanOrEqual(4 * 6)
+    expect(await costOf(49)).toEqual(few)
+  })
 })
 
 test('a replica that is silent for a time-to-live is dead, and counts no more', async () => {

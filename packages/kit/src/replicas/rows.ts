@@ -34,7 +34,7 @@ export async function writeRow(tx: Sql, row: NewRow): Promise<void> {
     `INSERT INTO replicas (incarnation, id, role, version, scopes, secret_fingerprints, schedules, ttl_ms, pool_size, admitted,
        clock_offset_ms, started_at, heartbeat_at)
      VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, clock_timestamp(), clock_timestamp())
-     ON CONFLICT (incarnation) DO UPDATE SET admitted = excluded.admitted, pool_size = excluded.pool_size,
+     ON CONFLICT (incarnation) DO UPDATE SET admitted = excluded.admitted, pool_size = excluded.pool_size, found_dead = false,
        clock_offset_ms = excluded.clock_offset_ms, heartbeat_at = excluded.heartbeat_at`,
     [
       row.incarnation,
@@ -55,25 +55,48 @@ export async function writeRow(tx: Sql, row: NewRow): Promise<void> {
 export interface Beat {
   /** `false`: the row is gone or was given up for dead, and its place may belong to another process. */
   known: boolean
-  /** API replicas that have a place. */
-  apis: number
+  /** How often each table has changed; see `Changes`. */
+  revisions: Record<string, number>
+  /** Whether the process that this one watches has been silent for its time-to-live, and nobody has found that out yet. */
+  neighbourIsDead: boolean
   /** The database's clock less this process's. */
   clockOffsetMs: number
 }
 
-/** Renews the heartbeat, in one statement whose answer is the same size for any number of replicas. */
+/**
+ * Renews the heartbeat in one statement, which reads as much for 300 processes as for 3: this row, that of a neighbour, and the
+ * number of changes. Processes watch each other in a ring, each the one whose incarnation comes next, so that of those who
+ * died somebody finds the first, and whoever finds one looks for all (`markDead`).
+ */
 export async function beat(sql: Sql, incarnation: string, clockOffsetMs: number): Promise<Beat> {
   const before = Date.now()
-  const { rows } = await sql.query<{ known: boolean; apis: number; now: number }>(
+  const { rows } = await sql.query<Omit<Beat, 'clockOffsetMs'> & { now: number }>(
     `WITH beaten AS (
        UPDATE replicas SET heartbeat_at = clock_timestamp(), clock_offset_ms = $2 WHERE incarnation = $1 AND ${alive}
        RETURNING incarnation)
      SELECT EXISTS (SELECT FROM beaten) AS known, extract(epoch FROM clock_timestamp())::float8 * 1000 AS now,
-       (SELECT count(*)::int FROM replicas WHERE role = 'api' AND admitted AND ${alive}) AS apis`,
+       (SELECT jsonb_object_agg(table_name, revision) FROM changes) AS revisions,
+       coalesce(
+         (SELECT NOT (${alive}) FROM replicas WHERE incarnation > $1 AND NOT found_dead ORDER BY incarnation LIMIT 1),
+         (SELECT NOT (${alive}) FROM replicas WHERE incarnation < $1 AND NOT found_dead ORDER BY incarnation LIMIT 1),
+         false) AS "neighbourIsDead"`,
     [incarnation, clockOffsetMs],
   )
-  const { known = false, apis = 1, now = before } = rows[0] ?? {}
-  return { known, apis, clockOffsetMs: now - (before + Date.now()) / 2 }
+  const { now = before, ...found } = rows[0] ?? { known: false, revisions: {}, neighbourIsDead: false }
+  return { ...found, clockOffsetMs: now - (before + Date.now()) / 2 }
+}
+
+/** Marks everybody who has been silent for a time-to-live, which counts as a change. Only whoever has found one asks. */
+export async function markDead(sql: Sql): Promise<void> {
+  await sql.query(`UPDATE replicas SET found_dead = true WHERE NOT found_dead AND NOT (${alive})`)
+}
+
+/** API replicas that live and have a place. */
+export async function countLiveApis(sql: Sql): Promise<number> {
+  const { rows } = await sql.query<{ apis: number }>(
+    `SELECT count(*)::int AS apis FROM replicas WHERE role = 'api' AND admitted AND ${alive}`,
+  )
+  return rows[0]?.apis ?? 1
 }
 
 export async function deleteRow(sql: Sql, incarnation: string): Promise<void> {

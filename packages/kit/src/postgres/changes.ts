@@ -1,0 +1,32 @@
+/**
+ * Which tables have changed, as this process hears with its heartbeat: nobody has to poll. Triggers count the changes of each
+ * table in `changes` (`0014_changes.sql`).
+ */
+export interface Changes {
+  /**
+   * Calls `listener` when the table has changed, at most one heartbeat after the change was committed; and once for the first
+   * heartbeat, since nobody knows what came before. Returns what removes it.
+   */
+  onChange(table: string, listener: () => void): () => void
+  /** Takes in what a heartbeat has read: how often each table has changed. */
+  heard(revisions: Record<string, number>): void
+}
+
+export function createChanges(): Changes {
+  const known = new Map<string, number>()
+  const listeners = new Map<string, Set<() => void>>()
+  return {
+    onChange(table, listener) {
+      const own = listeners.get(table) ?? new Set()
+      listeners.set(table, own.add(listener))
+      return () => void own.delete(listener)
+    },
+    heard(revisions) {
+      for (const [table, revision] of Object.entries(revisions)) {
+        if (known.get(table) === revision) continue
+        known.set(table, revision)
+        for (const listener of [...(listeners.get(table) ?? [])]) listener()
+      }
+    },
+  }
+}

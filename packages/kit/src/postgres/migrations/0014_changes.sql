@@ -1,0 +1,30 @@
+-- How often each of these tables has changed. A process asks for these numbers with its heartbeat, and reads a table again only
+-- when its number is another one: what a heartbeat costs does not grow with the number of processes. Triggers count, so that
+-- versions that know nothing of this, and operators with psql, are heard as well.
+CREATE TABLE changes (
+  table_name text PRIMARY KEY,
+  revision   bigint NOT NULL
+);
+INSERT INTO changes VALUES ('replicas', 1), ('flags', 1);
+
+CREATE FUNCTION count_change() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  UPDATE changes SET revision = revision + 1 WHERE table_name = TG_TABLE_NAME;
+  RETURN NULL;
+END $$;
+
+CREATE TRIGGER flags_changed AFTER INSERT OR UPDATE OR DELETE ON flags
+  FOR EACH STATEMENT EXECUTE FUNCTION count_change();
+
+-- Somebody found that it has been silent for its time-to-live.
+ALTER TABLE replicas ADD COLUMN found_dead boolean NOT NULL DEFAULT false;
+
+CREATE TRIGGER replicas_came AFTER INSERT ON replicas
+  FOR EACH ROW EXECUTE FUNCTION count_change();
+CREATE TRIGGER replicas_left AFTER DELETE ON replicas
+  FOR EACH ROW WHEN (NOT OLD.found_dead) EXECUTE FUNCTION count_change();
+-- A heartbeat touches neither column. One that registers again may have been taken for dead meanwhile.
+CREATE TRIGGER replicas_changed AFTER UPDATE OF admitted, found_dead ON replicas
+  FOR EACH ROW WHEN (OLD.admitted <> NEW.admitted OR OLD.found_dead <> NEW.found_dead
+    OR OLD.heartbeat_at <= clock_timestamp() - OLD.ttl_ms * interval '1 ms')
+  EXECUTE FUNCTION count_change();
