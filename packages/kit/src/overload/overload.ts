@@ -30,7 +30,7 @@ const relief = 0.8
  */
 export function createOverload(options: OverloadOptions): Overload {
   const { maxInFlight, maxDelayMs, sampleMs = 250, essential } = options
-  const resolution = 25 // each look wakes an idle process
+  const resolution = 50 // each look wakes an idle process
   const histogram = monitorEventLoopDelay({ resolution })
   histogram.enable()
   let inFlight = 0
