@@ -28,6 +28,7 @@ export interface Statement {
   /**
    * For a read that finds little by an index and locks nothing: it may go over a connection that it shares with others of its kind, and
    * is sent again when that is lost. A slow one would hold up those behind it, so what fills a cache, rare and maybe slow, has its own.
+   * Refused for anything but a SELECT without row locks.
    */
   shared?: true
 }
@@ -213,7 +214,7 @@ export function createPostgres(options: PostgresOptions): Postgres {
       const runOn = (client: Connection, named: boolean) =>
         run<never>(client, statement, values, { named, query_timeout: Math.max(left(), timeoutMs * leastShare) })
       const once = async (named: boolean) => {
-        const client = named && isShared(statement) ? shared.borrow() : undefined
+        const client = named ? shared.borrow(statement) : undefined
         if (client === undefined) return withClient((own) => runOn(own, named))
         try {
           return await runOn(client, named)
@@ -239,10 +240,6 @@ export function createPostgres(options: PostgresOptions): Postgres {
 }
 
 const attributes = { 'db.system.name': 'postgresql' }
-
-function isShared(statement: string | Statement): boolean {
-  return typeof statement !== 'string' && statement.shared === true
-}
 
 /** For people: `SELECT` where it has none. */
 function nameOf(statement: string | Statement): string {

@@ -65,6 +65,19 @@ test('what changes something, or is no statement of that kind, does not', async 
   })
 })
 
+test.each([
+  'UPDATE things SET id = id WHERE id = $1',
+  'WITH taken AS (DELETE FROM things WHERE id = $1 RETURNING id) SELECT id FROM taken',
+  'SELECT id FROM things WHERE id = $1 FOR NO KEY UPDATE',
+  'SELECT id FROM things WHERE id = $1 for share',
+  'SELECT pg_advisory_xact_lock($1::int)',
+])('what could wait for a lock is refused: %s', async (text) => {
+  const postgres = create()
+  await warm(postgres)
+  const waiting: Statement = { name: `waiting-${text.length}`, shared: true, text }
+  await expect(postgres.query(waiting, [1])).rejects.toThrow('must not share a connection')
+})
+
 test('one that fails does not touch those before and behind it', async () => {
   const postgres = create()
   const shared = await warm(postgres)

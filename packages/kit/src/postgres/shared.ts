@@ -1,5 +1,6 @@
 import type { Connections } from './connections.ts'
 import type { Connection, Pool } from './pool.ts'
+import type { Statement } from './postgres.ts'
 
 export interface SharedConnectionOptions {
   pool: Pool
@@ -14,10 +15,11 @@ export interface SharedConnectionOptions {
  */
 export interface SharedConnection {
   /**
-   * Returns the connection for one statement, to be given back with `done`. `undefined`: there is none now, or it has not
-   * answered for a tenth of a second; use the pool.
+   * Returns the connection for one statement, to be given back with `done`. `undefined`: the statement is not one to share it, there
+   * is none now, or it has not answered for a tenth of a second; use the pool.
+   * Throws for a statement that could wait for a lock: it would hold up everybody's reads.
    */
-  borrow(): Connection | undefined
+  borrow(statement: string | Statement): Connection | undefined
   done(connection: Connection): void
   /** Gives the connection back to the pool as soon as nothing is under way on it. */
   end(): void
@@ -46,7 +48,15 @@ export function createSharedConnection({ pool, connections, onLost }: SharedConn
   let isTaking = false
   let takeAt = 0
   let hasEnded = false
+  const judged = new WeakSet<Statement>()
 
+  const isShared = (statement: string | Statement) => {
+    if (typeof statement === 'string' || !statement.shared) return false
+    if (judged.has(statement)) return true
+    if (canWait(statement)) throw new Error(`${statement.name} must not share a connection: it could wait for a lock`)
+    judged.add(statement)
+    return true
+  }
   const giveBack = ({ connection, lost }: Held) => {
     leaving.delete(connection)
     connection.off('error', lost)
@@ -88,7 +98,8 @@ export function createSharedConnection({ pool, connections, onLost }: SharedConn
   timer.unref()
 
   return {
-    borrow() {
+    borrow(statement) {
+      if (!isShared(statement)) return undefined
       if (current && pool.isStale(current.connection)) leave()
       if (current) {
         const now = performance.now()
@@ -115,6 +126,12 @@ export function createSharedConnection({ pool, connections, onLost }: SharedConn
       leave()
     },
   }
+}
+
+const waits = /\bFOR\s+(?:NO\s+KEY\s+|KEY\s+)?(?:UPDATE|SHARE)\b|\bpg_advisory/i
+
+function canWait({ text }: Statement): boolean {
+  return !/^\s*SELECT\b/i.test(text) || waits.test(text)
 }
 
 interface Corked {
