@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto'
+import { hash } from 'node:crypto'
 import { kitErrors } from '../errors/errors.ts'
 
 export const maxKeyLength = 255
@@ -27,7 +27,7 @@ export function parseKey(header: string | string[] | undefined): string {
 /** Equal for requests that mean the same: the order of a body's fields does not count. */
 export function fingerprint(method: string, path: string, body: unknown): string {
   const text = `${method.toUpperCase()} ${path}\n${JSON.stringify(sorted(body)) ?? ''}`
-  return createHash('sha256').update(text).digest('base64url')
+  return hash('sha256', text, 'base64url')
 }
 
 function sorted(value: unknown): unknown {

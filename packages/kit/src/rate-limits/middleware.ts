@@ -120,14 +120,14 @@ function createHeaders({ name, limit, windowMs }: RateLimitPolicy) {
   }
   return (res: Response, { key, remaining, resetTime }: RateLimitInfo) => {
     const seconds = Math.max(0, Math.ceil(((resetTime?.getTime() ?? 0) - Date.now()) / 1000))
-    setItem(res, 'RateLimit', `"${name}"; r=${remaining}; t=${seconds}`)
-    setItem(res, 'RateLimit-Policy', policyOf(key))
+    setItem(res, 'RateLimit', name, `"${name}"; r=${remaining}; t=${seconds}`)
+    setItem(res, 'RateLimit-Policy', name, policyOf(key))
   }
 }
 
 /** Sets the header's item of one policy, and leaves those of other policies. */
-function setItem(res: Response, header: string, item: string): void {
-  const [name = ''] = item.split(';')
-  const before = [res.getHeader(header) ?? []].flat().map(String)
-  res.setHeader(header, [...before.filter((other) => !other.startsWith(`${name};`)), item])
+function setItem(res: Response, header: string, name: string, item: string): void {
+  const before = res.getHeader(header)
+  const others = Array.isArray(before) ? before.filter((other) => !other.startsWith(`"${name}";`)) : []
+  res.setHeader(header, [...others, item])
 }

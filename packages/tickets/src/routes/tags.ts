@@ -1,10 +1,10 @@
-import { createHash } from 'node:crypto'
+import { hash } from 'node:crypto'
 import { ticketErrors } from '../errors.ts'
 
 /** A strong `ETag` of the whole response, whatever the order of its fields. It begins with the version that `If-Match` compares: `"3-<hash>"`. */
 export function tagOf(body: { version: number }): string {
   const fields = Object.entries(body).sort(([one], [other]) => (one < other ? -1 : 1))
-  return `"${body.version}-${createHash('sha1').update(JSON.stringify(fields)).digest('base64url')}"`
+  return `"${body.version}-${hash('sha1', JSON.stringify(fields), 'base64url')}"`
 }
 
 /** `If-None-Match` compares weakly (RFC 9110, 13.1.2): NGINX makes the tag of what it compresses a weak one. */
