@@ -1,5 +1,7 @@
 import { createMemoryEvents } from '@escala/kit/events/memory.ts'
 import { createPostgresIdempotency } from '@escala/kit/idempotency/postgres.ts'
+import { createPostgres } from '@escala/kit/postgres/postgres.ts'
+import { startFaultProxy } from '@escala/testing/fault-proxy.ts'
 import { v7 } from 'uuid'
 import { afterAll, beforeAll, beforeEach, expect, inject, test } from 'vitest'
 import { createOrderDesk } from './order-desk.ts'
@@ -20,8 +22,7 @@ afterAll(() => shop?.stop())
 const waiting = new AbortController().signal
 
 /** A replica's desk, which tells `announced`. */
-function openDesk(replica = 0) {
-  const postgres = shop.replicas[replica] ?? shop.postgres
+function openDesk(replica = 0, postgres = shop.replicas[replica] ?? shop.postgres) {
   const idempotency = createPostgresIdempotency({ postgres })
   const { publish } = createMemoryEvents()
   return createOrderDesk({
@@ -216,4 +217,50 @@ test('orders that wait behind one that is too large do not take every connection
   expect(results[1]).toBe('E_SOLD_OUT')
   expect(most.used).toBeLessThanOrEqual(3)
   expect(await shop.missing(id)).toBe(0)
+})
+
+/** A desk whose way to Postgres can break. */
+async function openFragileDesk(timeoutMs: number) {
+  const proxy = await startFaultProxy({ target: shop.databaseUrl })
+  const postgres = createPostgres({ url: proxy.url, log, applicationName: 'fragile', maxConnections: 4, timeoutMs })
+  const stop = () => Promise.all([postgres.stop(), proxy.stop()])
+  return { proxy, desk: openDesk(0, postgres), stop }
+}
+
+test('a batch whose answer is lost is in doubt: under its keys, each order is there once', async () => {
+  const { id } = await shop.addShow(100)
+  const { proxy, desk, stop } = await openFragileDesk(2000)
+  const all = Array.from({ length: 40 }, (_, at) => asked(id, 1 + (at % 3)))
+  await desk.place(asked(id, 1)) // connects
+  proxy.delay(20)
+  const placing = all.map((one) => desk.place(one))
+  await placing[0]
+  proxy.dropNextReply()
+  expect(await outcomes(placing.slice(1))).toEqual(Array(39).fill('E_POSTGRES_UNAVAILABLE'))
+  await stop()
+  const again = await outcomes(all.map((one) => openDesk(1).place({ ...one, order: { ...one.order, id: v7() } })))
+  expect(again).toEqual(Array(40).fill('replayed'))
+  const tickets = all.reduce((sum, { order }) => sum + order.quantity, 1)
+  expect((await show(id))?.available).toBe(100 - tickets)
+  expect(await shop.missing(id)).toBe(0)
+})
+
+test('while the server does not answer, nobody who waits for another order waits longer than that order', async () => {
+  const { id } = await shop.addShow(100)
+  const { proxy, desk, stop } = await openFragileDesk(500)
+  await desk.place(asked(id, 1)) // connects
+  proxy.hang()
+  const first = desk.place(asked(id, 1)).catch((error) => error)
+  const others = Promise.allSettled(Array.from({ length: 60 }, () => desk.place(asked(id, 1))))
+  let isOver = false
+  void others.then(() => {
+    isOver = true
+  })
+  expect(await first).toMatchObject({ code: 'E_POSTGRES_UNAVAILABLE' })
+  await new Promise(setImmediate)
+  expect(isOver).toBe(true)
+  for (const one of await others) expect(one).toMatchObject({ reason: { code: 'E_POSTGRES_UNAVAILABLE' } })
+  await proxy.heal()
+  expect(await outcomes([desk.place(asked(id, 1))])).toEqual(['placed'])
+  await stop()
 })
