@@ -1,3 +1,5 @@
+import { AsyncLocalStorage } from 'node:async_hooks'
+
 export interface CoalesceOptions<Item, Result> {
   /** Items with the same value wait for each other, and can be handled together. */
   lane(item: Item): string
@@ -18,6 +20,8 @@ interface Waiting<Item, Result> {
   item: Item
   resolve(result: Result): void
   reject(error: unknown): void
+  /** Runs work as part of the request that the item came with: its id in the log, its trace. */
+  within<T>(work: () => T): T
 }
 
 /**
@@ -44,10 +48,13 @@ export function coalesce<Item, Result>(options: CoalesceOptions<Item, Result>): 
   /** Returns the outage that has ended it, if one has. */
   const handle = async (batch: Waiting<Item, Result>[]): Promise<unknown> => {
     const items = batch.map(({ item }) => item)
-    const [first] = items
+    const [first] = batch
     if (first === undefined) return undefined
-    const work = items.length === 1 ? Promise.allSettled([alone(first)]) : together(items)
-    const outcomes = await work.catch((reason) => items.map(() => ({ status: 'rejected', reason }) as const))
+    const work = () => (items.length === 1 ? Promise.allSettled([alone(first.item)]) : together(items))
+    // Not in the context of whoever came when the lane was idle: that request may be long over.
+    const outcomes = await first
+      .within(work)
+      .catch((reason) => items.map(() => ({ status: 'rejected', reason }) as const))
     let outage: unknown
     for (const [at, { resolve, reject }] of batch.entries()) {
       const outcome = outcomes[at]
@@ -71,8 +78,9 @@ export function coalesce<Item, Result>(options: CoalesceOptions<Item, Result>): 
     new Promise((resolve, reject) => {
       const key = lane(item)
       const queue = lanes.get(key)
-      if (queue) return void queue.push({ item, resolve, reject })
-      const begun = [{ item, resolve, reject }]
+      const waiting = { item, resolve, reject, within: AsyncLocalStorage.snapshot() }
+      if (queue) return void queue.push(waiting)
+      const begun = [waiting]
       lanes.set(key, begun)
       void run(key, begun)
     })

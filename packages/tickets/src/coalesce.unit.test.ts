@@ -1,3 +1,4 @@
+import { AsyncLocalStorage } from 'node:async_hooks'
 import { expect, test } from 'vitest'
 import { coalesce } from './coalesce.ts'
 
@@ -10,10 +11,11 @@ interface Item {
 const never = new AbortController().signal
 
 /** Every call of `alone` and `together` waits until it is let go. */
-function setUp(most?: number) {
+function setUp({ most, onCall }: { most?: number; onCall?(): void } = {}) {
   const calls: { names: string[]; letGo(): void; fail(error: Error): void }[] = []
   const call = <Result>(names: string[], result: Result) =>
     new Promise<Result>((resolve, reject) => {
+      onCall?.()
       calls.push({ names, letGo: () => resolve(result), fail: reject })
     })
   const handle = coalesce<Item, string>({
@@ -51,6 +53,16 @@ test('a lone item goes at once; what comes meanwhile goes together after it', as
   expect(await late).toBe('e alone')
 })
 
+test('a batch belongs to the request of its first item, not to the one that found the lane idle', async () => {
+  const request = new AsyncLocalStorage<string>()
+  const seen: (string | undefined)[] = []
+  const { calls, handle, settle } = setUp({ onCall: () => seen.push(request.getStore()) })
+  for (const name of ['a', 'b', 'c']) request.run(name, () => void handle({ lane: 'x', name }))
+  calls[0]?.letGo()
+  await settle()
+  expect(seen).toEqual(['a', 'b'])
+})
+
 test('lanes do not wait for each other', async () => {
   const { handle, started } = setUp()
   void handle({ lane: 'x', name: 'a' })
@@ -81,7 +93,7 @@ test('two with one identity are never together', async () => {
 })
 
 test('no more than so many go together', async () => {
-  const { calls, handle, started, settle } = setUp(2)
+  const { calls, handle, started, settle } = setUp({ most: 2 })
   for (const name of ['a', 'b', 'c', 'd']) void handle({ lane: 'x', name })
   calls[0]?.letGo()
   await settle()
