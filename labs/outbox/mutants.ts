@@ -1,26 +1,27 @@
 import type { Mutant } from '../mutant.ts'
 
 const file = 'packages/kit/src/outbox/relay.ts'
+const sql = 'packages/kit/src/outbox/statements.ts'
 
 export const mutants: Mutant[] = [
-  { removed: 'SKIP LOCKED', file, from: 'ORDER BY id FOR UPDATE SKIP LOCKED', to: 'ORDER BY id FOR UPDATE' },
+  { removed: 'SKIP LOCKED', file: sql, from: 'ORDER BY id FOR UPDATE SKIP LOCKED', to: 'ORDER BY id FOR UPDATE' },
   {
     removed: 'the order within an aggregate',
-    file,
-    from: 'outbox.aggregate = locked.aggregate ORDER BY position LIMIT $2',
-    to: 'outbox.aggregate = locked.aggregate ORDER BY id LIMIT $2',
+    file: sql,
+    from: 'ORDER BY position LIMIT (SELECT greatest',
+    to: 'ORDER BY id LIMIT (SELECT greatest',
   },
   {
     removed: "the job's id, by which the queue drops a copy",
     file: 'packages/kit/src/jobs/bullmq.ts',
-    from: 'queue.add(type, data, { jobId: id })',
-    to: 'queue.add(type, data, id === undefined ? { jobId: id } : {})',
+    from: '  opts: { jobId: id },',
+    to: "  opts: id === '' ? { jobId: id } : {},",
   },
   {
     removed: 'the wait of later messages for one of their aggregate that the queue did not take',
     file,
-    from: '        await queue.add(toJob(row))\n        published.push(row.id)\n',
-    to: '        await queue.add(toJob(row)).then(() => published.push(row.id), () => undefined)\n',
+    from: "results[n]?.status === 'fulfilled' && run.length > at + 1",
+    to: 'run.length > at + 1',
     tests: ['packages/kit/src/outbox'],
   },
   {

@@ -16,7 +16,7 @@ export const workerSettings = {
   /** How often the schedules are put right: after Redis lost its data, or the last worker that knew one is gone. */
   SCHEDULES_REPAIR_MS: integer(50, 3_600_000, 30_000),
   /** Longest time that a message waits in the outbox when its hint was lost. */
-  OUTBOX_POLL_MS: integer(10, 60_000, 500),
+  OUTBOX_POLL_MS: integer(10, 60_000, 1000),
 }
 
 export type WorkerConfig = Config<typeof workerSettings>

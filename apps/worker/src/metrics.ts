@@ -3,6 +3,7 @@ import type { JobCounts } from '@escala/kit/jobs/jobs.ts'
 import type { LockUses } from '@escala/kit/metrics/counted.ts'
 import { createMetrics, type Metrics } from '@escala/kit/metrics/metrics.ts'
 import type { Relay } from '@escala/kit/outbox/outbox.ts'
+import { maxCounted } from '@escala/kit/outbox/statements.ts'
 import type { Postgres } from '@escala/kit/postgres/postgres.ts'
 import type { Replicas } from '@escala/kit/replicas/replicas.ts'
 import type { WorkerConfig } from './config.ts'
@@ -33,8 +34,24 @@ export function workerMetrics({ config, postgres, queue, lag, breakers, locks, l
     'Age of the job that waits for the longest.',
     async () => (await queue.oldestMs()) / 1000,
   )
-  metrics.gauge('escala_outbox_waiting', 'Messages that are not published yet.', async () => (await lag()).waiting)
-  metrics.gauge('escala_outbox_oldest_seconds', 'Age of the oldest of them.', async () => (await lag()).oldestMs / 1000)
+  // Both are read at the same time: one statement.
+  let asked: ReturnType<typeof lag> | undefined
+  const sharedLag = () => {
+    asked ??= lag().finally(() => {
+      asked = undefined
+    })
+    return asked
+  }
+  metrics.gauge(
+    'escala_outbox_waiting',
+    `Messages that are not published yet, counted up to ${maxCounted}.`,
+    async () => (await sharedLag()).waiting,
+  )
+  metrics.gauge(
+    'escala_outbox_oldest_seconds',
+    'Age of the oldest of them.',
+    async () => (await sharedLag()).oldestMs / 1000,
+  )
   const byPeer = (read: (state: BreakerState) => number) => () =>
     Object.fromEntries(Object.entries(breakers.states()).map(([peer, state]) => [peer, read(state)]))
   metrics.gauges(

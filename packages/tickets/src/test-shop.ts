@@ -24,6 +24,7 @@ import { kitMigrations, migrate, migrationsOf } from '@escala/kit/postgres/migra
 import { createPostgres, type Postgres } from '@escala/kit/postgres/postgres.ts'
 // biome-ignore lint/style/noRestrictedImports: a test composes
 import { createPostgresUploads } from '@escala/kit/uploads/postgres.ts'
+import { countStatements } from '@escala/testing/count-statements.ts'
 import { createTestDatabase } from '@escala/testing/test-database.ts'
 import express from 'express'
 import { mailControl, startMail } from '../../../infra/local/peers/mail.ts'
@@ -72,8 +73,9 @@ export async function createShop(adminUrl: string, { maxPerBuyer = 0 } = {}) {
   /** Type and order of each dead letter. */
   const dead = new Set<string>()
   const mailer = createConfirmationMailer({ smtpUrl: mail.smtpUrl, from: 'Shop <shop@example.com>', breaker })
+  const counted = countStatements(postgres)
   const jobs = orderJobs({
-    postgres,
+    postgres: counted.postgres,
     outbox,
     events,
     deadLetters: {
@@ -107,6 +109,8 @@ export async function createShop(adminUrl: string, { maxPerBuyer = 0 } = {}) {
     outbox,
     flags,
     jobs,
+    /** What the jobs have asked of Postgres. */
+    asked: counted.asked,
     /** Of a replica. */
     url: (path: string, replica = 0) => `http://127.0.0.1:${servers[replica]?.port}${path}`,
     payments: paymentsControl(payments.url),

@@ -5,7 +5,7 @@ import type { Connections } from '../postgres/connections.ts'
 import { longestBlockMs } from '../redis/redis.ts'
 import { carriedTracing, type Tracing } from '../tracing/tracing.ts'
 import { maxClockOffsetMs, maxTakingOffsetMs, watchClock } from './clock.ts'
-import type { JobConsumer, JobCounts, JobHandler, JobQueue, WaitLimits } from './jobs.ts'
+import type { JobConsumer, JobCounts, JobHandler, JobQueue, NewJob, WaitLimits } from './jobs.ts'
 import { watchLoop } from './loop.ts'
 import {
   allLanes,
@@ -49,9 +49,13 @@ export function createBullmqQueue(options: QueueConnectionOptions & LaneNames): 
 
   return {
     scope: 'cluster',
-    async add({ id, type, payload, aggregate, requestId, traceparent }) {
-      const data = { payload, aggregate, requestId, traceparent }
-      await lanes.of(type).use((queue) => queue.add(type, data, { jobId: id }))
+    async add(job) {
+      const { name, data, opts } = toBullmq(job)
+      await lanes.of(job.type).use((queue) => queue.add(name, data, opts))
+    },
+    async addAll(jobs) {
+      const byLane = Map.groupBy(jobs, ({ type }) => lanes.of(type))
+      await Promise.all([...byLane].map(([lane, jobs]) => lane.use((queue) => queue.addBulk(jobs.map(toBullmq)))))
     },
     async missing(jobs) {
       // In any lane: another version of the code may have put the type into another one.
@@ -89,6 +93,12 @@ export function createBullmqQueue(options: QueueConnectionOptions & LaneNames): 
     stop: () => lanes.close(),
   }
 }
+
+const toBullmq = ({ id, type, payload, aggregate, requestId, traceparent }: NewJob) => ({
+  name: type,
+  data: { payload, aggregate, requestId, traceparent },
+  opts: { jobId: id },
+})
 
 export interface BullmqConsumerOptions extends LaneNames {
   /** Of the role `blocking`. */

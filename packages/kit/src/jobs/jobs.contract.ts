@@ -48,6 +48,22 @@ export function describeJobs(name: string, create: () => Promise<JobsUnderTest>)
       return consumer
     }
 
+    test('adds many at once as it adds one: each runs once, and a known id is not added again', async () => {
+      const added = [newJob('greet', 1), newJob('greet', 2), newJob('other', 3)]
+      await jobs.queue.add(added[0] as NewJob)
+      await jobs.queue.addAll(added)
+      await jobs.queue.addAll(added)
+      await jobs.queue.addAll([])
+      expect(await jobs.queue.missing(added)).toEqual([])
+      const seen: Job[] = []
+      const note = async (job: Job) => void seen.push(job)
+      consume({ greet: note, other: note })
+      await vi.waitFor(() => expect(seen).toHaveLength(3))
+      expect(seen.map(({ id, payload, requestId }) => ({ id, payload, requestId }))).toEqual(
+        expect.arrayContaining(added.map(({ id, payload, requestId }) => ({ id, payload, requestId }))),
+      )
+    })
+
     test('hands a job to the handler of its type, with all that it carries', async () => {
       const seen: Job[] = []
       consume({ greet: async (job) => void seen.push(job), other: async () => expect.unreachable() })

@@ -20,6 +20,8 @@ export interface NewJob {
 export interface JobQueue {
   scope: Scope
   add(job: NewJob): Promise<void>
+  /** Adds jobs that may run in any order, in one round trip. When it throws, each of them may have been added or not. */
+  addAll(jobs: NewJob[]): Promise<void>
   /**
    * Returns the ids of jobs that were never added or lost with the queue's data. `addedMs`: when each was added, by which those are
    * left out that may have finished so long ago that the queue has forgotten them. Default: just now.

@@ -50,6 +50,9 @@ export function createMemoryJobs({ log, attempts = 10, backoffMs = 1000 }: Memor
       })
       pump()
     },
+    async addAll(jobs) {
+      await Promise.all(jobs.map((job) => queue.add(job)))
+    },
     async missing(jobs) {
       return jobs.filter(({ id }) => !entries.has(id)).map(({ id }) => id)
     },

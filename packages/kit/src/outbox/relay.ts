@@ -1,15 +1,15 @@
-import { setTimeout as wait } from 'node:timers/promises'
 import type { JobQueue } from '../jobs/jobs.ts'
 import type { Logger } from '../log/log.ts'
 import type { Listener } from '../postgres/listen.ts'
 import type { Postgres } from '../postgres/postgres.ts'
 import { jobId, republishLost } from './lost.ts'
 import type { Relay } from './outbox.ts'
+import { firstHeads, type Head, mark, nextHeads, type Row, takeRuns, waiting } from './statements.ts'
 
 export interface RelayOptions {
   postgres: Postgres
   /** Must fail rather than wait while it is away: rows are locked meanwhile. */
-  queue: Pick<JobQueue, 'add' | 'missing'>
+  queue: Pick<JobQueue, 'add' | 'addAll' | 'missing'>
   log: Logger
   /** Longest time that a message waits for when the hint was lost. */
   pollMs?: number
@@ -21,68 +21,8 @@ export interface RelayOptions {
   listen?(wake: () => void): Listener
 }
 
-interface Head {
-  id: string
-  aggregate: string
-}
-
-interface Row {
-  id: string
-  aggregate: string
-  type: string
-  payload: unknown
-  request_id: string | null
-  traceparent: string | null
-}
-
-// The oldest unpublished message of each aggregate behind the cursor: one step down the index for each, however many messages
-// an aggregate has. The order of aggregates is arbitrary, so a cursor goes round them: each has its turn.
-const heads = (name: string, from: string) => ({
-  name,
-  text: `WITH RECURSIVE heads AS (
-      (SELECT id, aggregate, 1 AS n FROM outbox
-        WHERE published_at IS NULL ${from} ORDER BY aggregate, position LIMIT 1)
-      UNION ALL
-      SELECT following.id, following.aggregate, n + 1 FROM heads, LATERAL (
-        SELECT id, aggregate FROM outbox
-        WHERE published_at IS NULL AND aggregate > heads.aggregate ORDER BY aggregate, position LIMIT 1
-      ) AS following
-      WHERE n < $1
-    )
-    SELECT id, aggregate FROM heads`,
-})
-const firstHeads = heads('outbox-heads', '')
-const nextHeads = heads('outbox-heads-after', 'AND aggregate > $2')
-
-// Whoever holds an aggregate's oldest message may publish those behind it, in their order: a second relay cannot overtake it.
-// Rows that another relay holds are skipped, so relays share the work; rows that it has published meanwhile no longer match.
-// A relay that is paused in the middle keeps its rows until the server ends its transaction (see `limits` of `migrate`).
-const lockHeads = {
-  name: 'outbox-lock',
-  text: `SELECT id, aggregate FROM outbox WHERE id = ANY ($1::uuid[]) AND published_at IS NULL
-    ORDER BY id FOR UPDATE SKIP LOCKED`,
-}
-
-const takeRuns = {
-  name: 'outbox-take',
-  text: `SELECT run.* FROM unnest($1::text[]) AS locked (aggregate), LATERAL (
-      SELECT id, outbox.aggregate, type, payload, request_id, traceparent FROM outbox
-      WHERE published_at IS NULL AND outbox.aggregate = locked.aggregate ORDER BY position LIMIT $2
-    ) AS run`,
-}
-/** What a relay runs again and again, for a test of its cost. */
-export const statements = (aggregate: string) => [
-  { text: firstHeads.text, values: [100] },
-  { text: nextHeads.text, values: [100, ''] },
-  { text: takeRuns.text, values: [[aggregate], 200] },
-]
-
-const mark = { name: 'outbox-mark', text: 'UPDATE outbox SET published_at = now() WHERE id = ANY ($1::uuid[])' }
-const waiting = {
-  name: 'outbox-waiting',
-  text: `SELECT count(*)::int AS waiting, coalesce(extract(epoch FROM now() - min(created_at)) * 1000, 0)::int AS "oldestMs"
-    FROM outbox WHERE published_at IS NULL`,
-}
+// After something was published.
+const soonMs = 50
 
 /**
  * Publishes what transactions left in the outbox; any number of relays may run. Marks a message after the queue has taken it,
@@ -91,30 +31,45 @@ const waiting = {
  * taken gets it again.
  */
 export function createRelay(options: RelayOptions): Relay {
-  const { postgres, queue, log, pollMs = 500, batch = 100, verifyMs = 5000 } = options
+  const { postgres, queue, log, pollMs = 1000, batch = 100, verifyMs = 5000 } = options
   const stopping = new AbortController()
   let running: Promise<void> | undefined
   let awake = false
   let cursor: string | undefined
-  let wakeUp = () => {}
+  let endSleep = (_isHint: boolean) => {}
   const wake = () => {
     awake = true
-    wakeUp()
+    endSleep(true)
   }
   const listener = options.listen?.(wake)
 
-  /** One after the other, since a failure must stop those behind it; returns the ids of those that the queue has taken. */
-  const publishRun = async (rows: Row[]) => {
-    const published: string[] = []
-    try {
-      for (const row of rows) {
-        await queue.add(toJob(row))
-        published.push(row.id)
-      }
-      return { published }
-    } catch (failure) {
-      return { published, failure, refused: rows[published.length] }
+  /** Adds jobs of different aggregates; by themselves when they cannot be added together, to see which are refused. */
+  const addEach = async (rows: Row[]): Promise<PromiseSettledResult<void>[]> => {
+    const jobs = rows.map(toJob)
+    if (jobs.length > 1) {
+      const isDone = await queue.addAll(jobs).then(
+        () => true,
+        () => false,
+      )
+      if (isDone) return jobs.map(() => ({ status: 'fulfilled', value: undefined }))
     }
+    return Promise.allSettled(jobs.map((job) => queue.add(job)))
+  }
+
+  /** The next message of each aggregate, and again: a failure must stop those behind it. Returns the ids of those that the queue has taken. */
+  const publishRuns = async (runs: Row[][]) => {
+    const published: string[] = []
+    let failed: { failure: unknown; refused: Row | undefined } | undefined
+    for (let at = 0, open = runs; open.length > 0; at++) {
+      const rows = open.map((run) => run[at] as Row)
+      const results = await addEach(rows)
+      for (const [n, result] of results.entries()) {
+        if (result.status === 'fulfilled') published.push((rows[n] as Row).id)
+        else failed ??= { failure: result.reason, refused: rows[n] }
+      }
+      open = open.filter((run, n) => results[n]?.status === 'fulfilled' && run.length > at + 1)
+    }
+    return { published, ...failed }
   }
 
   const publishBatch = async () => {
@@ -127,15 +82,11 @@ export function createRelay(options: RelayOptions): Relay {
     cursor = isEnd ? undefined : heads.at(-1)?.aggregate
     if (heads.length === 0) return { published: 0, isEnd: from === undefined }
     return postgres.transaction(async (tx) => {
-      const { rows: locked } = await tx.query<Head>(lockHeads, [heads.map(({ id }) => id)])
-      if (locked.length === 0) return { published: 0, isEnd }
-      const runLength = Math.max(1, Math.floor((2 * batch) / locked.length))
-      const { rows } = await tx.query<Row>(takeRuns, [locked.map(({ aggregate }) => aggregate), runLength])
-      const outcomes = await Promise.all([...Map.groupBy(rows, ({ aggregate }) => aggregate).values()].map(publishRun))
-      const published = outcomes.flatMap((outcome) => outcome.published)
+      const { rows } = await tx.query<Row>(takeRuns, [heads.map(({ id }) => id), 2 * batch])
+      const runs = [...Map.groupBy(rows, ({ aggregate }) => aggregate).values()]
+      const { published, failure, refused } = await publishRuns(runs)
       if (published.length > 0) await tx.query(mark, [published])
-      const failed = outcomes.find(({ failure }) => failure !== undefined)
-      return { published: published.length, isEnd, failure: failed?.failure, refused: failed?.refused }
+      return { published: published.length, isEnd, failure, refused }
     })
   }
 
@@ -145,14 +96,23 @@ export function createRelay(options: RelayOptions): Relay {
     if (republished > 0) log.warn({ messages: republished }, 'the queue has lost data: messages are published again')
   }
 
-  /** Until the next poll, or the next hint; after a failure hints do not count, since each would be another failure. */
-  const sleep = async (untilHint: boolean) => {
-    if (!awake || !untilHint) {
-      const hint = new AbortController()
-      if (untilHint) wakeUp = () => hint.abort()
-      const signal = AbortSignal.any([stopping.signal, hint.signal])
+  /**
+   * Until the next poll, or the next hint; after a failure hints do not count, since each would be another failure. Polls follow
+   * soon on what was published, and ever later: only one of the transactions that commit at the same time sends a hint.
+   */
+  const sleep = async (untilHint: boolean, quiet: number) => {
+    if ((!awake || !untilHint) && !stopping.signal.aborted) {
+      const longest = untilHint ? Math.min(pollMs, soonMs * 2 ** quiet) : pollMs
       // Jitter, so that relays do not poll in step.
-      await wait(pollMs * (0.8 + Math.random() * 0.2), undefined, { signal }).catch(() => undefined)
+      const ms = longest * (0.9 + Math.random() * 0.1)
+      await new Promise<void>((resolve) => {
+        const timer = setTimeout(resolve, ms)
+        endSleep = (isHint) => {
+          if (isHint && !untilHint) return
+          clearTimeout(timer)
+          resolve()
+        }
+      })
     }
     awake = false
   }
@@ -161,6 +121,7 @@ export function createRelay(options: RelayOptions): Relay {
     let failing = false
     let recoverAt = 0
     let deep = true
+    let quiet = 0 // polls since something was published
     for (let published = 0; !stopping.signal.aborted; ) {
       const outcome = await (async () => {
         if (performance.now() >= recoverAt) {
@@ -182,7 +143,8 @@ export function createRelay(options: RelayOptions): Relay {
       published += outcome.published
       if (outcome.published > 0) log.debug({ published: outcome.published }, 'outbox relayed')
       if (!outcome.isEnd && !failing) continue // the cursor has not been round yet
-      if (published === 0 || failing) await sleep(!failing)
+      quiet = published > 0 ? 0 : quiet + 1
+      if (published === 0 || failing) await sleep(!failing, quiet - 1)
       published = 0
     }
   }
@@ -194,6 +156,7 @@ export function createRelay(options: RelayOptions): Relay {
     },
     async stop() {
       stopping.abort()
+      endSleep(false)
       await Promise.all([listener?.stop(), running])
     },
     async lag() {

@@ -21,7 +21,7 @@ export interface ListenerOptions {
   onConnect?(): void
   /** What the connections of this process share; default: nothing but this one. */
   connections?: Connections
-  /** How often the server is asked whether the connection still works, and how long its answer may take. */
+  /** How often the server is asked whether the connection still works. */
   beatMs?: number
   /**
    * Greatest age of the connection; it is made anew after 80 to 100 % of it. LISTEN and an empty query succeed on a server that
@@ -32,9 +32,12 @@ export interface ListenerOptions {
   retryMs?: number
 }
 
+// Longest wait for the server's reply.
+const answerMs = 1500
+
 /** Receives NOTIFY on a connection of its own, and connects again for as long as it is not stopped. */
 export function createListener(options: ListenerOptions): Listener {
-  const { url, applicationName, log, channels, onConnect, retryMs = 250, beatMs = 1500 } = options
+  const { url, applicationName, log, channels, onConnect, retryMs = 250, beatMs = 4000 } = options
   const { connections = createConnections({ log }), lifetimeMs = 300_000 } = options
   const stopping = new AbortController()
   let running: Promise<void> | undefined
@@ -55,7 +58,7 @@ export function createListener(options: ListenerOptions): Listener {
       connectionTimeoutMillis: 2000,
       keepAlive: true,
       keepAliveInitialDelayMillis: 10_000,
-      query_timeout: beatMs,
+      query_timeout: Math.min(beatMs, answerMs),
     })
     const endsAt = performance.now() + lifetimeMs * (0.8 + Math.random() * 0.2)
     const ended = new Promise<void>((resolve) => {
