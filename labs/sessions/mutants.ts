@@ -10,8 +10,8 @@ export const mutants: Mutant[] = [
   {
     removed: 'the save that is awaited before the response',
     file: 'packages/kit/src/sessions/log-in.ts',
-    from: 'Object.assign(requireSession(req), { userId, loggedInAt: Date.now(), origin })\n  await saveSession(req)\n',
-    to: 'Object.assign(requireSession(req), { userId, loggedInAt: Date.now(), origin })\n',
+    from: 'userSessionsOf(req)?.add(userId, session), saveSession(req)])',
+    to: 'userSessionsOf(req)?.add(userId, session), undefined])',
   },
   {
     removed: 'the one reader of the cookie',

@@ -269,6 +269,7 @@ export async function compose(config: Config<typeof apiConfigSettings>, replaced
       perMinute: config.RATE_LIMIT_PER_MINUTE,
     },
     logInGuard: createLogInGuard({ redis, prefix: prefixes.logIns }),
+    userSessions: sessions.ofUser,
     deviceCookies: (path) => createDeviceCookies({ secrets: config.SESSION_SECRETS, path }),
   }
   const routes = [

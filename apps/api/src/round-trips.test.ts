@@ -129,6 +129,14 @@ async function measure(): Promise<Row[]> {
   await row('DELETE /v1/session', 'logged in', 204, () => newcomer.delete('/v1/session'))
   await row('DELETE /v1/session', 'no cookie', 204, () => nobody.delete('/v1/session'))
   await row('GET /v1/session', 'logged out, with the old cookie', 401, () => ended.get('/v1/session'))
+  const [mine, another] = [await loggedIn(), client()]
+  const { email: myEmail } = (await mine.get('/v1/session')).body.user
+  await another.logIn(myEmail, 'a password of a lab')
+  const { body } = await row('GET /v1/sessions', 'two sessions', 200, () => mine.get('/v1/sessions'))
+  const { id: ofAnother } = body.items.find(({ current }: { current: boolean }) => !current)
+  await row('DELETE /v1/sessions/:id', 'another one', 204, () => mine.delete(`/v1/sessions/${ofAnother}`))
+  await row('DELETE /v1/sessions/:id', 'there is none', 404, () => mine.delete(`/v1/sessions/${randomUUID()}`))
+  await row('DELETE /v1/sessions', 'one session', 204, () => mine.delete('/v1/sessions'))
   const limited = await loggedIn()
   await state.set(`rate-limit:general:${sessionId(limited)}`, 100_000, 'PX', 60_000)
   await row('GET /v1/session', 'over the limit', 429, () => limited.get('/v1/session'))

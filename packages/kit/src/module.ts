@@ -20,6 +20,7 @@ import type { Postgres } from './postgres/postgres.ts'
 import type { LogInGuard } from './rate-limits/log-in-guard.ts'
 import type { RateLimitStores } from './rate-limits/rate-limits.ts'
 import type { DeviceCookies } from './sessions/device.ts'
+import type { UserSessions } from './sessions/user-sessions.ts'
 import type { Tracing } from './tracing/tracing.ts'
 import type { Uploads } from './uploads/uploads.ts'
 
@@ -65,6 +66,7 @@ export interface ApiParts {
   /** For rate limits of the module's own; each needs a policy name that no other has. */
   limits: LimitParts
   logInGuard: LogInGuard
+  userSessions: UserSessions
   /** Creates the cookies of known devices; only requests to `path` carry them. */
   deviceCookies(path: string): DeviceCookies
   log: Logger

@@ -1,6 +1,7 @@
 import type { Request, Response } from 'express'
 import { expect, test } from 'vitest'
 import { createDeviceCookies } from './device.ts'
+import { createMemorySessions } from './memory.ts'
 import { rememberCookies } from './request-cookies.ts'
 
 const secrets = ['a'.repeat(32), 'b'.repeat(32)]
@@ -59,7 +60,13 @@ test('while the name of the session cookie changes, both names are read', () => 
   expect(old).toMatch(/^device=/)
   const named = (cookieNames: string[]) => {
     const req = request(old)
-    const others = { chosen: undefined, others: [], isVisitor: false, onVisitor: undefined, claim: async () => false }
+    const others = {
+      chosen: undefined,
+      others: [],
+      isVisitor: false,
+      onVisitor: undefined,
+      sessions: createMemorySessions(),
+    }
     rememberCookies(req, { ...others, cookieNames })
     return req
   }

@@ -9,7 +9,9 @@ import {
   needsHttps,
   otherSessions,
   sessionKey,
+  userSessionsOf,
 } from './request-cookies.ts'
+import { maxUserAgentLength } from './user-sessions.ts'
 
 type Session = Request['session']
 
@@ -80,20 +82,35 @@ export async function logIn(req: Request, userId: string): Promise<void> {
   // What an anonymous visitor kept beside the session goes along; what another user kept does not.
   const isSameVisitor = before.userId === undefined || before.userId === userId
   const kept = isKnown && isSameVisitor ? sessionOrigin(req) : undefined
-  const [isTheirs] = await Promise.all([isKnown && available(claimSession(req, userId)), endOthers(req)])
+  const isOwn = isKnown && before.userId === userId
+  const [isTheirs] = await Promise.all([
+    isKnown && available(claimSession(req, userId)),
+    endOthers(req),
+    isOwn && forget(req, userId, req.sessionID),
+  ])
   // Somebody else may log in with the same cookie at this moment.
   const origin = isTheirs ? kept : undefined
   // An id that this request itself has made needs no renewal. That of an ended session is known, and cannot be saved.
   if (isKnown || before.ended) newSessionId(req)
-  Object.assign(requireSession(req), { userId, loggedInAt: Date.now(), origin })
-  await saveSession(req)
+  const loggedInAt = Date.now()
+  Object.assign(requireSession(req), { userId, loggedInAt, origin, listed: true })
+  const userAgent = (req.get('user-agent') ?? '').slice(0, maxUserAgentLength)
+  const session = { id: req.sessionID, createdAt: loggedInAt, userAgent, origin: sessionOrigin(req) }
+  const [listed, saved] = await Promise.allSettled([userSessionsOf(req)?.add(userId, session), saveSession(req)])
+  if (saved.status === 'rejected') throw saved.reason
+  if (listed.status === 'fulfilled') return
+  // A session that is in no list could not be ended.
+  await logOut(req).catch((err) => req.log.warn({ err }, 'a session that could not be listed could not be ended'))
+  throw listed.reason
 }
 
 /** Ends the sessions that the request's cookies name, not the user's others. Their ids are barred, so that no slow request can save them again. */
 export async function logOut(req: Request): Promise<void> {
   const session = requireSession(req)
+  const { userId } = session
+  const forgotten = userId === undefined ? undefined : forget(req, userId, session.id)
   const ended = hasStoredSession(req) ? settled((done) => session.destroy(done)) : undefined
-  await Promise.all([ended, endOthers(req)])
+  await Promise.all([ended, endOthers(req), forgotten])
   for (const name of cookieNamesOf(req)) req.res?.clearCookie(name, cookieOptions(req, name))
 }
 
@@ -101,6 +118,13 @@ export async function logOut(req: Request): Promise<void> {
 export async function endSession(req: Request) {
   await logOut(req)
   return kitErrors.E_NOT_LOGGED_IN()
+}
+
+/** Only tidies up: a list leaves out sessions that have ended. */
+function forget(req: Request, userId: string, id: string): Promise<void> | undefined {
+  return userSessionsOf(req)
+    ?.forget(userId, id)
+    .catch((err) => req.log.warn({ err }, 'an ended session stays in the list of its user'))
 }
 
 function endOthers(req: Request): Promise<unknown> {

@@ -1,9 +1,10 @@
 import session from 'express-session'
+import { createMemoryList } from './memory-list.ts'
 import { endedSession, type SessionStore, type SessionStoreOptions, sessionDefaults } from './sessions.ts'
 
 /** Sessions in this process alone: another replica knows none of them. For one replica, and for seeing what breaks with two. */
 export function createMemorySessions(options: SessionStoreOptions = {}): SessionStore {
-  const { idleMs, visitorIdleMs, barredMs } = { ...sessionDefaults, ...options }
+  const { idleMs, visitorIdleMs, barredMs, maxPerUser } = { ...sessionDefaults, ...options }
   const store = new session.MemoryStore()
   const lastUse = new Map<string, number>()
   const visitors = new Set<string>()
@@ -50,15 +51,18 @@ export function createMemorySessions(options: SessionStoreOptions = {}): Session
     destroy.call(store, id, callback)
   }
 
+  const end = (id: string) =>
+    new Promise<void>((resolve, reject) => store.destroy(id, (error) => (error ? reject(error) : resolve())))
+  const isLive = (id: string) => Date.now() - (lastUse.get(id) ?? 0) <= idleMs
+
   return {
     scope: 'process',
+    ofUser: createMemoryList({ maxPerUser }, (id) => (isLive(id) ? lastUse.get(id) : undefined), end),
     store,
     async claim(id, userId) {
-      const isLive = lastUse.has(id)
-      const ended = new Promise<void>((resolve, reject) => {
-        store.destroy(id, (error) => (error ? reject(error) : resolve()))
-      })
-      if (isLive) claimedBy.set(id, userId)
+      const isKnown = lastUse.has(id)
+      const ended = end(id)
+      if (isKnown) claimedBy.set(id, userId)
       await ended
       return claimedBy.get(id) === userId
     },

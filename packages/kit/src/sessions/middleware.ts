@@ -4,7 +4,8 @@ import { kitErrors } from '../errors/errors.ts'
 import { createCookieReader, decode, defaultCookieName, type SignedCookie } from './cookie.ts'
 import { createExpressSession } from './express-session.ts'
 import { type CookieState, cookieOptions, needsHttps, rememberCookies } from './request-cookies.ts'
-import type { SessionStore } from './sessions.ts'
+import { type SessionStore, sessionDefaults } from './sessions.ts'
+import type { UserSessions } from './user-sessions.ts'
 
 export interface SessionOptions {
   sessions: SessionStore
@@ -30,10 +31,10 @@ export interface SessionOptions {
  */
 export function createSessionMiddleware(options: SessionOptions): RequestHandler {
   const { sessions, secrets, onVisitor, cookieNames = [defaultCookieName], unreadableWrites = 'refuse' } = options
-  const { absoluteLifetimeMs = 7 * 24 * 3_600_000 } = options
+  const { absoluteLifetimeMs = sessionDefaults.absoluteLifetimeMs } = options
   const [name = defaultCookieName] = cookieNames
   const readCookies = createCookieReader(secrets, cookieNames)
-  const store = withAbsoluteLifetime(sessions.store, absoluteLifetimeMs)
+  const store = withLists(withAbsoluteLifetime(sessions.store, absoluteLifetimeMs), sessions.ofUser)
   const prepare = createExpressSession({ store, secrets, name, absoluteLifetimeMs })
   return (req, res, next) => {
     const cookies = readCookies(req.headers.cookie)
@@ -43,7 +44,7 @@ export function createSessionMiddleware(options: SessionOptions): RequestHandler
       cookieNames,
       isVisitor: false,
       onVisitor,
-      claim: sessions.claim,
+      sessions,
     }
     rememberCookies(req, state)
     if (cookies.length === 0) {
@@ -115,4 +116,30 @@ function withAbsoluteLifetime(store: Store, lifetimeMs: number): Store {
       store.destroy(id, (failure) => callback(failure, null))
     })
   return bounded
+}
+
+/** Lists sessions that began under a version without lists, once for each. One that its user has ended meanwhile ends here. */
+function withLists(store: Store, lists: UserSessions): Store {
+  const listing: Store = Object.create(store)
+  listing.get = (id, callback) =>
+    store.get(id, (error, data) => {
+      if (error || !data?.userId || data.listed || data.ended) return callback(error, data)
+      list(store, lists, id, data.userId, data).then(
+        (isLive) => callback(null, isLive ? data : null),
+        (failure) => callback(failure),
+      )
+    })
+  return listing
+}
+
+async function list(store: Store, lists: UserSessions, id: string, userId: string, data: SessionData) {
+  const session = { id, createdAt: data.loggedInAt ?? 0, userAgent: '', origin: data.origin ?? id }
+  const isLive = await lists.adopt(userId, session)
+  if (isLive) data.listed = true
+  await new Promise<void>((resolve, reject) => {
+    const done = (error?: unknown) => (error ? reject(error) : resolve())
+    if (isLive) store.set(id, data, done)
+    else store.destroy(id, done)
+  })
+  return isLive
 }

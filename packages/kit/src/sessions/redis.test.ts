@@ -5,6 +5,8 @@ import { createLog } from '../log/log.ts'
 import { createRedis, stopRedis } from '../redis/redis.ts'
 import { createRedisSessions } from './redis.ts'
 import { createBrowser, describeSessions, serveSessions } from './sessions.contract.ts'
+import type { SessionStore, SessionStoreOptions } from './sessions.ts'
+import { describeUserSessions } from './user-sessions.contract.ts'
 
 const log = createLog({ service: 'test', replicaId: 't', version: '0', level: 'silent' })
 // Long: how fast a busy machine answers is not what these tests are about.
@@ -16,13 +18,16 @@ const connect = async (url = inject('redisUrl'), timeoutMs = 5000) => {
 const clients = [await connect(), await connect()] as const
 afterAll(() => Promise.all(clients.map(stopRedis)))
 
-describeSessions('sessions in Redis', (options) => {
+const create = (options: SessionStoreOptions = {}): [SessionStore, SessionStore] => {
   const prefix = `test:${randomUUID()}:`
   return [
     createRedisSessions({ redis: clients[0], prefix, ...options }),
     createRedisSessions({ redis: clients[1], prefix, ...options }),
   ]
-})
+}
+
+describeSessions('sessions in Redis', create)
+describeUserSessions('lists of sessions in Redis', create)
 
 test('one command for a request with a cookie, none for one without', async () => {
   const redis = await connect()

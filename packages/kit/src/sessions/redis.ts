@@ -1,6 +1,7 @@
 import { RedisStore } from 'connect-redis'
 import type { Redis } from 'ioredis'
 import { createScript } from '../redis/script.ts'
+import { createRedisList } from './redis-list.ts'
 import { endedSession, type SessionStore, type SessionStoreOptions, sessionDefaults } from './sessions.ts'
 
 export interface RedisSessionsOptions extends SessionStoreOptions {
@@ -17,7 +18,10 @@ export function createRedisSessions({ redis, prefix = 'session:', ...options }: 
   const store = new RedisStore({ client, prefix, ttl: () => Math.ceil(idleMs / 1000), scanCount: 1000 })
   // With a `touch`, express-session would hold back the last byte of every answer until Redis has replied.
   Object.assign(store, { touch: undefined })
-  return { scope: 'cluster', store, claim: client.claim }
+  const recordOf = (id: string) => `{${prefix}${id}}`
+  const end = (id: string) => client.del([`${prefix}${id}`])
+  const ofUser = createRedisList({ redis, prefix, recordOf, end }, { idleMs, ...others })
+  return { scope: 'cluster', store, claim: client.claim, ofUser }
 }
 
 const endedRecord = JSON.stringify(endedSession)
@@ -51,7 +55,7 @@ return owner and owner ~= '' and owner == ARGV[2] and 1 or 0
 `)
 
 /** The six calls of node-redis that connect-redis makes, over ioredis: given ioredis itself, it fails at every write. */
-function createClient(redis: Redis, prefix: string, times: typeof sessionDefaults) {
+function createClient(redis: Redis, prefix: string, times: Omit<typeof sessionDefaults, 'maxPerUser'>) {
   const { idleMs, visitorIdleMs, barredMs } = times
   const record = (key: string) => `{${key}}`
   const ended = (key: string) => `{${key}}:ended`

@@ -13,7 +13,7 @@ export interface CookieState {
   isVisitor: boolean
   /** Called before a visitor's session begins; when it rejects, none begins. */
   onVisitor: ((req: Request) => Promise<void>) | undefined
-  claim: SessionStore['claim']
+  sessions: Pick<SessionStore, 'claim' | 'ofUser'>
 }
 
 const states = new WeakMap<Request, CookieState>()
@@ -67,7 +67,12 @@ export async function admitVisitor(req: Request): Promise<void> {
 
 /** Ends the session that the request came with; see `SessionStore.claim`. */
 export async function claimSession(req: Request, userId: string): Promise<boolean> {
-  return (await states.get(req)?.claim(req.sessionID, userId)) ?? false
+  return (await states.get(req)?.sessions.claim(req.sessionID, userId)) ?? false
+}
+
+/** The lists of sessions that go with the request's own. */
+export function userSessionsOf(req: Request): SessionStore['ofUser'] | undefined {
+  return states.get(req)?.sessions.ofUser
 }
 
 /** What `begin` begins is a visitor's session. */

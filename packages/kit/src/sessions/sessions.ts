@@ -1,5 +1,6 @@
 import type { SessionData, Store } from 'express-session'
 import type { Scope } from '../scope.ts'
+import type { UserSessions } from './user-sessions.ts'
 
 declare module 'express-session' {
   interface SessionData {
@@ -9,6 +10,8 @@ declare module 'express-session' {
     loggedInAt?: number
     /** The id that the session began with, before log-in renewed it; see `sessionOrigin`. */
     origin?: string
+    /** In the list of its user's sessions; absent from sessions that began under a version without lists. */
+    listed?: true
     /** This is what is left of a session that was logged out, or renewed by log-in: nobody's, and never saved. */
     ended?: true
   }
@@ -38,6 +41,7 @@ export interface SessionStore {
    * several log-ins at once with one cookie, those of one user. `false` when the session had ended in any other way.
    */
   claim(id: string, userId: string): Promise<boolean>
+  ofUser: UserSessions
 }
 
 export interface SessionStoreOptions {
@@ -47,8 +51,18 @@ export interface SessionStoreOptions {
   visitorIdleMs?: number
   /** How long the id of an ended session stays barred; longer than any request may take. */
   barredMs?: number
+  /** However much it is used, a log-in ends after this long. Default: one week. */
+  absoluteLifetimeMs?: number
+  /** Sessions of one user at a time; one more ends the oldest. Default: 100. */
+  maxPerUser?: number
 }
 
-export const sessionDefaults = { idleMs: 24 * 3_600_000, visitorIdleMs: 3_600_000, barredMs: 60_000 }
+export const sessionDefaults = {
+  idleMs: 24 * 3_600_000,
+  visitorIdleMs: 3_600_000,
+  barredMs: 60_000,
+  absoluteLifetimeMs: 7 * 24 * 3_600_000,
+  maxPerUser: 100,
+}
 
 export const endedSession = { cookie: { originalMaxAge: null }, ended: true } as unknown as SessionData
