@@ -7,6 +7,8 @@ export interface QueueOptions {
   maxWaitMs: number
   /** How long one piece of work may wait, in milliseconds: on a machine that is busy with other things, a second of work takes longer. */
   maxStayMs?: number
+  /** Longest rest after a piece of work that was held up, in milliseconds. */
+  maxRestMs?: number
   /** What one piece of work is thought to cost until some have been measured. */
   firstCostMs: number
 }
@@ -26,10 +28,16 @@ const remembered = 32
 /**
  * Runs a few pieces of work at a time and lets others wait, as long as they are not more than `maxWaitMs` of work; beyond
  * that it throws `E_OVERLOADED`, to whoever has most that waits, and to whatever has waited for `maxStayMs`. Clients take turns. Work whose signal is aborted before its turn is dropped and never begins (`E_TIMEOUT`).
+ *
+ * Where processors are scarce, work yields to everything else: after a piece that took longer than its processor time, its place
+ * rests for as long as it was held up.
  */
-export function createQueue({ maxConcurrent, maxWaitMs, firstCostMs, maxStayMs = 5000 }: QueueOptions): Queue {
+export function createQueue(options: QueueOptions): Queue {
+  const { maxConcurrent, maxWaitMs, firstCostMs, maxStayMs = 5000, maxRestMs = 500 } = options
   const line = createLine()
   const costs: number[] = []
+  /** Places that are taken; some may be resting. */
+  let taken = 0
   let running = 0
 
   /** The least of the last ones: the other measurements contain more of what else the process did. */
@@ -38,7 +46,7 @@ export function createQueue({ maxConcurrent, maxWaitMs, firstCostMs, maxStayMs =
 
   function takePlace(signal: AbortSignal | undefined, client: HashClient): Promise<void> | undefined {
     if (signal?.aborted) throw dropped()
-    if (running < maxConcurrent) return void running++
+    if (taken < maxConcurrent) return void taken++
     return new Promise((resolve, reject) => {
       const refuse = () => reject(kitErrors.E_OVERLOADED({ retryAfterMs: maxWaitMs }))
       const leave = () => {
@@ -74,22 +82,28 @@ export function createQueue({ maxConcurrent, maxWaitMs, firstCostMs, maxStayMs =
   /** Hands the place over. */
   function leavePlace(): void {
     const next = line.next()
-    if (next === undefined) return void running--
+    if (next === undefined) return void taken--
     next.begin()
   }
 
   return async (work, signal, client = { from: '', isKnown: false }) => {
     await takePlace(signal, client)
+    running++
+    const begunAt = performance.now()
     const before = process.cpuUsage()
+    let restMs = 0
     try {
       const result = await work()
       // Processor time, not time: on a busy machine each piece takes longer, and is no more work. What failed may have cost nothing.
       const { user, system } = process.cpuUsage(before)
       costs.push((user + system) / 1000 / running)
       if (costs.length > remembered) costs.shift()
+      restMs = Math.min(maxRestMs, performance.now() - begunAt - costMs())
       return result
     } finally {
-      leavePlace()
+      running--
+      if (restMs < 1) leavePlace()
+      else setTimeout(leavePlace, restMs).unref()
     }
   }
 }

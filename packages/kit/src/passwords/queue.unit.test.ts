@@ -1,3 +1,4 @@
+import { setTimeout as wait } from 'node:timers/promises'
 import { expect, test } from 'vitest'
 import { createQueue } from './queue.ts'
 
@@ -76,4 +77,21 @@ test('nothing waits for longer than its time, however slowly the machine works',
   end.resolve()
   await atWork
   await queue(async () => undefined) // its place is free
+})
+
+test('a place rests for as long as its work was held up, at most for `maxRestMs`', async () => {
+  const queue = createQueue({ maxConcurrent: 1, maxWaitMs: 200, firstCostMs: 50, maxRestMs: 200 })
+  const endedAt: number[] = []
+  // Waits, and needs no processor: what a hash looks like where it gets none.
+  const heldUp = (ms: number) =>
+    queue(async () => {
+      await wait(ms)
+      endedAt.push(performance.now())
+    })
+  await Promise.all([heldUp(100), heldUp(1), heldUp(1000)])
+  const [first = 0, second = 0] = endedAt
+  expect(second - first).toBeGreaterThan(50)
+  const nextAt = await queue(async () => performance.now())
+  const rested = nextAt - (endedAt[2] ?? 0)
+  expect(rested).toBeGreaterThan(195)
 })
