@@ -50,8 +50,10 @@ function deleteSample(root: string): void {
   }
   for (const app of ['api', 'worker']) edit(`apps/${app}/src/modules.ts`, withoutImports)
   for (const path of [
-    'apps/api/src/compose.ts',
+    'apps/api/src/parts.ts',
     'packages/kit/src/module.ts',
+    'packages/kit/src/redis/prefixes.ts',
+    'packages/kit/src/redis/prefixes.unit.test.ts',
     'packages/kit/src/replicas/consequences.ts',
   ]) {
     edit(path, (text) => text.replace(/^.*\b(cart|\w*[cC]arts|ordernumbers)\b.*\n/gm, ''))

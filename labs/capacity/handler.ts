@@ -1,4 +1,4 @@
-import type { Parts } from '../../apps/api/src/compose.ts'
+import type { Parts } from '../../apps/api/src/parts.ts'
 
 /** How many requests one replica handles at a time. */
 export const slots = 100

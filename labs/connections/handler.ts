@@ -1,6 +1,6 @@
 import { AppError } from '@escala/kit/errors/app-error.ts'
 import { sqlState } from '@escala/kit/postgres/postgres.ts'
-import type { Parts } from '../../apps/api/src/compose.ts'
+import type { Parts } from '../../apps/api/src/parts.ts'
 
 export const path = '/lab/query/'
 

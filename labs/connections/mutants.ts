@@ -24,7 +24,7 @@ export const mutants: Mutant[] = [
   },
   {
     removed: 'the rest of a worker that has no place',
-    file: 'apps/worker/src/compose.ts',
+    file: 'apps/worker/src/parts.ts',
     from: '      place: connections,\n',
     to: '',
     tests: ['apps/worker/src/worker.test.ts'],

@@ -1,4 +1,4 @@
-import type { Parts } from '../../apps/api/src/compose.ts'
+import type { Parts } from '../../apps/api/src/parts.ts'
 
 /** `/slow` takes 100 ms, as a route does that asks another service: at any time some are in flight. Both halves have it. */
 export const apiParts: Partial<Parts> = {

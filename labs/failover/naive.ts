@@ -1,6 +1,6 @@
 import { createPostgresIdempotency } from '@escala/kit/idempotency/postgres.ts'
 import pg from 'pg'
-import type { Parts } from '../../apps/api/src/compose.ts'
+import type { Parts } from '../../apps/api/src/parts.ts'
 
 /** Orders over a pool that outlives an outage, in transactions as the documentation of `pg` shows them. */
 export const apiParts: Partial<Parts> = {

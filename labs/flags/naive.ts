@@ -1,5 +1,5 @@
 import { createMemoryFlags } from '@escala/kit/flags/memory.ts'
-import type { Parts } from '../../apps/api/src/compose.ts'
+import type { Parts } from '../../apps/api/src/parts.ts'
 
 /** Switches in a variable, turned over HTTP. */
 export const apiParts: Partial<Parts> = {

@@ -1,5 +1,5 @@
 import { createPostgresFlags } from '@escala/kit/flags/postgres.ts'
-import type { Parts } from '../../apps/api/src/compose.ts'
+import type { Parts } from '../../apps/api/src/parts.ts'
 
 /** The kit's flags, with a poll a minute: whoever follows sooner has heard of the change. */
 export const apiParts: Partial<Parts> = {

@@ -1,6 +1,6 @@
 import type { EffectStatement, StoredAnswer } from '@escala/kit/idempotency/idempotency.ts'
 import { withoutKey } from '@escala/kit/idempotency/statement.ts'
-import type { Parts } from '../../apps/api/src/compose.ts'
+import type { Parts } from '../../apps/api/src/parts.ts'
 
 /** Every request is a new one: what an API does that nobody told about retries. */
 export const apiParts: Partial<Parts> = {

@@ -1,7 +1,7 @@
 import { setTimeout as wait } from 'node:timers/promises'
 import { AppError } from '@escala/kit/errors/app-error.ts'
 import { createPostgresIdempotency } from '@escala/kit/idempotency/postgres.ts'
-import type { Parts } from '../../apps/api/src/compose.ts'
+import type { Parts } from '../../apps/api/src/parts.ts'
 
 export const path = '/lab/deposits'
 export const table = 'CREATE TABLE lab_deposits (key text)'

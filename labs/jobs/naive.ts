@@ -6,7 +6,7 @@ import { createConfirmationMailer } from '@escala/tickets/confirmation.ts'
 import { orderJobs } from '@escala/tickets/jobs.ts'
 import { chargeMessage, mailMessage } from '@escala/tickets/messages.ts'
 import { createPayments } from '@escala/tickets/payments.ts'
-import type { Deps, Parts } from '../../apps/api/src/compose.ts'
+import type { Deps, Parts } from '../../apps/api/src/parts.ts'
 
 const { PAYMENTS_URL = '', SMTP_URL = '' } = process.env
 /** The answer first, then the slow work, in the same process: no queue, no worker, quick to write. */

@@ -1,5 +1,5 @@
 import type { Server } from 'node:http'
-import type { Parts } from '../../apps/api/src/compose.ts'
+import type { Parts } from '../../apps/api/src/parts.ts'
 
 const keepAliveMs = Number(process.env.LAB_KEEP_ALIVE_MS)
 

@@ -1,6 +1,6 @@
 import type { IncomingMessage } from 'node:http'
 import { Counter, Registry } from 'prom-client'
-import type { Parts } from '../../apps/api/src/compose.ts'
+import type { Parts } from '../../apps/api/src/parts.ts'
 
 export const path = '/v1/metrics'
 

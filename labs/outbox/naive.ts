@@ -3,7 +3,7 @@ import { createPostgresIdempotency } from '@escala/kit/idempotency/postgres.ts'
 import { createBullmqQueue } from '@escala/kit/jobs/bullmq.ts'
 import { chargeMessage } from '@escala/tickets/messages.ts'
 import { v7 } from 'uuid'
-import type { Parts } from '../../apps/api/src/compose.ts'
+import type { Parts } from '../../apps/api/src/parts.ts'
 
 /** `await commit(); await queue.add(…)`: the right order, and two systems that cannot commit together. */
 export const apiParts: Partial<Parts> = {

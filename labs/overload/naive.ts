@@ -1,4 +1,4 @@
-import type { Parts } from '../../apps/api/src/compose.ts'
+import type { Parts } from '../../apps/api/src/parts.ts'
 import { withWork } from './handler.ts'
 
 /** Whoever comes is taken in, and waits. */

@@ -1,7 +1,7 @@
 import { problemHandler } from '@escala/kit/http/problem.ts'
 import { createOverload } from '@escala/kit/overload/overload.ts'
 import express from 'express'
-import type { Parts } from '../../apps/api/src/compose.ts'
+import type { Parts } from '../../apps/api/src/parts.ts'
 import { path, slots, withWork } from './handler.ts'
 
 /** The kit's own shedding in front of the same handler: half as many again may wait, one more is told so at once. */

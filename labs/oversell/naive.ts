@@ -1,7 +1,7 @@
 import type { EffectStatement, IdempotentRequest } from '@escala/kit/idempotency/idempotency.ts'
 import { createPostgresIdempotency } from '@escala/kit/idempotency/postgres.ts'
 import type { Sql } from '@escala/kit/postgres/postgres.ts'
-import type { Parts } from '../../apps/api/src/compose.ts'
+import type { Parts } from '../../apps/api/src/parts.ts'
 
 /**
  * Read, check, write, one order at a time, in the place of the one statement. On one replica this is right: the mutex is held

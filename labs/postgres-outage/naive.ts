@@ -1,6 +1,6 @@
 import { createPostgresIdempotency } from '@escala/kit/idempotency/postgres.ts'
 import pg from 'pg'
-import type { Parts } from '../../apps/api/src/compose.ts'
+import type { Parts } from '../../apps/api/src/parts.ts'
 
 /** Orders over a pool as `pg` makes it when it is told nothing but the address. */
 export const apiParts: Partial<Parts> = {

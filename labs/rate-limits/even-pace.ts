@@ -1,5 +1,5 @@
 import { createGcraRateLimits } from '@escala/kit/rate-limits/gcra.ts'
-import type { Parts } from '../../apps/api/src/compose.ts'
+import type { Parts } from '../../apps/api/src/parts.ts'
 import { withShortWindows } from './windows.ts'
 
 /** The policy for costly routes: no windows at all. */

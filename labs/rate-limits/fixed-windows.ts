@@ -1,5 +1,5 @@
 import { createRedisRateLimits } from '@escala/kit/rate-limits/redis.ts'
-import type { Parts } from '../../apps/api/src/compose.ts'
+import type { Parts } from '../../apps/api/src/parts.ts'
 import { withShortWindows } from './windows.ts'
 
 /** One counter for each window, shared by all replicas. */

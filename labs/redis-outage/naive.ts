@@ -4,7 +4,7 @@ import express from 'express'
 import { rateLimit } from 'express-rate-limit'
 import { Redis, type RedisOptions } from 'ioredis'
 import { RedisStore } from 'rate-limit-redis'
-import type { Parts } from '../../apps/api/src/compose.ts'
+import type { Parts } from '../../apps/api/src/parts.ts'
 
 /**
  * Sessions and a limit as the packages' pages show them, on connections that are told nothing but the address. It is that of the

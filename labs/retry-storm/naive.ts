@@ -1,6 +1,6 @@
 import type { Breaker, BreakerCall } from '@escala/kit/breaker/breaker.ts'
 import { createBullmqQueue } from '@escala/kit/jobs/bullmq.ts'
-import type { Parts } from '../../apps/worker/src/compose.ts'
+import type { Parts } from '../../apps/worker/src/parts.ts'
 
 const tries = 3
 

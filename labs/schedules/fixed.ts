@@ -1,4 +1,4 @@
-import type { Parts } from '../../apps/worker/src/compose.ts'
+import type { Parts } from '../../apps/worker/src/parts.ts'
 import { report } from './every.ts'
 
 /** The worker as it is, with one schedule that does not make us wait for the night. */

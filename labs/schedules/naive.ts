@@ -1,5 +1,5 @@
 import { createMemorySchedules } from '@escala/kit/schedules/memory.ts'
-import type { Parts } from '../../apps/worker/src/compose.ts'
+import type { Parts } from '../../apps/worker/src/parts.ts'
 import { report } from './every.ts'
 
 /** `setInterval`, or a cron package, in each process: right as long as there is one. */

@@ -1,4 +1,4 @@
-import type { Parts } from '../../apps/worker/src/compose.ts'
+import type { Parts } from '../../apps/worker/src/parts.ts'
 import { report } from './every.ts'
 
 /** The next version of the code: its schedule has another name. */

@@ -1,5 +1,5 @@
 import { createRedisSessions } from '@escala/kit/sessions/redis.ts'
-import type { Parts } from '../../apps/api/src/compose.ts'
+import type { Parts } from '../../apps/api/src/parts.ts'
 import { withSlowRoute } from './slow-route.ts'
 
 /** Nothing but the kit, and the slow route. */

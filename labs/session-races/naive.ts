@@ -2,7 +2,7 @@ import { createSessionMiddleware } from '@escala/kit/sessions/middleware.ts'
 import { createRedisSessions } from '@escala/kit/sessions/redis.ts'
 import express from 'express'
 import type { Redis } from 'ioredis'
-import type { Parts } from '../../apps/api/src/compose.ts'
+import type { Parts } from '../../apps/api/src/parts.ts'
 import { withSlowRoute } from './slow-route.ts'
 
 declare module 'express-session' {

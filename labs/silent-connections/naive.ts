@@ -3,8 +3,8 @@ import { createBullmqConsumer } from '@escala/kit/jobs/bullmq.ts'
 import { createRedisSessions } from '@escala/kit/sessions/redis.ts'
 import { Redis } from 'ioredis'
 import pg from 'pg'
-import type { Parts } from '../../apps/api/src/compose.ts'
-import type { Parts as WorkerParts } from '../../apps/worker/src/compose.ts'
+import type { Parts } from '../../apps/api/src/parts.ts'
+import type { Parts as WorkerParts } from '../../apps/worker/src/parts.ts'
 
 /** Sessions and orders over clients as they come, told nothing but the address. */
 export const apiParts: Partial<Parts> = {

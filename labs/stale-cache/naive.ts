@@ -1,5 +1,5 @@
 import { createMemoryCache } from '@escala/kit/cache/memory.ts'
-import type { Parts } from '../../apps/api/src/compose.ts'
+import type { Parts } from '../../apps/api/src/parts.ts'
 
 /** A cache as one instance needs it: bounded, single-flight, and emptied of what this process changes. */
 export const apiParts: Partial<Parts> = {

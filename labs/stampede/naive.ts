@@ -1,6 +1,6 @@
 import type { Cache } from '@escala/kit/cache/cache.ts'
 import type { Redis } from 'ioredis'
-import type { Parts } from '../../apps/api/src/compose.ts'
+import type { Parts } from '../../apps/api/src/parts.ts'
 
 /** Cache-aside as every tutorial has it: look, else load and keep. Shared by all replicas already. */
 export function createCacheAside(redis: Redis): Cache {

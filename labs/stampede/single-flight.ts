@@ -1,5 +1,5 @@
 import type { Cache } from '@escala/kit/cache/cache.ts'
-import type { Parts } from '../../apps/api/src/compose.ts'
+import type { Parts } from '../../apps/api/src/parts.ts'
 import { createCacheAside } from './naive.ts'
 
 /** The well-known cure: whoever comes while a load runs waits for its result. Within one process. */

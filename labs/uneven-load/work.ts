@@ -1,5 +1,5 @@
 import { createMemorySessions } from '@escala/kit/sessions/memory.ts'
-import type { Parts } from '../../apps/api/src/compose.ts'
+import type { Parts } from '../../apps/api/src/parts.ts'
 
 const slow = process.env.LAB_SLOW === '1'
 const sticky = process.env.LAB_MEMORY_SESSIONS === '1'

@@ -2,7 +2,7 @@ import { mkdtempSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createDiskUploads } from '@escala/kit/uploads/disk.ts'
-import type { Parts } from '../../apps/api/src/compose.ts'
+import type { Parts } from '../../apps/api/src/parts.ts'
 
 /** Files on the disk of the machine. Here the replicas share one machine, so each gets a folder for its disk. */
 export const apiParts: Partial<Parts> = {

@@ -66,6 +66,7 @@ export async function runProcess(make: () => Promise<Composition>): Promise<void
     process.stderr.write(`${tell(err)}\n`)
     return void stop('failed start', 1)
   }
+  if (stoppingSince !== undefined) return // a drain ended the start
   log.info('ready')
   process.send?.('ready') // PM2's wait_ready
 }

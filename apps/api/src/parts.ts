@@ -1,0 +1,126 @@
+import type { RequestListener } from 'node:http'
+import type { Cache } from '@escala/kit/cache/cache.ts'
+import { createTieredCache } from '@escala/kit/cache/tiered.ts'
+import type { Carts } from '@escala/kit/cart/cart.ts'
+import { createRedisCarts } from '@escala/kit/cart/redis.ts'
+import type { Events } from '@escala/kit/events/events.ts'
+import { createRedisEvents } from '@escala/kit/events/redis.ts'
+import type { Flag, Flags } from '@escala/kit/flags/flags.ts'
+import { createPostgresFlags } from '@escala/kit/flags/postgres.ts'
+import type { Idempotency } from '@escala/kit/idempotency/idempotency.ts'
+import { createPostgresIdempotency } from '@escala/kit/idempotency/postgres.ts'
+import type { Locks } from '@escala/kit/locks/locks.ts'
+import { createRedisLocks } from '@escala/kit/locks/redis.ts'
+import type { Logger } from '@escala/kit/log/log.ts'
+import { countLocks, countReads } from '@escala/kit/metrics/counted.ts'
+import type { Outbox } from '@escala/kit/outbox/outbox.ts'
+import { createPostgresOutbox } from '@escala/kit/outbox/postgres.ts'
+import { hasArgon2 } from '@escala/kit/passwords/argon2id.ts'
+import { argon2idMark } from '@escala/kit/passwords/roll-out.ts'
+import type { Changes } from '@escala/kit/postgres/changes.ts'
+import type { Postgres } from '@escala/kit/postgres/postgres.ts'
+import type { RateLimitStores } from '@escala/kit/rate-limits/rate-limits.ts'
+import { createRedisRateLimits } from '@escala/kit/rate-limits/redis.ts'
+import type { redisPrefixes } from '@escala/kit/redis/prefixes.ts'
+import type { RedisConnection } from '@escala/kit/redis/redis.ts'
+import type { Scope } from '@escala/kit/scope.ts'
+import { createRedisSessions } from '@escala/kit/sessions/redis.ts'
+import type { SessionStore } from '@escala/kit/sessions/sessions.ts'
+import { createPostgresUploads } from '@escala/kit/uploads/postgres.ts'
+import { createS3Uploads } from '@escala/kit/uploads/s3.ts'
+import type { Uploads } from '@escala/kit/uploads/uploads.ts'
+import type { Redis } from 'ioredis'
+import { type ApiConfig, storeTimeoutMs } from './config.ts'
+
+/** What an adapter may need. */
+export interface Deps {
+  config: ApiConfig
+  log: Logger
+  postgres: Postgres
+  /** State: `noeviction`. */
+  redis: Redis
+  /** May forget anything at any time. */
+  cacheRedis: RedisConnection
+  /** Hears what is published on the cache Redis: nothing that may not be lost. */
+  subscriber: Redis
+  /** Waits at the state Redis for events. */
+  reader: Redis
+  /** Where each part keeps its keys. */
+  prefixes: ReturnType<typeof redisPrefixes>
+  /** Tells which tables have changed. */
+  changes: Changes
+  /** Those of every module. */
+  declaredFlags: Flag[]
+}
+
+/** The parts that can be replaced: each is made of what it may need. This is the one place that picks adapters. */
+export interface Parts {
+  sessions(deps: Deps): SessionStore
+  rateLimits(deps: Deps): RateLimitStores
+  idempotency(deps: Deps): Idempotency
+  outbox(deps: Deps): Outbox
+  locks(deps: Deps): Locks
+  carts(deps: Deps): Carts
+  cache(deps: Deps): Cache
+  events(deps: Deps): Events
+  uploads(deps: Deps): Uploads
+  flags(deps: Deps): Flags
+  /** What the server hands each request to; the application itself unless something has to come before it. */
+  listener(app: RequestListener, deps: Deps): RequestListener
+}
+
+export const clusterParts: Parts = {
+  sessions: ({ redis, prefixes }) => createRedisSessions({ redis, prefix: prefixes.sessions }),
+  rateLimits: ({ redis, prefixes }) => createRedisRateLimits({ redis, prefix: prefixes.rateLimits }),
+  idempotency: ({ postgres }) => createPostgresIdempotency({ postgres }),
+  outbox: () => createPostgresOutbox(),
+  locks: ({ redis, log, prefixes }) => createRedisLocks({ redis, log, prefix: prefixes.locks }),
+  carts: ({ redis, prefixes }) => createRedisCarts({ redis, prefix: prefixes.carts }),
+  cache: ({ cacheRedis, subscriber, log, prefixes }) =>
+    createTieredCache({
+      prefix: prefixes.cache,
+      redis: cacheRedis,
+      subscriber,
+      log,
+      l1: { maxEntries: 10_000, maxBytes: 32_000_000, maxAgeMs: 5000 },
+    }),
+  events: ({ redis, reader, log, prefixes }) => createRedisEvents({ redis, reader, log, prefix: prefixes.events }),
+  uploads: ({ config, postgres }) =>
+    config.UPLOADS_S3_URL
+      ? createS3Uploads({ ...config.UPLOADS_S3_URL, timeoutMs: storeTimeoutMs(config) })
+      : createPostgresUploads({ postgres }),
+  flags: ({ cacheRedis, subscriber, declaredFlags: declared, postgres, changes, log, prefixes }) =>
+    createPostgresFlags({
+      declared,
+      postgres,
+      log,
+      changes,
+      broadcast: { redis: cacheRedis, subscriber, channel: prefixes.flags },
+    }),
+  listener: (app) => app,
+}
+
+/** Makes every part, and counts what metrics report. */
+export function makeParts(deps: Deps, replaced: Partial<Parts>) {
+  const make = { ...clusterParts, ...replaced }
+  return {
+    sessions: make.sessions(deps),
+    rateLimits: make.rateLimits(deps),
+    idempotency: make.idempotency(deps),
+    outbox: { scope: 'cluster' as Scope, ...make.outbox(deps) },
+    locks: countLocks(make.locks(deps)),
+    carts: make.carts(deps),
+    cache: countReads(make.cache(deps)),
+    events: make.events(deps),
+    uploads: make.uploads(deps),
+    flags: make.flags(deps),
+  }
+}
+
+export type MadeParts = ReturnType<typeof makeParts>
+
+/** Who sees what each part keeps, and that this replica verifies argon2id. */
+export const scopesOf = (parts: MadeParts): Record<string, Scope> => ({
+  ...Object.fromEntries(Object.entries(parts).map(([name, { scope }]) => [name, scope])),
+  ...(hasArgon2 && { [argon2idMark]: 'cluster' }),
+})

@@ -1,0 +1,142 @@
+import { hasRole } from '@escala/accounts/accounts.ts'
+import type { Base } from '@escala/kit/composition.ts'
+import type { Config } from '@escala/kit/config/config.ts'
+import { createPlaces } from '@escala/kit/events/places.ts'
+import { createEventStreams } from '@escala/kit/events/sse.ts'
+import { createGate } from '@escala/kit/http/gate.ts'
+import type { ApiParts, Downloads } from '@escala/kit/module.ts'
+import { createOverload, essentialRoutes } from '@escala/kit/overload/overload.ts'
+import { createPasswords, type Passwords } from '@escala/kit/passwords/passwords.ts'
+import { createPasswordForms } from '@escala/kit/passwords/roll-out.ts'
+import { createLogInGuard } from '@escala/kit/rate-limits/log-in-guard.ts'
+import { addressKey } from '@escala/kit/rate-limits/middleware.ts'
+import type { Replicas } from '@escala/kit/replicas/replicas.ts'
+import { createDeviceCookies } from '@escala/kit/sessions/device.ts'
+import { createSessionMiddleware } from '@escala/kit/sessions/middleware.ts'
+import type { Request } from 'express'
+import { createApp } from './app.ts'
+import type { apiSettings } from './config.ts'
+import { createLimits } from './limits.ts'
+import { apiMetrics } from './metrics.ts'
+import { apiModules, flagsRole, roles } from './modules.ts'
+import type { Deps, MadeParts } from './parts.ts'
+import { flagRoutes } from './routes/flags.ts'
+
+type ApiConfig = Config<typeof apiSettings>
+
+/** Files that are being sent, whose clients may read slowly: each may be 2 MiB of this process's memory. */
+const downloadLimits = { most: 100, mostPerClient: 32 }
+
+export interface RequestsOptions {
+  config: ApiConfig
+  base: Base
+  deps: Deps
+  parts: MadeParts
+  replicas: Replicas
+}
+
+/** Everything that answers requests: the application, what the modules get for their routes, and what bounds and counts both. */
+export function createRequests({ config, base, deps, parts, replicas }: RequestsOptions) {
+  const { log, postgres, lifecycle } = base
+  const limits = createLimits({ config, rateLimits: parts.rateLimits, log, share: replicas.liveApis })
+  const passwordForms = createPasswordForms({
+    postgres,
+    log,
+    everyMs: 12 * config.HEARTBEAT_MS,
+    isWanted: config.PASSWORD_HASH === 'argon2id',
+  })
+  const streams = createEventStreams({
+    draining: lifecycle.draining,
+    maxStreams: config.MAX_STREAMS,
+    maxStreamsPerClient: config.STREAMS_PER_ADDRESS,
+    share: replicas.liveApis,
+    maxAgeMs: config.MAX_STREAM_AGE_MS,
+    clientOf: addressKey,
+    onOpen: (req) => overload.exempt(req),
+  })
+  const downloads = createDownloads(replicas.liveApis, (req) => overload.exempt(req))
+  const passwords = createPasswords({ mayWriteArgon2id: passwordForms.mayWriteArgon2id })
+  const moduleParts: ApiParts = { ...parts, postgres, log, streams, downloads, ...accountParts(passwords) }
+  const routes = [
+    ...flagRoutes({ flags: parts.flags, role: flagsRole }),
+    ...apiModules.flatMap((module) => module.routes(moduleParts, config)),
+  ]
+  const overload = createOverload({
+    maxInFlight: config.MAX_IN_FLIGHT,
+    maxDelayMs: config.MAX_LOOP_DELAY_MS,
+    essential: essentialRoutes(routes),
+  })
+  const metrics = apiMetrics({
+    config,
+    postgres,
+    replicas,
+    limits,
+    overload,
+    streams,
+    cache: parts.cache,
+    locks: parts.locks,
+    redis: { state: base.redis, cache: deps.cacheRedis },
+  })
+  const app = createApp({
+    log,
+    onRequest: metrics.request,
+    tracing: base.tracing,
+    shed: overload.middleware,
+    replicaId: config.REPLICA_ID,
+    exposeReplica: config.EXPOSE_REPLICA,
+    deadlineMs: config.REQUEST_TIMEOUT_MS,
+    trustProxy: config.TRUST_PROXY,
+    version: config.VERSION,
+    appName: config.APP_NAME,
+    problemBaseUrl: config.PROBLEM_BASE_URL,
+    sessionCookie: config.SESSION_COOKIE[0] as string,
+    gate: createGate({
+      session: createSessionMiddleware({
+        sessions: parts.sessions,
+        secrets: config.SESSION_SECRETS,
+        cookieNames: config.SESSION_COOKIE,
+        onVisitor: limits.admitVisitor,
+        unreadableWrites: 'go-on',
+      }),
+      limiters: limits.limiters,
+      settle: limits.settle,
+    }),
+    roles,
+    hasRole: hasRole(postgres),
+    routes,
+    downloads,
+  })
+  return { app, metrics, limits, overload, passwordForms }
+
+  /** What is needed to check passwords, and to bound those who guess them. */
+  function accountParts(
+    passwords: Passwords,
+  ): Pick<ApiParts, 'passwords' | 'limits' | 'logInGuard' | 'userSessions' | 'deviceCookies'> {
+    return {
+      passwords,
+      limits: {
+        stores: parts.rateLimits,
+        share: replicas.liveApis,
+        patienceMs: config.REDIS_TIMEOUT_MS / 2,
+        perMinute: config.RATE_LIMIT_PER_MINUTE,
+      },
+      logInGuard: createLogInGuard({ redis: base.redis, prefix: base.prefixes.logIns }),
+      userSessions: parts.sessions.ofUser,
+      deviceCookies: (path) => createDeviceCookies({ secrets: config.SESSION_SECRETS, path }),
+    }
+  }
+}
+
+/** Files in flight are bounded as event streams are: in all, and for each client. */
+function createDownloads(share: () => number, exempt: (req: Request) => void): Downloads {
+  const places = createPlaces({ ...downloadLimits, share, what: 'files' })
+  return {
+    begin(req, res) {
+      places.take(addressKey(req), res)
+      // While a client reads, nothing is to be done, and whoever reads slowly must not stand in others' way.
+      exempt(req)
+      // NGINX would keep what a client does not read in files: of one client so many that its disk is busy for everybody.
+      res.setHeader('X-Accel-Buffering', 'no')
+    },
+  }
+}

@@ -1,0 +1,135 @@
+import type { Breakers } from '@escala/kit/breaker/breaker.ts'
+import { createBreakers } from '@escala/kit/breaker/cockatiel.ts'
+import type { EventPublisher } from '@escala/kit/events/events.ts'
+import { createRedisPublisher } from '@escala/kit/events/redis.ts'
+import { createBullmqConsumer, createBullmqQueue } from '@escala/kit/jobs/bullmq.ts'
+import { createBullmqDeadLetters } from '@escala/kit/jobs/dead-letters.ts'
+import type { DeadAggregates, JobConsumer, JobCounts, JobHandler, JobQueue, Schedule } from '@escala/kit/jobs/jobs.ts'
+import { type Lanes, laneName, schedulesLane } from '@escala/kit/jobs/queue.ts'
+import type { Locks } from '@escala/kit/locks/locks.ts'
+import { createRedisLocks } from '@escala/kit/locks/redis.ts'
+import type { Logger } from '@escala/kit/log/log.ts'
+import { countLocks } from '@escala/kit/metrics/counted.ts'
+import type { Outbox, Relay } from '@escala/kit/outbox/outbox.ts'
+import { createPostgresOutbox } from '@escala/kit/outbox/postgres.ts'
+import { createRelay } from '@escala/kit/outbox/relay.ts'
+import type { Connections } from '@escala/kit/postgres/connections.ts'
+import { createListener } from '@escala/kit/postgres/listen.ts'
+import type { Postgres } from '@escala/kit/postgres/postgres.ts'
+import type { redisPrefixes } from '@escala/kit/redis/prefixes.ts'
+import { createBullmqSchedules } from '@escala/kit/schedules/bullmq.ts'
+import type { Schedules } from '@escala/kit/schedules/schedules.ts'
+import type { Scope } from '@escala/kit/scope.ts'
+import type { Tracing } from '@escala/kit/tracing/tracing.ts'
+import type { Redis } from 'ioredis'
+import { kitSchedules } from './clean.ts'
+import type { WorkerConfig } from './config.ts'
+import { workerModules } from './modules.ts'
+
+/** What an adapter may need. */
+export interface Deps {
+  config: WorkerConfig
+  log: Logger
+  postgres: Postgres
+  /** What the connections of this process share. */
+  connections: Connections
+  /** State: `noeviction`. Fails in time. */
+  redis: Redis
+  /** The same server; waits for it. */
+  blockingRedis: Redis
+  tracing: Tracing
+  /** Where each part keeps its keys. */
+  prefixes: ReturnType<typeof redisPrefixes>
+  /** Of every module's job types: whoever adds and whoever consumes must agree on them. */
+  lanes: Lanes
+}
+
+export interface Queue extends JobQueue {
+  counts(): Promise<JobCounts>
+  oldestMs(): Promise<number>
+}
+
+/** The parts that can be replaced: each is made of what it may need. This is the one place that picks adapters. */
+export interface Parts {
+  outbox(deps: Deps): Outbox
+  locks(deps: Deps): Locks
+  events(deps: Deps): EventPublisher
+  breakers(deps: Deps): Breakers
+  /** What this worker's code knows: it is told to the others. */
+  ownSchedules(): Schedule[]
+  queue(deps: Deps): Queue
+  deadLetters(deps: Deps): DeadAggregates & { stop(): Promise<void> }
+  relay(deps: Deps & { queue: Queue }): Relay
+  schedules(deps: Deps & { queue: Queue; own: Schedule[]; declared(): Promise<string[]> }): Schedules
+  /** Made last: it begins to work at once. */
+  consumer(deps: Deps & { handlers: Record<string, JobHandler> }): JobConsumer
+}
+
+const jobPolicy = ({ JOB_ATTEMPTS, JOB_BACKOFF_MS }: WorkerConfig) => ({
+  attempts: JOB_ATTEMPTS,
+  backoffMs: JOB_BACKOFF_MS,
+})
+
+export const clusterParts: Parts = {
+  outbox: () => createPostgresOutbox(),
+  locks: ({ redis, log, prefixes }) => createRedisLocks({ redis, log, prefix: prefixes.locks }),
+  events: ({ redis, prefixes }) => createRedisPublisher({ redis, prefix: prefixes.events }),
+  breakers: ({ log, config }) =>
+    createBreakers({ log, failures: config.BREAKER_FAILURES, openMs: config.BREAKER_OPEN_MS }),
+  ownSchedules: () => [...kitSchedules, ...workerModules.flatMap((module) => module.schedules)],
+  queue: ({ redis, lanes, config, prefixes }) =>
+    createBullmqQueue({ redis, lanes, prefix: prefixes.jobs, ...jobPolicy(config) }),
+  deadLetters: ({ redis, lanes, prefixes }) => createBullmqDeadLetters({ redis, lanes, prefix: prefixes.jobs }),
+  relay: ({ postgres, connections, queue, log, config }) =>
+    createRelay({
+      postgres,
+      queue,
+      log,
+      pollMs: config.OUTBOX_POLL_MS,
+      listen: (wake) =>
+        createListener({
+          url: config.DATABASE_URL,
+          applicationName: `${config.REPLICA_ID} listener`,
+          log,
+          connections,
+          channels: { outbox: wake },
+          onConnect: wake,
+        }),
+    }),
+  schedules: ({ redis, log, own, declared, config, prefixes }) =>
+    createBullmqSchedules({
+      redis,
+      prefix: prefixes.jobs,
+      name: laneName({}, schedulesLane),
+      log,
+      own,
+      declared,
+      repairMs: config.SCHEDULES_REPAIR_MS,
+      ...jobPolicy(config),
+    }),
+  consumer: ({ blockingRedis: redis, log, tracing, lanes, handlers, connections, config, prefixes }) =>
+    createBullmqConsumer({
+      redis,
+      prefix: prefixes.jobs,
+      log,
+      lanes,
+      tracing,
+      handlers,
+      concurrency: config.JOB_CONCURRENCY,
+      lockMs: config.JOB_LOCK_MS,
+      stalledMs: config.JOB_STALLED_MS,
+      place: connections,
+    }),
+}
+
+/** Makes what works on its own; the rest needs the registry, or begins to work at once. */
+export function makeParts(deps: Deps, make: Parts) {
+  return {
+    outbox: { scope: 'cluster' as Scope, ...make.outbox(deps) },
+    locks: countLocks(make.locks(deps)),
+    events: make.events(deps),
+    breakers: make.breakers(deps),
+    deadLetters: make.deadLetters(deps),
+    queue: make.queue(deps),
+  }
+}
