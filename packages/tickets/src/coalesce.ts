@@ -25,8 +25,8 @@ interface Waiting<Item, Result> {
 }
 
 /**
- * Handles together what arrives while the one before is under way: one at a time for each lane, without a timer. A lone item
- * goes at once, and alone. What waits is bounded by who waits for it, and no outage is waited for twice.
+ * Handles together what arrives in one turn of the event loop, or while the one before is under way: one at a time for each
+ * lane, without a timer. A lone item goes alone. What waits is bounded by who waits for it, and no outage is waited for twice.
  */
 export function coalesce<Item, Result>(options: CoalesceOptions<Item, Result>): (item: Item) => Promise<Result> {
   const { lane, identity, signal, alone, together, isOutage, most = 100 } = options
@@ -67,7 +67,8 @@ export function coalesce<Item, Result>(options: CoalesceOptions<Item, Result>): 
     return outage
   }
   const run = async (key: string, queue: Waiting<Item, Result>[]) => {
-    while (queue.length > 0) {
+    // A busy process reads several requests in one turn, and clients that were answered together come again together.
+    for (await turn(); queue.length > 0; await turn()) {
       const outage = await handle(take(queue))
       if (outage !== undefined) for (const { reject } of queue.splice(0)) reject(outage)
     }
@@ -85,3 +86,5 @@ export function coalesce<Item, Result>(options: CoalesceOptions<Item, Result>): 
       void run(key, begun)
     })
 }
+
+const turn = () => new Promise(setImmediate)

@@ -32,13 +32,17 @@ function setUp({ most, onCall }: { most?: number; onCall?(): void } = {}) {
     most,
   })
   const started = () => calls.map(({ names }) => names.join(' '))
-  const settle = () => new Promise(setImmediate)
+  /** Lets everything happen that waits for nothing but a turn of the event loop. */
+  const settle = async () => {
+    for (let turns = 0; turns < 3; turns++) await new Promise(setImmediate)
+  }
   return { calls, handle, started, settle }
 }
 
-test('a lone item goes at once; what comes meanwhile goes together after it', async () => {
+test('a lone item goes alone; what comes meanwhile goes together after it', async () => {
   const { calls, handle, started, settle } = setUp()
   const first = handle({ lane: 'x', name: 'a' })
+  await settle()
   const more = ['b', 'c', 'd'].map((name) => handle({ lane: 'x', name }))
   expect(started()).toEqual(['a'])
   calls[0]?.letGo()
@@ -53,36 +57,54 @@ test('a lone item goes at once; what comes meanwhile goes together after it', as
   expect(await late).toBe('e alone')
 })
 
+test('what comes in one turn of the event loop goes together, also when it was caused in that turn', async () => {
+  const { calls, handle, started, settle } = setUp()
+  const together = ['a', 'b'].map((name) => handle({ lane: 'x', name }))
+  await settle()
+  expect(started()).toEqual(['a b'])
+  for (const [at, name] of ['c', 'd'].entries()) void together[at]?.then(() => handle({ lane: 'x', name }))
+  calls[0]?.letGo()
+  await settle()
+  expect(started()).toEqual(['a b', 'c d'])
+})
+
 test('a batch belongs to the request of its first item, not to the one that found the lane idle', async () => {
   const request = new AsyncLocalStorage<string>()
   const seen: (string | undefined)[] = []
   const { calls, handle, settle } = setUp({ onCall: () => seen.push(request.getStore()) })
-  for (const name of ['a', 'b', 'c']) request.run(name, () => void handle({ lane: 'x', name }))
+  for (const name of ['a', 'b', 'c']) {
+    request.run(name, () => void handle({ lane: 'x', name }))
+    await settle()
+  }
   calls[0]?.letGo()
   await settle()
   expect(seen).toEqual(['a', 'b'])
 })
 
 test('lanes do not wait for each other', async () => {
-  const { handle, started } = setUp()
+  const { handle, started, settle } = setUp()
   void handle({ lane: 'x', name: 'a' })
   void handle({ lane: 'y', name: 'b' })
+  await settle()
   expect(started()).toEqual(['a', 'b'])
 })
 
 test('an idle lane begins anew', async () => {
   const { calls, handle, started, settle } = setUp()
   const first = handle({ lane: 'x', name: 'a' })
+  await settle()
   calls[0]?.letGo()
   await first
   await settle()
   void handle({ lane: 'x', name: 'b' })
+  await settle()
   expect(started()).toEqual(['a', 'b'])
 })
 
 test('two with one identity are never together', async () => {
   const { calls, handle, started, settle } = setUp()
   void handle({ lane: 'x', name: 'a' })
+  await settle()
   for (const name of ['b', 'b', 'c']) void handle({ lane: 'x', name })
   calls[0]?.letGo()
   await settle()
@@ -94,19 +116,19 @@ test('two with one identity are never together', async () => {
 
 test('no more than so many go together', async () => {
   const { calls, handle, started, settle } = setUp({ most: 2 })
-  for (const name of ['a', 'b', 'c', 'd']) void handle({ lane: 'x', name })
+  for (const name of ['a', 'b', 'c']) void handle({ lane: 'x', name })
+  await settle()
+  expect(started()).toEqual(['a b'])
   calls[0]?.letGo()
   await settle()
-  expect(started()).toEqual(['a', 'b c'])
-  calls[1]?.letGo()
-  await settle()
-  expect(started()).toEqual(['a', 'b c', 'd'])
+  expect(started()).toEqual(['a b', 'c'])
 })
 
 test('an item that nobody waits for any more never begins', async () => {
   const { calls, handle, started, settle } = setUp()
   const gone = new AbortController()
   void handle({ lane: 'x', name: 'a' })
+  await settle()
   const dropped = handle({ lane: 'x', name: 'b', signal: gone.signal })
   gone.abort(new Error('gone'))
   calls[0]?.letGo()
@@ -118,12 +140,14 @@ test('an item that nobody waits for any more never begins', async () => {
 test('a batch that fails fails each of its items, and no later one', async () => {
   const { calls, handle, started, settle } = setUp()
   void handle({ lane: 'x', name: 'a' })
+  await settle()
   const failed = ['b', 'c'].map((name) => handle({ lane: 'x', name }))
   calls[0]?.letGo()
   await settle()
   const later = handle({ lane: 'x', name: 'd' })
   calls[1]?.fail(new Error('broken'))
   for (const one of await Promise.allSettled(failed)) expect(one).toMatchObject({ reason: { message: 'broken' } })
+  await settle()
   expect(started()).toEqual(['a', 'b c', 'd'])
   calls[2]?.letGo()
   expect(await later).toBe('d alone')
@@ -131,12 +155,15 @@ test('a batch that fails fails each of its items, and no later one', async () =>
 
 test('an outage ends everything that waits in its lane, at once', async () => {
   const { calls, handle, started, settle } = setUp()
-  const all = ['a', 'b', 'c'].map((name) => handle({ lane: 'x', name }))
+  const all = [handle({ lane: 'x', name: 'a' })]
   void handle({ lane: 'y', name: 'd' })
+  await settle()
+  for (const name of ['b', 'c']) all.push(handle({ lane: 'x', name }))
   calls[0]?.fail(new Error('outage'))
   for (const one of await Promise.allSettled(all)) expect(one).toMatchObject({ reason: { message: 'outage' } })
   await settle()
   expect(started()).toEqual(['a', 'd'])
   void handle({ lane: 'x', name: 'e' })
+  await settle()
   expect(started()).toEqual(['a', 'd', 'e'])
 })

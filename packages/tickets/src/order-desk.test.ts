@@ -63,6 +63,9 @@ const outcomes = async (placing: Promise<{ replayed: boolean }>[]) =>
     one.status === 'fulfilled' ? (one.value.replayed ? 'replayed' : 'placed') : (one.reason.code ?? one.reason.message),
   )
 
+/** What is asked for after it comes while what was asked for before is under way. */
+const turn = () => new Promise(setImmediate)
+
 const show = async (id: string) => {
   const { rows } = await shop.postgres.query<{ available: number; revision: number }>(
     'SELECT available, revision FROM shows WHERE id = $1',
@@ -75,7 +78,9 @@ test('what arrives while the first is under way goes together: one revision, ann
   const { id } = await shop.addShow(100)
   const before = (await show(id))?.revision ?? 0
   const desk = openDesk()
-  const placing = Array.from({ length: 30 }, () => desk.place(asked(id, 2)))
+  const placing = [desk.place(asked(id, 2))]
+  await turn()
+  for (let more = 0; more < 29; more++) placing.push(desk.place(asked(id, 2)))
   expect(new Set(await outcomes(placing))).toEqual(new Set(['placed']))
   const bodies = (await Promise.all(placing)).map(({ answer }) => answer.body as { number: number; quantity: number })
   expect(new Set(bodies.map(({ number }) => number)).size).toBe(30)
@@ -196,7 +201,10 @@ test('sales that close while an order waits are closed for it', async () => {
   const { id } = await shop.addShow(10)
   const desk = openDesk()
   let open = true
-  const placing = [1, 1, 1].map((quantity) => desk.place(asked(id, quantity, { isOpen: () => open })))
+  const one = () => desk.place(asked(id, 1, { isOpen: () => open }))
+  const placing = [one()]
+  await turn()
+  placing.push(one(), one())
   open = false
   expect(await outcomes(placing)).toEqual(['placed', 'E_SALES_CLOSED', 'E_SALES_CLOSED'])
   expect((await show(id))?.available).toBe(9)
@@ -233,7 +241,10 @@ test('a batch whose answer is lost is in doubt: under its keys, each order is th
   const all = Array.from({ length: 40 }, (_, at) => asked(id, 1 + (at % 3)))
   await desk.place(asked(id, 1)) // connects
   proxy.delay(20)
-  const placing = all.map((one) => desk.place(one))
+  const [first, ...others] = all as [(typeof all)[0]]
+  const placing = [desk.place(first)]
+  await turn()
+  for (const one of others) placing.push(desk.place(one))
   await placing[0]
   proxy.dropNextReply()
   expect(await outcomes(placing.slice(1))).toEqual(Array(39).fill('E_POSTGRES_UNAVAILABLE'))
@@ -251,6 +262,7 @@ test('while the server does not answer, nobody who waits for another order waits
   await desk.place(asked(id, 1)) // connects
   proxy.hang()
   const first = desk.place(asked(id, 1)).catch((error) => error)
+  await turn()
   const others = Promise.allSettled(Array.from({ length: 60 }, () => desk.place(asked(id, 1))))
   let isOver = false
   void others.then(() => {
