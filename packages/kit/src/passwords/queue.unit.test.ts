@@ -70,7 +70,7 @@ test('known clients leave the same to strangers', async () => {
 })
 
 test('nothing waits for longer than its time, however slowly the machine works', async () => {
-  const queue = createQueue({ maxConcurrent: 1, maxWaitMs: 200, firstCostMs: 50, maxStayMs: 20 })
+  const queue = createQueue({ maxConcurrent: 1, maxWaitMs: 200, firstCostMs: 50, maxStayMs: 20, maxRestMs: 0 })
   const end = Promise.withResolvers<void>()
   const atWork = queue(() => end.promise)
   await expect(queue(async () => undefined)).rejects.toMatchObject({ code: 'E_OVERLOADED' })
