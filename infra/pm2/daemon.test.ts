@@ -68,6 +68,21 @@ test('what can start programs is for this user alone', () => {
   }
 })
 
+test('a daemon that stands still holds up no request', async () => {
+  const daemonPid = pm2.daemonPid() as number
+  process.kill(daemonPid, 'SIGSTOP')
+  try {
+    for (let i = 0; i < 3; i++) {
+      // A connection of its own, which somebody has to accept.
+      const signal = AbortSignal.timeout(3000)
+      const { status } = await fetch(`http://127.0.0.1:${port}`, { headers: { connection: 'close' }, signal })
+      expect(status).toBe(200)
+    }
+  } finally {
+    process.kill(daemonPid, 'SIGCONT')
+  }
+})
+
 test('a daemon that is killed is noticed, what it left is ended, and it can be started again', async () => {
   const before = await pids()
   expect(await answers()).toBe(true)

@@ -48,6 +48,9 @@ export function createPm2(home: string): Pm2 {
         ...env,
         PATH: [dirname(process.execPath), env.PATH].join(delimiter), // PM2 asks `node --version` whether it may run .ts
         PM2_HOME: home,
+        // Replicas accept connections themselves: otherwise the daemon accepts each one and hands it over, and holds up all
+        // of them while it stands still.
+        NODE_CLUSTER_SCHED_POLICY: 'none',
         PM2_DISCRETE_MODE: 'true',
         PM2_NO_INTERACTION: 'true',
         PM2_CONCURRENT_ACTIONS: '32',

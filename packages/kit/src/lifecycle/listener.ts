@@ -30,7 +30,7 @@ const backlog = 4096
 
 /** Under so many new connections that they never pause, the last ones are cut after all. */
 const longestClosingMs = 1000
-/** Longer than PM2's daemon, which accepts for its replicas in cluster mode, takes to hand over a connection. */
+/** Longer than the primary of a Node cluster, which by default accepts for its workers, takes to hand over a connection. */
 const quietMs = 2
 
 /** Keeps a server listening for as long as it is started, not closed and not stopped, whatever was under way when that changed. */
