@@ -1,8 +1,8 @@
 import type { Breaker, BreakerCall } from '@escala/kit/breaker/breaker.ts'
 import type { EffectStatement, IdempotentRequest } from '@escala/kit/idempotency/idempotency.ts'
 import { createPostgresIdempotency } from '@escala/kit/idempotency/postgres.ts'
+import { createSmtpMailer } from '@escala/kit/mail/smtp.ts'
 import type { OutboxMessage } from '@escala/kit/outbox/outbox.ts'
-import { createConfirmationMailer } from '@escala/tickets/confirmation.ts'
 import { orderJobs } from '@escala/tickets/jobs.ts'
 import { chargeMessage, mailMessage } from '@escala/tickets/messages.ts'
 import { createPayments } from '@escala/tickets/payments.ts'
@@ -43,7 +43,7 @@ async function work({ postgres, log }: Deps, messages: OutboxMessage[]): Promise
     deadLetters: { among: async () => new Set() },
     events: { publish: async () => '' },
     payments: createPayments({ url: PAYMENTS_URL, breaker: none }),
-    mailer: createConfirmationMailer({ smtpUrl: SMTP_URL, from: 'shop@example.com', breaker: none }),
+    mailer: createSmtpMailer({ smtpUrl: SMTP_URL, from: 'shop@example.com', breaker: none }),
     stuckMs: 60_000,
   })
   const { signal } = new AbortController()

@@ -36,7 +36,7 @@ export async function compose(
   const parts = makeParts(deps, make)
   const { queue, deadLetters, ...given } = parts
 
-  const closing: (() => void)[] = []
+  const closing: (() => void)[] = [parts.mailer.stop]
   const onStop = (close: () => void) => void closing.push(close)
   const forModules = { ...given, deadLetters, postgres, tracing, log, onStop }
   const handlers = Object.assign(kitJobs(postgres), ...workerModules.map((module) => module.jobs(forModules, config)))

@@ -1,5 +1,6 @@
 import { baseSettings } from '@escala/kit/config/base.ts'
-import { type Config, integer } from '@escala/kit/config/config.ts'
+import { type Config, integer, url } from '@escala/kit/config/config.ts'
+import { z } from 'zod'
 
 /** Every variable of the worker; `docs/configuration.md` explains each. */
 export const workerSettings = {
@@ -11,6 +12,10 @@ export const workerSettings = {
   /** How long the jobs of a worker that died stay with it, and how often it is looked for such jobs. */
   JOB_LOCK_MS: integer(100, 3_600_000, 30_000),
   JOB_STALLED_MS: integer(50, 3_600_000, 30_000),
+  SMTP_URL: url('smtp', 'smtps'),
+  /** To the mail server, of each worker. */
+  MAIL_CONNECTIONS: integer(1, 1000, 10),
+  MAIL_FROM: z.string().min(3).max(200).default('Escala <escala@example.com>'),
   BREAKER_FAILURES: integer(1, 1000, 5),
   BREAKER_OPEN_MS: integer(10, 30_000, 2000),
   /** How often the schedules are put right: after Redis lost its data, or the last worker that knew one is gone. */

@@ -9,6 +9,8 @@ import { type Lanes, laneName, schedulesLane } from '@escala/kit/jobs/queue.ts'
 import type { Locks } from '@escala/kit/locks/locks.ts'
 import { createRedisLocks } from '@escala/kit/locks/redis.ts'
 import type { Logger } from '@escala/kit/log/log.ts'
+import type { Mailer } from '@escala/kit/mail/mail.ts'
+import { createMailCheck, createSmtpMailer, isMailServersFailure } from '@escala/kit/mail/smtp.ts'
 import { countLocks } from '@escala/kit/metrics/counted.ts'
 import type { Outbox, Relay } from '@escala/kit/outbox/outbox.ts'
 import { createPostgresOutbox } from '@escala/kit/outbox/postgres.ts'
@@ -124,12 +126,25 @@ export const clusterParts: Parts = {
 
 /** Makes what works on its own; the rest needs the registry, or begins to work at once. */
 export function makeParts(deps: Deps, make: Parts) {
+  const breakers = make.breakers(deps)
   return {
     outbox: { scope: 'cluster' as Scope, ...make.outbox(deps) },
     locks: countLocks(make.locks(deps)),
     events: make.events(deps),
-    breakers: make.breakers(deps),
+    breakers,
+    mailer: createMailer(deps, breakers),
     deadLetters: make.deadLetters(deps),
     queue: make.queue(deps),
   }
+}
+
+function createMailer({ config, tracing }: Deps, breakers: Breakers): Mailer {
+  const smtp = { smtpUrl: config.SMTP_URL }
+  return createSmtpMailer({
+    ...smtp,
+    connections: config.MAIL_CONNECTIONS,
+    from: config.MAIL_FROM,
+    breaker: breakers.of('mail', { isFailure: isMailServersFailure, check: createMailCheck(smtp) }),
+    tracing,
+  })
 }

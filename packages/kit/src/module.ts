@@ -14,6 +14,7 @@ import type { Idempotency } from './idempotency/idempotency.ts'
 import type { DeadAggregates, JobHandler, Schedule } from './jobs/jobs.ts'
 import type { Locks } from './locks/locks.ts'
 import type { Logger } from './log/log.ts'
+import type { Mailer } from './mail/mail.ts'
 import type { Outbox } from './outbox/outbox.ts'
 import type { Passwords } from './passwords/passwords.ts'
 import type { Postgres } from './postgres/postgres.ts'
@@ -80,6 +81,7 @@ export interface WorkerParts {
   events: EventPublisher
   /** For calls to systems outside. */
   breakers: Breakers
+  mailer: Mailer
   /** For whoever repeats lost work: what is a dead letter waits for an operator. */
   deadLetters: DeadAggregates
   /** The same; a job's spans are there without it. */

@@ -2,8 +2,8 @@ import { randomUUID } from 'node:crypto'
 import { setTimeout as wait } from 'node:timers/promises'
 import { createBreakers } from '@escala/kit/breaker/cockatiel.ts'
 import { PermanentFailure } from '@escala/kit/jobs/jobs.ts'
+import { createMailCheck, createSmtpMailer, isMailServersFailure } from '@escala/kit/mail/smtp.ts'
 import { afterAll, beforeAll, beforeEach, expect, inject, test, vi } from 'vitest'
-import { createConfirmationMailer, createMailCheck, isMailServersFailure } from './confirmation.ts'
 import { createPayments, createPaymentsCheck, isProvidersFailure } from './payments.ts'
 import { createShop, log, type Shop } from './test-shop.ts'
 import { expireSome, reemitSome } from './transitions.ts'
@@ -427,19 +427,12 @@ test('orders that the provider always fails, and receivers that are refused for 
       begin,
     )
   }
-  const mailer = createConfirmationMailer({ smtpUrl: shop.smtpUrl, from: 'shop@example.com', breaker: mail })
+  const mailer = createSmtpMailer({ smtpUrl: shop.smtpUrl, from: 'shop@example.com', breaker: mail })
   onTestFinished(mailer.stop)
   const confirm = (email: string) =>
     mailer.send({
-      ...{ orderId: randomUUID(), number: 1, quantity: 1, totalCents: 1, currency: 'EUR', requestId: 'r' },
-      ...{
-        traceparent: undefined,
-        isFirst: true,
-        signal: new AbortController().signal,
-        email,
-        showName: 'Gig',
-        startsAt: new Date(),
-      },
+      ...{ to: email, subject: 'Order', text: 'Order', id: randomUUID(), requestId: 'r' },
+      ...{ traceparent: undefined, isFirst: true, signal: new AbortController().signal },
     })
   await shop.payments.behave({ brokenAmounts: [666] })
   await shop.mail.behave({ refusals: { 'full@': 452 } })

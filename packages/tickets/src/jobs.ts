@@ -1,8 +1,9 @@
 import type { Job, JobHandler } from '@escala/kit/jobs/jobs.ts'
+import type { Mailer } from '@escala/kit/mail/mail.ts'
 import type { WorkerParts } from '@escala/kit/module.ts'
 import type { Outbox } from '@escala/kit/outbox/outbox.ts'
 import { chargeJob, refundOrder } from './charging.ts'
-import type { ConfirmationMailer } from './confirmation.ts'
+import { sendConfirmation } from './confirmation.ts'
 import { announceAvailability } from './live.ts'
 import { orderOf } from './messages.ts'
 import type { Payments } from './payments.ts'
@@ -13,7 +14,7 @@ import { expireSome, reemitSome, settleOrder, takeOrder, takePaidOrder, whatIsDu
 export interface OrderJobsOptions extends Pick<WorkerParts, 'postgres' | 'events' | 'deadLetters'> {
   outbox: Pick<Outbox, 'insert'>
   payments: Payments
-  mailer: ConfirmationMailer
+  mailer: Mailer
   /** An order that nobody worked on for so long gets its job again. */
   stuckMs: number
 }
@@ -38,7 +39,7 @@ export function orderJobs(options: OrderJobsOptions): Record<string, JobHandler>
       if (order === undefined) return job.log.info({ orderId }, 'nothing to confirm')
       const { traceparent, signal } = job
       const { receiver } = order
-      if (receiver) await mailer.send({ ...order, orderId, ...receiver, traceparent, isFirst, signal })
+      if (receiver) await sendConfirmation(mailer, { ...order, orderId, ...receiver, traceparent, isFirst, signal })
       else job.log.info({ orderId }, 'no mail: its user was deleted')
       await settleOrder(postgres, orderId, 'paid', 'confirmed')
       job.log.info({ orderId }, 'order confirmed')

@@ -18,6 +18,7 @@ import type { Route } from '@escala/kit/http/route.ts'
 import { createPostgresIdempotency } from '@escala/kit/idempotency/postgres.ts'
 import type { Job, JobHandler } from '@escala/kit/jobs/jobs.ts'
 import { createLog } from '@escala/kit/log/log.ts'
+import { createSmtpMailer } from '@escala/kit/mail/smtp.ts'
 // biome-ignore lint/style/noRestrictedImports: a test composes
 import { createPostgresOutbox } from '@escala/kit/outbox/postgres.ts'
 import { kitMigrations, migrate, migrationsOf } from '@escala/kit/postgres/migrations.ts'
@@ -30,7 +31,6 @@ import express from 'express'
 import { mailControl, startMail } from '../../../infra/local/peers/mail.ts'
 import { paymentsControl, startPayments } from '../../../infra/local/peers/payments.ts'
 import { ticketsApi } from './api.ts'
-import { createConfirmationMailer } from './confirmation.ts'
 import { ticketsData } from './data.ts'
 import { ticketFlags } from './flags.ts'
 import { orderJobs } from './jobs.ts'
@@ -72,7 +72,7 @@ export async function createShop(adminUrl: string, { maxPerBuyer = 0 } = {}) {
   const breaker = guard as typeof guard & Breaker
   /** Type and order of each dead letter. */
   const dead = new Set<string>()
-  const mailer = createConfirmationMailer({ smtpUrl: mail.smtpUrl, from: 'Shop <shop@example.com>', breaker })
+  const mailer = createSmtpMailer({ smtpUrl: mail.smtpUrl, from: 'Shop <shop@example.com>', breaker })
   const counted = countStatements(postgres)
   const jobs = orderJobs({
     postgres: counted.postgres,

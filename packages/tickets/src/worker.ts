@@ -1,7 +1,5 @@
 import { integer, url } from '@escala/kit/config/config.ts'
 import { workerModule } from '@escala/kit/module.ts'
-import { z } from 'zod'
-import { createConfirmationMailer, createMailCheck, isMailServersFailure } from './confirmation.ts'
 import { ticketsData } from './data.ts'
 import { orderJobs } from './jobs.ts'
 import { createPayments, createPaymentsCheck, isProvidersFailure } from './payments.ts'
@@ -11,28 +9,14 @@ export const ticketsWorker = workerModule({
   settings: {
     PAYMENTS_URL: url('http', 'https'),
     PAYMENTS_TIMEOUT_MS: integer(10, 60_000, 5000),
-    SMTP_URL: url('smtp', 'smtps'),
-    /** To the mail server, of each worker. */
-    MAIL_CONNECTIONS: integer(1, 1000, 10),
-    MAIL_FROM: z.string().min(3).max(200).default('Escala Tickets <tickets@example.com>'),
     /** An order that nobody worked on for so long gets its job again; well above the time that a job's tries take. */
     ORDER_STUCK_MS: integer(100, 86_400_000, 60_000),
   },
   migrations: ticketsData.migrations,
   lanes: { 'order.mail': 'mail' },
-  jobs({ postgres, outbox, events, breakers, deadLetters, tracing, onStop }, settings) {
+  jobs({ postgres, outbox, events, breakers, deadLetters, tracing, mailer }, settings) {
     const provider = { url: settings.PAYMENTS_URL, timeoutMs: settings.PAYMENTS_TIMEOUT_MS }
-    const smtp = { smtpUrl: settings.SMTP_URL }
     const payments = { isFailure: isProvidersFailure, check: createPaymentsCheck(provider) }
-    const mail = { isFailure: isMailServersFailure, check: createMailCheck(smtp) }
-    const mailer = createConfirmationMailer({
-      ...smtp,
-      connections: settings.MAIL_CONNECTIONS,
-      from: settings.MAIL_FROM,
-      breaker: breakers.of('mail', mail),
-      tracing,
-    })
-    onStop(mailer.stop)
     return orderJobs({
       postgres,
       outbox,

@@ -1,7 +1,7 @@
 import { once } from 'node:events'
 import { type AddressInfo, createServer, type Socket } from 'node:net'
 import { describe, expect, test, vi } from 'vitest'
-import { createMailTransport } from './mail-transport.ts'
+import { createMailTransport } from './transport.ts'
 
 /** A mail server that says whatever `talk` writes. */
 async function serve(talk: (socket: Socket) => void, onTestFinished: (clean: () => void) => void) {
