@@ -42,6 +42,7 @@ function deleteSample(root: string): void {
     'packages/kit/src/cart',
     'labs/shop.ts',
     'labs/recovery.ts',
+    'labs/bench/sample',
     'node_modules/@escala/tickets',
     'scripts/sample',
     'scripts/sample-delete.ts',
@@ -96,6 +97,7 @@ function deleteSample(root: string): void {
     'apps',
     'packages',
     'scripts',
+    'labs',
     'biome.json',
     'package.json',
   ])

@@ -1,55 +1,60 @@
-import { spawn } from 'node:child_process'
-import { readdirSync, readFileSync } from 'node:fs'
+import { type Counters, increase, read, tasksOf } from './counters.ts'
 
-/** Processor time of a process, its threads and its children, in microseconds; 0 where there is no /proc. */
-export function cpuOf(pid: number): number {
-  return [pid, ...childrenOf(pid)].reduce((sum, id) => sum + ownCpu(id), 0)
+/** Processor time that a process and its children have used until now, in microseconds. */
+export interface CpuTimes {
+  /** Of those that live, by process. */
+  living: Map<number, Counters>
+  /** All that children had used that have ended. */
+  endedUs: number
 }
 
-function ownCpu(pid: number): number {
-  return list(`/proc/${pid}/task`).reduce((sum, task) => {
-    const [ns = '0'] = read(`/proc/${pid}/task/${task}/schedstat`).split(' ')
-    return sum + Number(ns) / 1000
-  }, 0)
+// Of /proc/PID/stat: the kernel counts there in hundredths of a second on every Linux that Node.js runs on.
+const tickUs = 10_000
+
+export function readCpu(pid: number): CpuTimes {
+  return {
+    living: new Map([pid, ...childrenOf(pid)].map((id) => [id, threadTimes(id)])),
+    endedUs: endedChildren(pid),
+  }
+}
+
+/**
+ * Returns the processor time between two moments. A child that ended meanwhile (an idle connection of Postgres, say) takes all
+ * it ever used out of the sum of the living; the kernel adds that to what its parent's ended children used, so it is known.
+ */
+export function cpuBetween(before: CpuTimes, after: CpuTimes): number {
+  const none: Counters = new Map()
+  const living = [...after.living].reduce((sum, [pid, now]) => sum + increase(before.living.get(pid) ?? none, now), 0)
+  const ended = [...before.living].filter(([pid]) => !after.living.has(pid))
+  const usedBefore = ended.reduce((sum, [, threads]) => sum + increase(none, threads), 0)
+  return living + Math.max(0, after.endedUs - before.endedUs - usedBefore)
+}
+
+/** Processor time of one process since it began, its ended threads included, in milliseconds. To a hundredth of a second. */
+export function cpuSinceStart(pid: number): number {
+  const [userTicks = 0, systemTicks = 0] = statOf(pid)
+  return ((userTicks + systemTicks) * tickUs) / 1000
+}
+
+function endedChildren(pid: number): number {
+  const [, , userTicks = 0, systemTicks = 0] = statOf(pid)
+  return (userTicks + systemTicks) * tickUs
+}
+
+/** utime, stime, cutime and cstime; none when the process has ended. The program's name, in brackets, can hold anything. */
+function statOf(pid: number): number[] {
+  return read(`/proc/${pid}/stat`).split(') ').at(-1)?.split(' ').slice(11, 15).map(Number) ?? []
+}
+
+function threadTimes(pid: number): Counters {
+  return new Map(
+    tasksOf(pid).map((task) => [task, Number(read(`/proc/${pid}/task/${task}/schedstat`).split(' ')[0]) / 1000]),
+  )
 }
 
 function childrenOf(pid: number): number[] {
-  const own = list(`/proc/${pid}/task`).flatMap((task) =>
+  const own = tasksOf(pid).flatMap((task) =>
     read(`/proc/${pid}/task/${task}/children`).split(' ').filter(Boolean).map(Number),
   )
   return own.flatMap((child) => [child, ...childrenOf(child)])
-}
-
-/** System calls that a process makes while `work` runs; `undefined` where there is no strace, or it may not look. */
-export async function systemCalls(pid: number, work: () => Promise<unknown>): Promise<number | undefined> {
-  const strace = spawn('strace', ['-c', '-f', '-p', String(pid)], { stdio: ['ignore', 'ignore', 'pipe'] })
-  let output = ''
-  const attached = Promise.withResolvers<void>()
-  const ended = new Promise<void>((resolve) => strace.once('close', () => resolve()).once('error', () => resolve()))
-  strace.stderr.on('data', (chunk) => {
-    output += chunk
-    if (output.includes('attached')) attached.resolve()
-  })
-  await Promise.race([attached.promise, ended])
-  if (strace.exitCode === null && strace.pid !== undefined) await work()
-  strace.kill('SIGINT')
-  await ended
-  const total = /^ *100\.00 .* total$/m.exec(output)?.[0].trim().split(/\s+/)
-  return total && Number(total[3])
-}
-
-function list(path: string): string[] {
-  try {
-    return readdirSync(path)
-  } catch {
-    return [] // ended, or not Linux
-  }
-}
-
-function read(path: string): string {
-  try {
-    return readFileSync(path, 'utf8').trim()
-  } catch {
-    return ''
-  }
 }
