@@ -41,8 +41,8 @@ export function createRequests({ config, base, deps, parts, replicas }: Requests
   const limits = createLimits({ config, rateLimits: parts.rateLimits, log, share: replicas.liveApis })
   const passwordForms = createPasswordForms({
     postgres,
+    changes: deps.changes,
     log,
-    everyMs: 12 * config.HEARTBEAT_MS,
     isWanted: config.PASSWORD_HASH === 'argon2id',
   })
   const streams = createEventStreams({

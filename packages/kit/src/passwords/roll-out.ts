@@ -1,4 +1,5 @@
 import type { Logger } from '@escala/kit/log/log.ts'
+import type { Changes } from '@escala/kit/postgres/changes.ts'
 import type { Sql, Statement } from '@escala/kit/postgres/postgres.ts'
 
 /** In the registry's `scopes`: this replica verifies argon2id. Versions before 0.2.0 do not, and do not say so. */
@@ -19,30 +20,48 @@ export async function everyReplicaVerifiesArgon2id(sql: Sql): Promise<boolean> {
 export interface PasswordForms {
   /** Whether argon2id may be written, as last known. `false` until the registry has been asked. */
   mayWriteArgon2id(): boolean
-  /** Asks the registry, now and every `everyMs`. */
+  /** Asks the registry, now and whenever it changes. */
   start(): Promise<void>
   stop(): void
 }
 
+export interface PasswordFormsOptions {
+  postgres: Sql
+  changes: Changes
+  log: Logger
+  isWanted: boolean
+}
+
+const retryMs = 5000
+
 /** A hash that an older replica cannot verify would lock its user out there: nothing is written before the last one is gone. */
-export function createPasswordForms(options: { postgres: Sql; log: Logger; everyMs: number; isWanted: boolean }) {
-  const { postgres, log, everyMs, isWanted } = options
+export function createPasswordForms({ postgres, changes, log, isWanted }: PasswordFormsOptions): PasswordForms {
   let allowed = false
+  let asked = 0
   let timer: NodeJS.Timeout | undefined
+  let stopHearing = () => {}
   const ask = async () => {
+    clearTimeout(timer)
+    const turn = ++asked
     try {
-      allowed = await everyReplicaVerifiesArgon2id(postgres)
+      const answer = await everyReplicaVerifiesArgon2id(postgres)
+      if (turn === asked) allowed = answer // not when a later one has overtaken it
     } catch (err) {
       log.warn({ err }, 'registry not asked for the form of password hashes') // the last answer stays
+      if (turn === asked) timer = setTimeout(ask, retryMs).unref()
     }
   }
   return {
     mayWriteArgon2id: () => isWanted && allowed,
     async start() {
       if (!isWanted) return
+      stopHearing = changes.onChange('replicas', () => void ask())
       await ask()
-      timer = setInterval(ask, everyMs).unref()
     },
-    stop: () => clearInterval(timer),
-  } satisfies PasswordForms
+    stop() {
+      stopHearing()
+      asked++ // what is under way counts no more
+      clearTimeout(timer)
+    },
+  }
 }
