@@ -26,7 +26,8 @@ export type FirstTier = ReturnType<typeof createFirstTier>
 export function createFirstTier({ maxEntries, maxBytes }: FirstTierOptions) {
   const entries = new LRUCache<string, Entry>({ max: maxEntries, maxSize: maxBytes, maxEntrySize: maxBytes })
   // Outlives the entries: else an eviction would let an older value come back.
-  const newest = new LRUCache<string, number>({ max: maxEntries * versionsPerEntry })
+  // Bounded as a size of 1 each: for a `max` it would take all of its memory at once.
+  const newest = new LRUCache<string, number>({ maxSize: maxEntries * versionsPerEntry, sizeCalculation: () => 1 })
   const joinable = new Map<string, Promise<Entry>>()
   const flights = new Map<string, Set<Flight>>()
 
