@@ -13,6 +13,7 @@ const steps: Record<string, string[]> = {
   'smoke:start': ['smoke:start'],
   fuzz: ['fuzz', '--', '--requests', '20000'],
   'sample:delete': ['sample:delete', '--', '--check', '--full'],
+  'upgrade:check': ['upgrade:check'],
   mutants: ['mutants'],
   endurance: ['endurance', '--', '--minutes', '10'],
 }

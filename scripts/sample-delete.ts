@@ -43,6 +43,7 @@ function deleteSample(root: string): void {
     'labs/shop.ts',
     'labs/recovery.ts',
     'labs/bench/sample',
+    'labs/roll-out.ts',
     'node_modules/@escala/tickets',
     'scripts/sample',
     'scripts/sample-delete.ts',
@@ -68,6 +69,7 @@ function deleteSample(root: string): void {
       delete scripts['sample:delete']
       delete scripts.endurance
       delete scripts.fuzz
+      delete scripts['upgrade:check']
       for (const name of unused) delete devDependencies[name]
     }),
   )

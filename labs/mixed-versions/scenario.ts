@@ -1,17 +1,11 @@
-import { spawn } from 'node:child_process'
-import { once } from 'node:events'
-import { join } from 'node:path'
 import { setTimeout as wait } from 'node:timers/promises'
-import { createBullmqDeadLetters } from '@escala/kit/jobs/dead-letters.ts'
 import { createLog } from '@escala/kit/log/log.ts'
 import { migrate } from '@escala/kit/postgres/migrations.ts'
-import { createRedis, stopRedis } from '@escala/kit/redis/redis.ts'
-import type { ScaleReport } from '@escala/kit/replicas/scale-report.ts'
 import type { AddOptions, Cluster } from '@escala/testing/cluster.ts'
 import type { Replica } from '@escala/testing/replica.ts'
 import { withClient } from '@escala/testing/test-database.ts'
-import { workerLanes } from '../../apps/worker/src/modules.ts'
 import { check, defineLab, type LabContext } from '../lab.ts'
+import { countDeadLetters, runMigrateStep, versionsOf, withRedis } from '../roll-out.ts'
 import { untilQuiet } from '../shop.ts'
 import { fixed } from './fixed.ts'
 import { naive } from './naive.ts'
@@ -131,17 +125,6 @@ async function rollOut(
   }
 }
 
-/** The next version's own step, as a deploy runs it. */
-async function runMigrateStep(folder: string, databaseUrl: string): Promise<void> {
-  const env = { PATH: process.env.PATH, DATABASE_URL: databaseUrl }
-  const child = spawn(process.execPath, [join(folder, 'apps/api/src/migrate.ts')], {
-    env,
-    stdio: ['ignore', 'ignore', 'inherit'],
-  })
-  const [code] = await once(child, 'close')
-  if (code !== 0) throw new Error('the migrate step of the next version failed')
-}
-
 /** Migrate: what was there before, in batches, each a short transaction of its own. What comes meanwhile is the trigger's work. */
 async function backfill(cluster: Cluster): Promise<void> {
   const batch = `UPDATE orders SET amount_cents = total_cents WHERE id IN (
@@ -176,32 +159,6 @@ async function restart(worker: Replica | undefined): Promise<void> {
   await worker?.restart()
 }
 
-/** As `npm run scale:check` shows them. */
-async function versionsOf(cluster: Cluster): Promise<string> {
-  const response = await fetch(`${cluster.replicas[0]?.internalUrl}/scale`)
-  const { replicas } = (await response.json()) as ScaleReport
-  return [...new Set(replicas.map(({ version }) => version))].sort().join(', ')
-}
-
 async function hasSchedule(cluster: Cluster, id: string): Promise<boolean> {
   return await withRedis(cluster, async (redis) => (await redis.zscore('{escala}:jobs-schedules:repeat', id)) !== null)
-}
-
-async function countDeadLetters(cluster: Cluster): Promise<number> {
-  return await withRedis(cluster, async (redis) => {
-    const deadLetters = createBullmqDeadLetters({ redis, lanes: workerLanes() })
-    const { length } = await deadLetters.list({ limit: 1000 })
-    await deadLetters.stop()
-    return length
-  })
-}
-
-async function withRedis<T>(cluster: Cluster, use: (redis: ReturnType<typeof createRedis>) => Promise<T>): Promise<T> {
-  const redis = createRedis({ url: cluster.redisUrl, role: 'request', log, timeoutMs: 5000 })
-  while (redis.status !== 'ready') await wait(10)
-  try {
-    return await use(redis)
-  } finally {
-    await stopRedis(redis)
-  }
 }

@@ -22,6 +22,8 @@ export interface BackingOptions {
     /** With a hot standby, for `failover`. Local processes only. */
     standby?: boolean
   }
+  /** The folder of the version whose migrate step makes the database; otherwise this one. */
+  checkout?: string
 }
 
 /** What the replicas of one cluster share, and nobody else. */
@@ -64,7 +66,9 @@ export async function startBacking(
   const startDatabase = async () => {
     const { own, pair } = options.database ? await startOwn(options.database) : {}
     const adminUrl = pair?.primaryUrl() ?? own?.url ?? postgresUrl
-    const { url, drop } = await createTestDatabase(adminUrl, { template: await templateDatabase(adminUrl) })
+    const { url, drop } = await createTestDatabase(adminUrl, {
+      template: await templateDatabase(adminUrl, options.checkout),
+    })
     if (!own && !pair) keep({ stop: drop })
     return { url, own, pair }
   }

@@ -23,6 +23,8 @@ export interface ClusterOptions extends Partial<BackingOptions> {
   workers?: number
   /** A module whose `apiParts` and `workerParts` take the place of the kit's: `new URL('./naive.ts', import.meta.url)`. */
   naive?: URL
+  /** The folder of another version of the code: its migrate step makes the database, and its first processes start from it. Local processes only. */
+  checkout?: string
   /** For the API, over what the harness gives it. */
   env?: Record<string, string>
   workerEnv?: Record<string, string>
@@ -120,8 +122,8 @@ interface Own extends Environment {
 
 async function start(options: ClusterOptions, own: Own): Promise<Cluster> {
   const { driver, folder, cleanUps, stop } = own
-  const { workers: workerCount = 0, peers = workerCount > 0, faults = false, database, oneRedis } = options
-  const backing = await startBacking(own, folder, cleanUps, { peers, faults, database, oneRedis })
+  const { workers: workerCount = 0, peers = workerCount > 0, faults = false, database, oneRedis, checkout } = options
+  const backing = await startBacking(own, folder, cleanUps, { peers, faults, database, oneRedis, checkout })
   const network = options.nginx?.discovery && (await driver.startNetwork())
   if (network) cleanUps.keep(network)
   const environments = environmentsOf(options, backing)
@@ -152,7 +154,7 @@ async function start(options: ClusterOptions, own: Own): Promise<Cluster> {
     return replica
   }
   const launchMany = (role: Replica['role'], count: number) =>
-    Promise.all(Array.from({ length: Math.max(0, count) }, () => launch(role)))
+    Promise.all(Array.from({ length: Math.max(0, count) }, () => launch(role, { checkout })))
 
   const [replicas, workers] = await Promise.all([
     launchMany('api', options.replicas ?? 3),
