@@ -137,6 +137,20 @@ async function measure(): Promise<Row[]> {
   await row('DELETE /v1/sessions/:id', 'another one', 204, () => mine.delete(`/v1/sessions/${ofAnother}`))
   await row('DELETE /v1/sessions/:id', 'there is none', 404, () => mine.delete(`/v1/sessions/${randomUUID()}`))
   await row('DELETE /v1/sessions', 'one session', 204, () => mine.delete('/v1/sessions'))
+  const changing = await loggedIn()
+  const newPassword = { current: 'a password of a lab', password: 'another password' }
+  await row('PUT /v1/password', 'no other session', 204, () => changing.put('/v1/password', newPassword))
+  const { email: knownEmail } = (await changing.get('/v1/session')).body.user
+  const unknownEmail = `${randomUUID()}@example.com`
+  const reset = (email: string) => nobody.post('/v1/password-resets', { email })
+  await row('POST /v1/password-resets', 'the address is known', 202, () => reset(knownEmail))
+  await row('POST /v1/password-resets', 'the address is unknown', 202, () => reset(unknownEmail))
+  const wrongToken = { token: 'none', password: 'another password' }
+  await row('PUT /v1/password-resets', 'an unknown token', 400, () => nobody.put('/v1/password-resets', wrongToken))
+  await row('POST /v1/email-verifications', 'logged in', 202, () => ann.post('/v1/email-verifications'))
+  await row('PUT /v1/email-verifications', 'an unknown token', 400, () =>
+    nobody.put('/v1/email-verifications', { token: 'none' }),
+  )
   const limited = await loggedIn()
   await state.set(`rate-limit:general:${sessionId(limited)}`, 100_000, 'PX', 60_000)
   await row('GET /v1/session', 'over the limit', 429, () => limited.get('/v1/session'))

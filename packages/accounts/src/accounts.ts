@@ -18,7 +18,12 @@ const add: Statement = {
 const byId: Statement = { name: 'users.byId', shared: true, text: 'SELECT id, email, name FROM users WHERE id = $1' }
 const byEmail: Statement = {
   name: 'users.byEmail',
-  text: 'SELECT id, email, name, password_hash AS "passwordHash" FROM users WHERE lower(email) = lower($1)',
+  text: `SELECT id, email, name, password_hash AS "passwordHash", password_version AS "passwordVersion"
+    FROM users WHERE lower(email) = lower($1)`,
+}
+const withHash: Statement = {
+  name: 'users.withHash',
+  text: 'SELECT email, password_hash AS "passwordHash" FROM users WHERE id = $1',
 }
 const renewHash: Statement = {
   name: 'users.renewHash',
@@ -44,11 +49,13 @@ export async function findAccount(postgres: Postgres, id: string): Promise<Accou
   return (await postgres.query<Account>(byId, [id])).rows[0]
 }
 
-export async function findByEmail(
-  postgres: Postgres,
-  email: string,
-): Promise<(Account & { passwordHash: string }) | undefined> {
-  return (await postgres.query<Account & { passwordHash: string }>(byEmail, [email])).rows[0]
+export async function findByEmail(postgres: Postgres, email: string) {
+  type Row = Account & { passwordHash: string; passwordVersion: number }
+  return (await postgres.query<Row>(byEmail, [email])).rows[0]
+}
+
+export async function findWithHash(postgres: Postgres, id: string) {
+  return (await postgres.query<{ email: string; passwordHash: string }>(withHash, [id])).rows[0]
 }
 
 /**

@@ -1,17 +1,19 @@
 import { apiModule } from '@escala/kit/module.ts'
 import { createLogInLimits } from './log-in-limits.ts'
+import { createMailLimits } from './mail-limits.ts'
+import { passwordRoutes } from './routes/passwords.ts'
 import { logInPath, sessionRoutes } from './routes/session.ts'
 import { sessionListRoutes } from './routes/sessions.ts'
 import { userRoutes } from './routes/users.ts'
+import { verificationRoutes } from './routes/verifications.ts'
 import { accountsSettings } from './settings.ts'
 
 export const accountsApi = apiModule({
   name: 'accounts',
   settings: accountsSettings,
-  routes(
-    { postgres, passwords, log, logInGuard, deviceCookies, userSessions, limits: { perMinute, ...limits } },
-    settings,
-  ) {
+  routes(parts, settings) {
+    const { log, logInGuard, deviceCookies } = parts
+    const { perMinute, ...limits } = parts.limits
     const devices = deviceCookies(logInPath)
     const logInLimits = createLogInLimits({
       ...limits,
@@ -20,7 +22,14 @@ export const accountsApi = apiModule({
       log,
       perAddress: settings.LOG_IN_LIMIT_PER_ADDRESS ?? Math.ceil(perMinute / 4),
     })
-    const deps = { postgres, passwords, devices, limits: logInLimits }
-    return [...userRoutes(deps), ...sessionRoutes(deps), ...sessionListRoutes({ userSessions })]
+    const mailLimits = createMailLimits({ ...limits, log })
+    const deps = { ...parts, devices, limits: logInLimits, mailLimits }
+    return [
+      ...userRoutes(deps),
+      ...sessionRoutes(deps),
+      ...sessionListRoutes(deps),
+      ...passwordRoutes(deps),
+      ...verificationRoutes(deps),
+    ]
   },
 })

@@ -1,9 +1,30 @@
+import { url } from '@escala/kit/config/config.ts'
 import { workerModule } from '@escala/kit/module.ts'
+import { cleanCodes } from './codes.ts'
 import { accountsData } from './data.ts'
+import { sendAccountMail } from './mails.ts'
 
 export const accountsWorker = workerModule({
-  ...accountsData,
-  settings: {},
-  jobs: () => ({}),
-  schedules: [],
+  name: accountsData.name,
+  migrations: accountsData.migrations,
+  formerly: accountsData.formerly,
+  settings: {
+    /** Pages of the front end that take a code; the mail links there, with the code behind the `#`. */
+    PASSWORD_RESET_URL: url('http', 'https').optional(),
+    EMAIL_VERIFICATION_URL: url('http', 'https').optional(),
+  },
+  lanes: { 'account.mail': 'mail' },
+  jobs: ({ postgres, mailer }, settings) => ({
+    'account.mail': (job) =>
+      sendAccountMail(job, {
+        postgres,
+        mailer,
+        pages: { 'password-reset': settings.PASSWORD_RESET_URL, 'email-verification': settings.EMAIL_VERIFICATION_URL },
+      }),
+    async 'accounts.clean'(job) {
+      const codes = await cleanCodes(postgres)
+      job.log.info({ codes }, 'deleted expired account codes')
+    },
+  }),
+  schedules: [{ id: 'accounts-clean', type: 'accounts.clean', every: { ms: 600_000 } }],
 })

@@ -1,4 +1,4 @@
-import { integer } from '@escala/kit/config/config.ts'
+import { flag, integer } from '@escala/kit/config/config.ts'
 import { apiModule } from '@escala/kit/module.ts'
 import { ticketFlags } from './flags.ts'
 import { cartRoutes } from './routes/cart.ts'
@@ -16,6 +16,8 @@ export const ticketsApi = apiModule({
     ORDER_HOLD_MS: integer(100, 86_400_000, 900_000),
     /** Tickets that one buyer may have or hold for a show; 0: any number. */
     MAX_TICKETS_PER_BUYER: integer(0, 1_000_000, 0),
+    /** Refuses orders of users who have not verified their e-mail address. */
+    REQUIRE_VERIFIED_EMAIL: flag(),
     /** How long a show's details are answered without another look: what a change costs whose invalidation was lost. */
     SHOW_FRESH_MS: integer(0, 3_600_000, 10_000),
   },
@@ -27,7 +29,11 @@ export const ticketsApi = apiModule({
       ...showRoutes(parts, shows),
       ...liveRoutes(parts, shows),
       ...posterRoutes(parts, shows),
-      ...orderRoutes(parts, { holdMs: settings.ORDER_HOLD_MS, maxPerBuyer: settings.MAX_TICKETS_PER_BUYER }),
+      ...orderRoutes(parts, {
+        holdMs: settings.ORDER_HOLD_MS,
+        maxPerBuyer: settings.MAX_TICKETS_PER_BUYER,
+        needsVerifiedEmail: settings.REQUIRE_VERIFIED_EMAIL,
+      }),
       ...cartRoutes({ ...parts, shows }),
       ...reportRoutes(parts),
     ]

@@ -3,8 +3,15 @@ import type { Sql, Statement } from '@escala/kit/postgres/postgres.ts'
 import { sessionUser } from '@escala/kit/sessions/express-session.ts'
 import { endSession } from '@escala/kit/sessions/log-in.ts'
 import type { Request } from 'express'
+import { ticketErrors } from './errors.ts'
 
 const selectUser: Statement = { name: 'tickets-user-exists', shared: true, text: 'SELECT FROM users WHERE id = $1' }
+
+const selectVerified: Statement = {
+  name: 'tickets-user-verified',
+  shared: true,
+  text: 'SELECT FROM users WHERE id = $1 AND email_verified_at IS NOT NULL',
+}
 
 /**
  * Ends the session of a user who was deleted and throws `E_NOT_LOGGED_IN`; does nothing for a visitor. What needs no Postgres
@@ -23,4 +30,9 @@ async function exists(sql: Sql, userId: string): Promise<boolean> {
     if (hasCode(error, 'E_POSTGRES_UNAVAILABLE')) return true
     throw error
   }
+}
+
+/** Throws `E_EMAIL_NOT_VERIFIED`. */
+export async function requireVerifiedEmail(sql: Sql, userId: string): Promise<void> {
+  if ((await sql.query(selectVerified, [userId])).rowCount === 0) throw ticketErrors.E_EMAIL_NOT_VERIFIED()
 }

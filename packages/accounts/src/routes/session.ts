@@ -2,10 +2,11 @@ import { kitErrors } from '@escala/kit/errors/errors.ts'
 import { type Route, route } from '@escala/kit/http/route.ts'
 import type { Logger } from '@escala/kit/log/log.ts'
 import type { DeviceCookies } from '@escala/kit/sessions/device.ts'
-import { endSession, logIn, logOut } from '@escala/kit/sessions/log-in.ts'
+import { endSession, logIn, logOut, undoLogIn } from '@escala/kit/sessions/log-in.ts'
 import { z } from 'zod'
 import { findAccount, findByEmail, renewPasswordHash } from '../accounts.ts'
 import { judge } from '../log-in-limits.ts'
+import { isStillThePassword } from '../passwords.ts'
 import { account, email, type UserDeps } from './users.ts'
 
 export interface SessionDeps extends UserDeps {
@@ -47,6 +48,10 @@ export function sessionRoutes({ postgres, passwords, limits, devices }: SessionD
         })
         const remembered = attempt.succeeded().catch((err) => log.warn({ err }, 'address of a log-in not remembered'))
         await Promise.all([logIn(req, found.id), remembered])
+        if (!(await isStillThePassword(postgres, found.id, found.passwordVersion))) {
+          await undoLogIn(req)
+          throw kitErrors.E_BAD_CREDENTIALS()
+        }
         devices.remember(req, res, attempt.account)
         const hash = () => passwords.hash(body.password, signal, attempt.client)
         await renewHash(found.id, found.passwordHash, hash, log)

@@ -11,10 +11,12 @@ export const account = z.strictObject({ id: z.uuid(), email: z.string(), name: z
 
 export const email = z.email().max(254)
 
+/** NIST SP 800-63B: length, no rules of composition. */
+export const newPassword = withoutControls(z.string().min(8).max(200))
+
 const newAccount = z.strictObject({
   email,
-  // NIST SP 800-63B: length, no rules of composition.
-  password: withoutControls(z.string().min(8).max(200)),
+  password: newPassword,
   name: line(100),
 })
 

@@ -5,7 +5,7 @@ import type { Mailer } from './mail.ts'
 import { createMailTransport, type MailTransportOptions } from './transport.ts'
 
 export interface SmtpMailerOptions extends MailTransportOptions {
-  /** `tickets@example.com` or `Tickets <tickets@example.com>`. */
+  /** `escala@example.com` or `Escala <escala@example.com>`. */
   from: string
   /** Every mail goes through it. */
   breaker: Breaker

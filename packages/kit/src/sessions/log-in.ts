@@ -100,8 +100,16 @@ export async function logIn(req: Request, userId: string): Promise<void> {
   if (saved.status === 'rejected') throw saved.reason
   if (listed.status === 'fulfilled') return
   // A session that is in no list could not be ended.
-  await logOut(req).catch((err) => req.log.warn({ err }, 'a session that could not be listed could not be ended'))
+  await undoLogIn(req).catch((err) => req.log.warn({ err }, 'a session that could not be listed could not be ended'))
   throw listed.reason
+}
+
+/** Ends the session that `logIn` has just begun for this request: `logOut` ends those that the request came with. */
+export async function undoLogIn(req: Request): Promise<void> {
+  const session = requireSession(req)
+  const { id, userId } = session
+  const forgotten = userId === undefined ? undefined : forget(req, userId, id)
+  await Promise.all([settled((done) => session.destroy(done)), forgotten])
 }
 
 /** Ends the sessions that the request's cookies name, not the user's others. Their ids are barred, so that no slow request can save them again. */

@@ -10,13 +10,19 @@ import { announceAvailability } from '../live.ts'
 import { createOrderDesk } from '../order-desk.ts'
 import { cancel, listOrders, type NewOrder, readOrder } from '../orders.ts'
 import { idParams, order, orderInput, pageOf, pageQuery, placedOrder } from '../schemas.ts'
-import { requireUser } from '../users.ts'
+import { requireUser, requireVerifiedEmail } from '../users.ts'
 
 type Parts = Pick<ApiParts, 'postgres' | 'idempotency' | 'outbox' | 'events' | 'flags'>
 
-type Rules = Pick<NewOrder, 'holdMs' | 'maxPerBuyer'>
+interface Rules extends Pick<NewOrder, 'holdMs' | 'maxPerBuyer'> {
+  /** Whether a buyer must have verified the e-mail address. */
+  needsVerifiedEmail?: boolean
+}
 
-export function orderRoutes({ postgres, idempotency, outbox, events, flags }: Parts, rules: Rules): Route[] {
+export function orderRoutes(
+  { postgres, idempotency, outbox, events, flags }: Parts,
+  { needsVerifiedEmail = false, ...rules }: Rules,
+): Route[] {
   const desk = createOrderDesk({ postgres, idempotency, outbox, events })
   const isOpen = () => flags.get(ticketFlags.salesOpen)
   return [
@@ -34,12 +40,14 @@ export function orderRoutes({ postgres, idempotency, outbox, events, flags }: Pa
         'E_SOLD_OUT',
         'E_SALES_CLOSED',
         'E_TICKET_LIMIT',
+        'E_EMAIL_NOT_VERIFIED',
         'E_IDEMPOTENCY_KEY_MISSING',
         'E_IDEMPOTENCY_IN_PROGRESS',
         'E_IDEMPOTENCY_MISMATCH',
       ],
       async handle({ params, body, user, requestId, traceparent, req, log }) {
         const key = parseKey(req.headers['idempotency-key'])
+        if (needsVerifiedEmail) await requireVerifiedEmail(postgres, user.id)
         // Of what the client sent: what a schema makes of it may be another thing in the next version.
         const path = `/v1/shows/${params.id}/orders`
         const request = { owner: user.id, key, fingerprint: fingerprint('POST', path, req.body) }

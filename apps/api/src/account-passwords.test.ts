@@ -1,0 +1,168 @@
+import { randomUUID } from 'node:crypto'
+import { accountsWorker } from '@escala/accounts/worker.ts'
+import type { Breaker, BreakerCall } from '@escala/kit/breaker/breaker.ts'
+import type { Job, JobHandler } from '@escala/kit/jobs/jobs.ts'
+import { createLog } from '@escala/kit/log/log.ts'
+import { createSmtpMailer } from '@escala/kit/mail/smtp.ts'
+import type { WorkerParts } from '@escala/kit/module.ts'
+import type { Client } from '@escala/testing/client.ts'
+import { afterAll, beforeAll, expect, inject, test } from 'vitest'
+import { mailControl, startMail } from '../../../infra/local/peers/mail.ts'
+import { startTestCluster, type TestCluster } from './test-cluster.ts'
+
+const log = createLog({ service: 'test', replicaId: 'test', version: '0', level: 'silent' })
+const breaker = { run: <T>(call: () => Promise<T>, _?: BreakerCall) => call() } as Breaker
+let cluster: TestCluster
+let peer: Awaited<ReturnType<typeof startMail>>
+let mailer: ReturnType<typeof createSmtpMailer>
+beforeAll(async () => {
+  peer = await startMail()
+  mailer = createSmtpMailer({ smtpUrl: peer.smtpUrl, from: 'escala@example.com', breaker })
+  cluster = await startTestCluster({
+    postgresUrl: inject('postgresUrl'),
+    redisUrl: inject('redisUrl'),
+    env: { REQUIRE_VERIFIED_EMAIL: '1' },
+  })
+})
+afterAll(async () => {
+  mailer.stop()
+  await cluster.stop()
+  await peer.stop()
+})
+
+/** Runs the jobs that the outbox holds, as the worker does. */
+async function work(): Promise<void> {
+  const parts = { postgres: cluster.postgres, mailer, log } as unknown as WorkerParts
+  const jobs = accountsWorker.jobs(parts, {})
+  const { rows } = await cluster.postgres.query<{ id: string; type: string; payload: unknown }>(
+    'UPDATE outbox SET published_at = now() WHERE published_at IS NULL RETURNING id, type, payload',
+  )
+  for (const { id, type, payload } of rows) {
+    const job: Job = {
+      ...{ id: `${type}-${id}`, type, payload, requestId: undefined, traceparent: undefined },
+      ...{ attempt: 1, isFirstTry: true, signal: new AbortController().signal, log },
+    }
+    await (jobs[type] as JobHandler)(job)
+  }
+}
+const mailsTo = async (email: string) => (await mailControl(peer.url).mails()).filter(({ to }) => to.includes(email))
+const tokenIn = (text: string) => /^[\w-]{43}$/m.exec(text.replaceAll('\r', ''))?.[0] ?? ''
+const lastToken = async (email: string) => tokenIn((await mailsTo(email)).at(-1)?.text ?? '')
+const statuses = (clients: Client[]) =>
+  Promise.all(clients.map(async (client) => (await client.get('/v1/session')).status))
+const tryLogIn = async (email: string, password: string) =>
+  (await cluster.client(1).post('/v1/session', { email, password })).status
+
+test('a new password ends all other sessions on every replica, and the old one is worth nothing', async () => {
+  const { user, email, password } = await cluster.loggedIn(0)
+  const { user: other } = await cluster.loggedIn(1, { email, password })
+  const change = (current: string) => user.put('/v1/password', { current, password: 'another horse' })
+  expect(await change('wrong horse')).toMatchObject({ status: 401, body: { code: 'E_BAD_CREDENTIALS' } })
+  expect(await statuses([user, other])).toEqual([200, 200])
+  expect((await change(password)).status).toBe(204)
+  expect(await statuses(cluster.everywhere(other))).toEqual([401, 401, 401])
+  expect(await statuses(cluster.everywhere(user))).toEqual([200, 200, 200])
+  expect([await tryLogIn(email, password), await tryLogIn(email, 'another horse')]).toEqual([401, 200])
+})
+
+test('of log-ins with the old password beside its change, none outlives it', async () => {
+  const { user, email, password } = await cluster.loggedIn(0)
+  const others = Array.from({ length: 9 }, (_, i) => cluster.client(i % 3))
+  const logIns = others.map((other) => other.post('/v1/session', { email, password }))
+  const changed = user.put('/v1/password', { current: password, password: 'another horse' })
+  await Promise.all([...logIns, changed])
+  expect((await changed).status).toBe(204)
+  expect(await statuses(others)).toEqual(Array(9).fill(401))
+})
+
+test('wrong passwords of a session are limited as log-ins are', async () => {
+  const { user, email, password } = await cluster.loggedIn(0)
+  const wrong = () => user.put('/v1/password', { current: 'wrong horse', password: 'another horse' })
+  const tries = await Promise.all(Array.from({ length: 8 }, wrong))
+  expect(tries.filter(({ status }) => status === 429).length).toBeGreaterThanOrEqual(3)
+  expect(await tryLogIn(email, password)).toBe(200)
+})
+
+test('a token from a mail sets a new password once, and ends every session', async () => {
+  const { user, email, password } = await cluster.loggedIn(0)
+  expect((await cluster.client(1).post('/v1/password-resets', { email: email.toUpperCase() })).status).toBe(202)
+  await work()
+  const token = await lastToken(email)
+  const { rows } = await cluster.postgres.query<{ stored: string }>(
+    "SELECT string_agg(encode(hash, 'escape'), ' ') AS stored FROM account_codes",
+  )
+  expect(rows[0]?.stored).not.toContain(token)
+  const reset = (replica: number) =>
+    cluster.client(replica).put('/v1/password-resets', { token, password: 'another horse' })
+  const answers = await Promise.all([0, 1, 2].map(reset))
+  expect(answers.map(({ status }) => status).sort()).toEqual([204, 400, 400])
+  expect(answers.find(({ status }) => status === 400)?.body.code).toBe('E_TOKEN_INVALID')
+  expect(await statuses(cluster.everywhere(user))).toEqual([401, 401, 401])
+  expect([await tryLogIn(email, password), await tryLogIn(email, 'another horse')]).toEqual([401, 200])
+})
+
+test('a token is worth nothing after an hour, after a change of the password, or for something else', async () => {
+  const { user, email, password } = await cluster.loggedIn(0)
+  const ask = async () => {
+    await cluster.client().post('/v1/password-resets', { email })
+    await work()
+    return lastToken(email)
+  }
+  const use = async (token: string) =>
+    (await cluster.client().put('/v1/password-resets', { token, password: 'another horse' })).body?.code
+  const old = await ask()
+  await cluster.postgres.query("UPDATE account_codes SET created_at = created_at - interval '61 minutes'")
+  expect(await use(old)).toBe('E_TOKEN_INVALID')
+  const before = await ask()
+  expect((await user.put('/v1/email-verifications', { token: before })).body.code).toBe('E_TOKEN_INVALID')
+  await user.put('/v1/password', { current: password, password: 'a third horse' })
+  expect(await use(before)).toBe('E_TOKEN_INVALID')
+})
+
+test('asking for a reset tells nobody whether an address is known; both cost the same statement, and one mail at most', async () => {
+  const { email } = await cluster.loggedIn(0)
+  const unknown = `${randomUUID()}@example.com`
+  const ask = (address: string) => cluster.client().post('/v1/password-resets', { email: address })
+  const [known, stranger] = [await ask(email), await ask(unknown)]
+  expect([known.status, known.body]).toEqual([stranger.status, stranger.body])
+  const { rowCount } = await cluster.postgres.query('SELECT FROM outbox WHERE published_at IS NULL')
+  expect(rowCount).toBe(2)
+  await work()
+  expect([(await mailsTo(email)).length, (await mailsTo(unknown)).length]).toEqual([1, 0])
+  for (const address of [email, unknown]) {
+    const more = await Promise.all(Array.from({ length: 6 }, () => ask(address)))
+    expect(more.filter(({ status }) => status === 429)).toHaveLength(2) // five an hour
+  }
+})
+
+test('an address is verified with a token from a mail, which has no text that its user chose', async () => {
+  const user = cluster.client(0)
+  const email = `${randomUUID()}@example.com`
+  const account = { email, password: 'correct horse', name: 'Win at http://spam.example' }
+  await user.post('/v1/users', account)
+  await user.logIn(email, account.password)
+  expect((await user.post('/v1/email-verifications')).status).toBe(202)
+  await work()
+  const [mail] = await mailsTo(email)
+  expect(JSON.stringify(mail)).not.toContain('spam')
+  const token = tokenIn(mail?.text ?? '')
+  const verify = () => cluster.client(2).put('/v1/email-verifications', { token })
+  expect((await verify()).status).toBe(204)
+  expect(await verify()).toMatchObject({ status: 400, body: { code: 'E_TOKEN_INVALID' } })
+  await user.post('/v1/email-verifications')
+  await work()
+  expect(await mailsTo(email)).toHaveLength(1) // verified already
+})
+
+// sample
+test('with REQUIRE_VERIFIED_EMAIL, only users with a verified address order', async () => {
+  const { user, email } = await cluster.loggedIn(0)
+  const { rows } = await cluster.postgres.query<{ id: string }>('SELECT id FROM shows LIMIT 1')
+  const order = () => user.post(`/v1/shows/${rows[0]?.id}/orders`, { quantity: 1 }, { 'idempotency-key': randomUUID() })
+  expect(await order()).toMatchObject({ status: 403, body: { code: 'E_EMAIL_NOT_VERIFIED' } })
+  await user.post('/v1/email-verifications')
+  await work()
+  await user.put('/v1/email-verifications', { token: await lastToken(email) })
+  expect((await order()).status).toBe(201)
+})
+// /sample

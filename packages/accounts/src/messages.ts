@@ -1,0 +1,42 @@
+import type { Job } from '@escala/kit/jobs/jobs.ts'
+import { readPayload } from '@escala/kit/jobs/payload.ts'
+import type { Outbox } from '@escala/kit/outbox/outbox.ts'
+import type { Sql } from '@escala/kit/postgres/postgres.ts'
+import { v7 } from 'uuid'
+import { z } from 'zod'
+import type { Purpose } from './codes.ts'
+
+/** Version of the payloads written here, and the newest that this code can read. */
+const payloadVersion = 1
+const payload = z.object({ userId: z.uuid(), purpose: z.enum(['password-reset', 'email-verification']) })
+
+interface Cause {
+  requestId: string
+  traceparent: string | undefined
+}
+
+/** Returns whom a job's mail is for, and what it lets them do. The secret is made by the job: it is in no queue. */
+export function mailOf(job: Pick<Job, 'payload'>) {
+  return readPayload(job, payload, payloadVersion)
+}
+
+/**
+ * Asks for a mail to the account of this address. One statement that does the same work when there is none, for a user who does
+ * not exist: neither the response nor its time tells whether the address is known.
+ */
+export async function requestReset(sql: Sql, outbox: Outbox, email: string, cause: Cause): Promise<void> {
+  const text = outbox.insert(`SELECT 'account.mail', receiver.id::text,
+      json_build_object('version', ${payloadVersion}, 'userId', receiver.id, 'purpose', 'password-reset'), $3::text, $4::text
+    FROM (SELECT coalesce((SELECT id FROM users WHERE lower(email) = lower($1)), $2::uuid) AS id) AS receiver`)
+  await sql.query({ name: 'users.requestReset', text }, [email, v7(), cause.requestId, cause.traceparent ?? null])
+}
+
+/** Asks for a mail to this user. */
+export async function requestMail(sql: Sql, outbox: Outbox, userId: string, purpose: Purpose, cause: Cause) {
+  await outbox.add(sql, {
+    type: 'account.mail',
+    aggregate: userId,
+    payload: { version: payloadVersion, userId, purpose },
+    ...cause,
+  })
+}

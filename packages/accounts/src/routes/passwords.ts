@@ -1,0 +1,91 @@
+import { kitErrors } from '@escala/kit/errors/errors.ts'
+import { type Route, route } from '@escala/kit/http/route.ts'
+import type { ApiParts } from '@escala/kit/module.ts'
+import { endSession } from '@escala/kit/sessions/log-in.ts'
+import { z } from 'zod'
+import { findWithHash } from '../accounts.ts'
+import { checkCode } from '../codes.ts'
+import { judge, type LogInLimits } from '../log-in-limits.ts'
+import type { MailLimits } from '../mail-limits.ts'
+import { requestReset } from '../messages.ts'
+import { changePassword, resetPassword } from '../passwords.ts'
+import { email, newPassword } from './users.ts'
+
+export interface PasswordDeps extends Pick<ApiParts, 'postgres' | 'outbox' | 'passwords' | 'userSessions'> {
+  limits: LogInLimits
+  mailLimits: MailLimits
+}
+
+export const code = z.string().min(1).max(200)
+
+export function passwordRoutes(deps: PasswordDeps): Route[] {
+  const { postgres, outbox, passwords, userSessions, limits, mailLimits } = deps
+  return [
+    route({
+      method: 'put',
+      path: '/v1/password',
+      summary: "Change the password: ends the user's other sessions",
+      access: 'user',
+      body: z.strictObject({ current: z.string().min(1).max(200), password: newPassword }),
+      answers: { 204: { description: 'The new password is in force' } },
+      errors: ['E_BAD_CREDENTIALS', 'E_RATE_LIMITED', 'E_OVERLOADED'],
+      async handle({ body, user, req, res, signal, log }) {
+        const found = await findWithHash(postgres, user.id)
+        if (found === undefined) throw await endSession(req)
+        // With a stolen session, passwords could be tried here: the limits are those of a log-in.
+        const attempt = await limits.beginLogIn(req, res, found.email)
+        await judge(attempt, log, async () => {
+          if (!(await passwords.verify(body.current, found.passwordHash, signal, attempt.client)))
+            throw kitErrors.E_BAD_CREDENTIALS()
+        })
+        await attempt.giveBack()
+        const to = await passwords.hash(body.password, signal, attempt.client)
+        await changePassword(postgres, userSessions, {
+          userId: user.id,
+          from: found.passwordHash,
+          to,
+          keepSession: req.sessionID,
+        })
+        return { status: 204 }
+      },
+    }),
+    route({
+      method: 'post',
+      path: '/v1/password-resets',
+      summary: 'Ask for a mail with a token for a new password; the response does not say whether the address is known',
+      access: 'public',
+      ignoresSession: true,
+      body: z.strictObject({ email }),
+      answers: { 202: { description: 'A mail is on its way if there is such an account' } },
+      errors: ['E_RATE_LIMITED'],
+      async handle({ body, req, res, requestId, traceparent }) {
+        await all([limits.checkSignUp(req, res), mailLimits.checkReset(req, res, body.email)])
+        await requestReset(postgres, outbox, body.email, { requestId, traceparent })
+        return { status: 202 }
+      },
+    }),
+    route({
+      method: 'put',
+      path: '/v1/password-resets',
+      summary: "Set a new password with a token from a mail: ends the user's sessions",
+      access: 'public',
+      ignoresSession: true,
+      body: z.strictObject({ token: code, password: newPassword }),
+      answers: { 204: { description: 'The new password is in force' } },
+      errors: ['E_TOKEN_INVALID', 'E_RATE_LIMITED', 'E_OVERLOADED'],
+      async handle({ body, req, res, signal }) {
+        const client = await limits.checkSignUp(req, res)
+        await checkCode(postgres, body.token, 'password-reset') // before the costly hash
+        const hash = await passwords.hash(body.password, signal, client)
+        await resetPassword(postgres, userSessions, body.token, hash)
+        return { status: 204 }
+      },
+    }),
+  ]
+}
+
+/** Waits for all before it throws what one of them has thrown: a limit writes headers, which must not come after the response. */
+async function all(checks: Promise<unknown>[]): Promise<void> {
+  const refused = (await Promise.allSettled(checks)).find(({ status }) => status === 'rejected')
+  if (refused?.status === 'rejected') throw refused.reason
+}
