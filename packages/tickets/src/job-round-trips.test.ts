@@ -44,7 +44,7 @@ test('docs/round-trips.md says what every job costs', async () => {
   await row('orders.sweep', 'an order is stuck')
   const documented = readFileSync(page, 'utf8')
     .split('\n')
-    .filter((line) => line.startsWith('| job '))
+    .filter((line) => line.startsWith('| job `'))
   if (documented.join() !== table.join()) console.log(`The table of docs/round-trips.md:\n\n${table.join('\n')}\n`)
   expect(documented).toEqual(table)
 })

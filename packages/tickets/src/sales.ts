@@ -57,9 +57,8 @@ const readPage: Statement = {
 const writeReports: Statement = {
   name: 'tickets-report-write',
   text: `INSERT INTO sales_reports (day, show_id, show_name, currency, orders, tickets, total_cents, computed_at)
-    SELECT $1::date, show_id, shows.name, sold.currency, orders, tickets, total_cents, $7::timestamptz
+    SELECT $1::date, show_id, (SELECT name FROM shows WHERE id = show_id), sold.currency, orders, tickets, total_cents, $7::timestamptz
     FROM unnest($2::uuid[], $3::text[], $4::int[], $5::int[], $6::bigint[]) AS sold (show_id, currency, orders, tickets, total_cents)
-      JOIN shows ON shows.id = show_id
     ON CONFLICT (day, show_id, currency) DO UPDATE SET show_name = excluded.show_name, orders = excluded.orders,
       tickets = excluded.tickets, total_cents = excluded.total_cents, computed_at = excluded.computed_at
     WHERE sales_reports.computed_at <= excluded.computed_at`,
@@ -72,7 +71,7 @@ const finishDay: Statement = {
 
 const nobody = '00000000-0000-0000-0000-000000000000'
 // Reports that one statement writes.
-const maxReports = 500
+const maxReports = 100
 
 /**
  * Computes what was paid on each of the last seven days, by the database's clock in UTC. Made again, it is the same. However
@@ -97,7 +96,7 @@ export async function computeSales(options: SalesOptions): Promise<number> {
   return reports
 }
 
-async function readDay(day: string, { postgres, signal, pageOrders = 5000 }: SalesOptions) {
+async function readDay(day: string, { postgres, signal, pageOrders = 1000 }: SalesOptions) {
   const sums = new Map<string, Omit<Sold, 'total_cents'> & { cents: bigint }>()
   let readAt: string | null = null
   let last: { paidAt: string | null; id: string } = { paidAt: null, id: nobody }

@@ -174,7 +174,7 @@ describe.concurrent('the mail transport', () => {
     onTestFinished,
   }) => {
     const { host, sockets, taken } = await serveMails(onTestFinished, (socket) => socket.removeAllListeners('data'))
-    const transport = createMailTransport({ smtpUrl: `smtp://${host}`, ...limits })
+    const transport = createMailTransport({ smtpUrl: `smtp://${host}`, ...limits, totalMs: 10_000 })
     await transport.send(numbered(1), never)
     // Of it nothing was sent, so it goes over another connection.
     await transport.send(numbered(2), never)

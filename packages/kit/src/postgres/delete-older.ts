@@ -7,13 +7,14 @@ const batch = 1000
  * comes near its timeout. `table` and `column` go into the statement as they are.
  */
 export async function deleteOlderThan(sql: Sql, table: string, column: string, olderThanMs: number): Promise<number> {
+  const statement = {
+    name: `delete-older-${table}-${column}`,
+    text: `DELETE FROM ${table} WHERE ctid = ANY (ARRAY(
+      SELECT ctid FROM ${table} WHERE ${column} < now() - $1 * interval '1 millisecond' LIMIT ${batch}
+      FOR UPDATE SKIP LOCKED))`,
+  }
   for (let deleted = 0; ; ) {
-    const { rowCount } = await sql.query(
-      `DELETE FROM ${table} WHERE ctid = ANY (ARRAY(
-         SELECT ctid FROM ${table} WHERE ${column} < now() - $1 * interval '1 millisecond' LIMIT ${batch}
-         FOR UPDATE SKIP LOCKED))`,
-      [olderThanMs],
-    )
+    const { rowCount } = await sql.query(statement, [olderThanMs])
     deleted += rowCount
     if (rowCount < batch) return deleted
   }
