@@ -11,6 +11,7 @@ const steps: Record<string, string[]> = {
   check: ['check'],
   test: ['test'],
   'smoke:start': ['smoke:start'],
+  growth: ['growth'],
   fuzz: ['fuzz', '--', '--requests', '20000'],
   'sample:delete': ['sample:delete', '--', '--check', '--full'],
   'upgrade:check': ['upgrade:check'],

@@ -69,6 +69,7 @@ function deleteSample(root: string): void {
       delete scripts['sample:delete']
       delete scripts.endurance
       delete scripts.fuzz
+      delete scripts.growth
       delete scripts['upgrade:check']
       for (const name of unused) delete devDependencies[name]
     }),

@@ -48,12 +48,15 @@ export const log = createLog({ service: 'test', replicaId: 'test', version: '', 
 export type Shop = Awaited<ReturnType<typeof createShop>>
 
 /** The shop's routes on three replicas' worth of connections, its jobs, and both peers: all real, but for Redis and log-in. */
-export async function createShop(adminUrl: string, { maxPerBuyer = 0 } = {}) {
+export async function createShop(
+  adminUrl: string,
+  { maxPerBuyer = 0, around = (postgres: Postgres) => postgres } = {},
+) {
   const database = await createTestDatabase(adminUrl)
   const folders = [kitMigrations, ...[accountsData, ticketsData].map(migrationsOf)]
   await migrate({ url: database.url, folders, log })
   const connect = () =>
-    createPostgres({ url: database.url, log, applicationName: 'test', maxConnections: 8, timeoutMs: 2000 })
+    around(createPostgres({ url: database.url, log, applicationName: 'test', maxConnections: 8, timeoutMs: 2000 }))
   const replicas = [connect(), connect(), connect()] as [Postgres, Postgres, Postgres]
   const postgres = replicas[0]
   const outbox = createPostgresOutbox()
@@ -106,6 +109,7 @@ export async function createShop(adminUrl: string, { maxPerBuyer = 0 } = {}) {
   return {
     replicas,
     postgres,
+    log,
     outbox,
     flags,
     jobs,
