@@ -29,4 +29,18 @@ export const mutants: Mutant[] = [
     to: ') taken.set(id + String(taken.size), one)',
     tests: ['packages/tickets/src/coalesce.unit.test.ts'],
   },
+  {
+    removed: 'the end of everybody’s wait when one order meets an outage',
+    file: 'packages/tickets/src/coalesce.ts',
+    from: 'if (outage !== undefined) for (const { reject } of queue.splice(0)) reject(outage)',
+    to: '',
+    tests: ['packages/tickets/src/order-desk.test.ts'],
+  },
+  {
+    removed: 'the turn of the event loop in which orders gather',
+    file: 'packages/tickets/src/coalesce.ts',
+    from: 'for (await turn(); queue.length > 0; await turn()) {',
+    to: 'while (queue.length > 0) {',
+    tests: ['packages/tickets/src/coalesce.unit.test.ts'],
+  },
 ]
