@@ -40,7 +40,7 @@ export const lab = defineLab<Size>({
         return [
           check('orders in the time of one round trip to Postgres', sale.perRoundTrip, { atLeast: 1.6 }),
           check('an order when there is no other, in such round trips', sale.alone, { atMost: 4 }),
-          check('updates of the row for each order', sale.updates / sale.placed, { atMost: 1 / 3 }),
+          check('updates of the row for each order', sale.updates / sale.placed, { atMost: 0.4 }),
           ...exact(sale),
           check('last tickets, a replica killed: sold beyond them', last.oversold, { equals: 0 }),
           check('orders that were confirmed and are not there', last.lost, { equals: 0 }),
