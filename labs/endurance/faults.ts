@@ -1,18 +1,8 @@
 import type { Cluster, Replica } from '@escala/testing/cluster.ts'
+import type { Fault, FaultOptions, Undo } from './fault.ts'
 import type { Random } from './random.ts'
 import { crash, ofPostgres, ofRedis, pauseServer } from './server-faults.ts'
 import { strangers } from './strangers.ts'
-
-/** Makes things go wrong; what it returns makes them right again. */
-export type Begin = (cluster: Cluster, roll: Random) => Promise<Undo> | Undo
-export type Undo = (() => unknown) | undefined
-
-export interface Fault {
-  name: string
-  /** How long it lasts, in seconds. */
-  seconds: [number, number]
-  begin: Begin
-}
 
 /** Faults of one group come one after the other, those of different groups at the same time. */
 export interface FaultGroup {
@@ -20,15 +10,6 @@ export interface FaultGroup {
   /** Seconds in between. */
   pause: [number, number]
   faults: Fault[]
-}
-
-export interface FaultOptions {
-  /** How long a job stays with its worker: some pauses are longer. */
-  jobLockMs: number
-  /** The Redis that keeps state loses it, once. */
-  loseRedis: boolean
-  /** Postgres has a standby, and the two change places. */
-  switchOver: boolean
 }
 
 export function faultGroups({ jobLockMs, switchOver }: FaultOptions): FaultGroup[] {

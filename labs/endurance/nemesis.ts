@@ -1,6 +1,7 @@
 import { setTimeout as wait } from 'node:timers/promises'
 import type { Cluster } from '@escala/testing/cluster.ts'
-import { type Fault, type FaultOptions, faultGroups } from './faults.ts'
+import type { Fault, FaultOptions } from './fault.ts'
+import { faultGroups } from './faults.ts'
 import { createRandom } from './random.ts'
 import { emptyRedis } from './server-faults.ts'
 

@@ -1,7 +1,7 @@
 import type { Cluster, ServerName } from '@escala/testing/cluster.ts'
 import type { FaultProxy } from '@escala/testing/fault-proxy.ts'
 import { withClient } from '@escala/testing/test-database.ts'
-import type { Begin, Fault, FaultOptions, Undo } from './faults.ts'
+import type { Begin, Fault, FaultOptions, Undo } from './fault.ts'
 import type { Random } from './random.ts'
 
 /** What goes wrong with Redis, Postgres and the network to them. */

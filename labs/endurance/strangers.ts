@@ -1,7 +1,7 @@
 import { type Agent, Agent as HttpAgent, request } from 'node:http'
 import { connect, type Socket } from 'node:net'
 import type { Cluster } from '@escala/testing/cluster.ts'
-import type { Begin, Fault } from './faults.ts'
+import type { Begin, Fault } from './fault.ts'
 
 /**
  * Clients that mean harm, or are broken. They come from a few other addresses of this machine; whoever shares the system with

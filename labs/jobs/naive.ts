@@ -11,7 +11,7 @@ import type { Deps, Parts } from '../../apps/api/src/parts.ts'
 const { PAYMENTS_URL = '', SMTP_URL = '' } = process.env
 /** The answer first, then the slow work, in the same process: no queue, no worker, quick to write. */
 export const apiParts: Partial<Parts> = {
-  outbox: () => ({ add: async () => '', insert: (select) => select }),
+  outbox: () => ({ scope: 'process', add: async () => '', insert: (select) => select }),
   idempotency: (deps) => {
     const kept = createPostgresIdempotency(deps)
     return {

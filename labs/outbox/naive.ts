@@ -7,7 +7,7 @@ import type { Parts } from '../../apps/api/src/parts.ts'
 
 /** `await commit(); await queue.add(…)`: the right order, and two systems that cannot commit together. */
 export const apiParts: Partial<Parts> = {
-  outbox: () => ({ add: async () => '', insert: (select) => select }),
+  outbox: () => ({ scope: 'process', add: async () => '', insert: (select) => select }),
   idempotency: ({ postgres, redis }) => {
     const kept = createPostgresIdempotency({ postgres })
     const queue = createBullmqQueue({ redis })

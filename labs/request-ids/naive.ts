@@ -1,13 +1,14 @@
-import type { OutboxMessage } from '@escala/kit/outbox/outbox.ts'
+import type { Outbox, OutboxMessage } from '@escala/kit/outbox/outbox.ts'
 import { createPostgresOutbox } from '@escala/kit/outbox/postgres.ts'
 import type { Sql } from '@escala/kit/postgres/postgres.ts'
 import type { Parts as ApiParts } from '../../apps/api/src/parts.ts'
 import type { Parts as WorkerParts } from '../../apps/worker/src/parts.ts'
 
 /** The work of a request is handed on without the request's id. */
-function outbox() {
+function outbox(): Outbox {
   const kept = createPostgresOutbox()
   return {
+    scope: kept.scope,
     add: (tx: Sql, { requestId: _, traceparent: __, ...message }: OutboxMessage) => kept.add(tx, message),
     insert: (select: string) =>
       kept.insert(

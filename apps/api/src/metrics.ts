@@ -1,5 +1,6 @@
+import type { CacheReads } from '@escala/kit/cache/counted.ts'
 import type { EventStreams } from '@escala/kit/events/sse.ts'
-import type { CacheReads, LockUses } from '@escala/kit/metrics/counted.ts'
+import type { LockUses } from '@escala/kit/locks/counted.ts'
 import { createMetrics, type Metrics } from '@escala/kit/metrics/metrics.ts'
 import type { Overload } from '@escala/kit/overload/overload.ts'
 import type { Postgres } from '@escala/kit/postgres/postgres.ts'

@@ -1,5 +1,6 @@
 import type { RequestListener } from 'node:http'
 import type { Cache } from '@escala/kit/cache/cache.ts'
+import { countReads } from '@escala/kit/cache/counted.ts'
 import { createTieredCache } from '@escala/kit/cache/tiered.ts'
 import type { Carts } from '@escala/kit/cart/cart.ts'
 import { createRedisCarts } from '@escala/kit/cart/redis.ts'
@@ -9,10 +10,10 @@ import type { Flag, Flags } from '@escala/kit/flags/flags.ts'
 import { createPostgresFlags } from '@escala/kit/flags/postgres.ts'
 import type { Idempotency } from '@escala/kit/idempotency/idempotency.ts'
 import { createPostgresIdempotency } from '@escala/kit/idempotency/postgres.ts'
+import { countLocks } from '@escala/kit/locks/counted.ts'
 import type { Locks } from '@escala/kit/locks/locks.ts'
 import { createRedisLocks } from '@escala/kit/locks/redis.ts'
 import type { Logger } from '@escala/kit/log/log.ts'
-import { countLocks, countReads } from '@escala/kit/metrics/counted.ts'
 import type { Outbox } from '@escala/kit/outbox/outbox.ts'
 import { createPostgresOutbox } from '@escala/kit/outbox/postgres.ts'
 import { hasArgon2 } from '@escala/kit/passwords/argon2id.ts'
@@ -107,7 +108,7 @@ export function makeParts(deps: Deps, replaced: Partial<Parts>) {
     sessions: make.sessions(deps),
     rateLimits: make.rateLimits(deps),
     idempotency: make.idempotency(deps),
-    outbox: { scope: 'cluster' as Scope, ...make.outbox(deps) },
+    outbox: make.outbox(deps),
     locks: countLocks(make.locks(deps)),
     carts: make.carts(deps),
     cache: countReads(make.cache(deps)),

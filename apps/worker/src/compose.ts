@@ -1,6 +1,5 @@
 import { baseSteps, baseStopMs, createBase, createInternalPort, createRegistry } from '@escala/kit/composition.ts'
 import type { Config } from '@escala/kit/config/config.ts'
-import { consumerStopMs } from '@escala/kit/jobs/bullmq.ts'
 import type { JobConsumer } from '@escala/kit/jobs/jobs.ts'
 import type { Composition } from '@escala/kit/lifecycle/process.ts'
 import { runSteps } from '@escala/kit/lifecycle/steps.ts'
@@ -10,7 +9,7 @@ import { kitJobs } from './clean.ts'
 import { workerSettings } from './config.ts'
 import { workerMetrics } from './metrics.ts'
 import { workerLanes, workerModules } from './modules.ts'
-import { clusterParts, type Deps, makeParts, type Parts } from './parts.ts'
+import { clusterParts, type Deps, jobsStopMs, makeParts, type Parts } from './parts.ts'
 
 /** The worker's own variables and those of the domains that it works for. */
 export const workerConfigSettings = collectSettings(workerSettings, workerModules)
@@ -21,7 +20,7 @@ export interface Worker extends Composition {
 }
 
 /** Longest time of each step of `stop`, beyond the drain's deadline: what cannot be reached ends nothing later. */
-export const workerStopMs = { jobs: consumerStopMs, relay: 3000, ...baseStopMs }
+export const workerStopMs = { jobs: jobsStopMs, relay: 3000, ...baseStopMs }
 
 /** One worker: jobs, schedules, outbox relay. Holds nothing at module level: it can be called many times in one process. */
 export async function compose(

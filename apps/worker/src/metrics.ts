@@ -1,6 +1,6 @@
 import type { BreakerState, Breakers } from '@escala/kit/breaker/breaker.ts'
 import type { JobCounts } from '@escala/kit/jobs/jobs.ts'
-import type { LockUses } from '@escala/kit/metrics/counted.ts'
+import type { LockUses } from '@escala/kit/locks/counted.ts'
 import { createMetrics, type Metrics } from '@escala/kit/metrics/metrics.ts'
 import type { Relay } from '@escala/kit/outbox/outbox.ts'
 import { maxCounted } from '@escala/kit/outbox/statements.ts'

@@ -2,16 +2,18 @@ import type { Breakers } from '@escala/kit/breaker/breaker.ts'
 import { createBreakers } from '@escala/kit/breaker/cockatiel.ts'
 import type { EventPublisher } from '@escala/kit/events/events.ts'
 import { createRedisPublisher } from '@escala/kit/events/redis.ts'
-import { createBullmqConsumer, createBullmqQueue } from '@escala/kit/jobs/bullmq.ts'
+import { consumerStopMs, createBullmqConsumer, createBullmqQueue } from '@escala/kit/jobs/bullmq.ts'
+import { createBullmqSchedules } from '@escala/kit/jobs/bullmq-schedules.ts'
 import { createBullmqDeadLetters } from '@escala/kit/jobs/dead-letters.ts'
 import type { DeadAggregates, JobConsumer, JobCounts, JobHandler, JobQueue, Schedule } from '@escala/kit/jobs/jobs.ts'
 import { type Lanes, laneName, schedulesLane } from '@escala/kit/jobs/queue.ts'
+import type { Schedules } from '@escala/kit/jobs/schedules.ts'
+import { countLocks } from '@escala/kit/locks/counted.ts'
 import type { Locks } from '@escala/kit/locks/locks.ts'
 import { createRedisLocks } from '@escala/kit/locks/redis.ts'
 import type { Logger } from '@escala/kit/log/log.ts'
 import type { Mailer } from '@escala/kit/mail/mail.ts'
 import { createMailCheck, createSmtpMailer, isMailServersFailure } from '@escala/kit/mail/smtp.ts'
-import { countLocks } from '@escala/kit/metrics/counted.ts'
 import type { Outbox, Relay } from '@escala/kit/outbox/outbox.ts'
 import { createPostgresOutbox } from '@escala/kit/outbox/postgres.ts'
 import { createRelay } from '@escala/kit/outbox/relay.ts'
@@ -19,9 +21,6 @@ import type { Connections } from '@escala/kit/postgres/connections.ts'
 import { createListener } from '@escala/kit/postgres/listen.ts'
 import type { Postgres } from '@escala/kit/postgres/postgres.ts'
 import type { redisPrefixes } from '@escala/kit/redis/prefixes.ts'
-import { createBullmqSchedules } from '@escala/kit/schedules/bullmq.ts'
-import type { Schedules } from '@escala/kit/schedules/schedules.ts'
-import type { Scope } from '@escala/kit/scope.ts'
 import type { Tracing } from '@escala/kit/tracing/tracing.ts'
 import type { Redis } from 'ioredis'
 import { kitSchedules } from './clean.ts'
@@ -124,11 +123,14 @@ export const clusterParts: Parts = {
     }),
 }
 
+/** Longest time of the consumer's `stop` beyond the drain's deadline. */
+export const jobsStopMs = consumerStopMs
+
 /** Makes what works on its own; the rest needs the registry, or begins to work at once. */
 export function makeParts(deps: Deps, make: Parts) {
   const breakers = make.breakers(deps)
   return {
-    outbox: { scope: 'cluster' as Scope, ...make.outbox(deps) },
+    outbox: make.outbox(deps),
     locks: countLocks(make.locks(deps)),
     events: make.events(deps),
     breakers,

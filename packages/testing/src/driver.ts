@@ -1,4 +1,5 @@
 import type { Replica } from './replica.ts'
+import type { ServerFaults } from './server-faults.ts'
 import type { PostgresPair } from './standby.ts'
 
 /** How the servers and replicas of labs and tests run: as containers, or as processes of this machine. */
@@ -27,15 +28,6 @@ export interface RunningServer {
   url: string
   stop(): Promise<void>
   faults?: ServerFaults
-}
-
-/** What can be done to a server that is a process of this machine. */
-export interface ServerFaults {
-  /** Ends without warning and starts again at the same address, with what was on its disk or, `empty`, without. */
-  crash(options?: { empty?: boolean }): Promise<void>
-  /** SIGSTOP for it and its children: what arrives meanwhile is done at `resume`. */
-  pause(): Promise<void>
-  resume(): Promise<void>
 }
 
 export interface NginxOptions {

@@ -4,8 +4,8 @@ import { setTimeout as wait } from 'node:timers/promises'
 import { childrenOf } from '../../../infra/local/nginx-workers.ts'
 import { run } from '../../../infra/local/processes.ts'
 import { type Binaries, type LocalServer, startPostgres } from '../../../infra/local/servers.ts'
-import type { ServerFaults } from './driver.ts'
 import { startFaultProxy } from './fault-proxy.ts'
+import type { ServerFaults } from './server-faults.ts'
 import { withClient } from './test-database.ts'
 
 /** A primary and a hot standby of it, which can change places. The addresses are a superuser's, on the database `postgres`. */

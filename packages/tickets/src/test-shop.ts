@@ -6,24 +6,19 @@ import { accountsData } from '@escala/accounts/data.ts'
 import type { Breaker, BreakerCall } from '@escala/kit/breaker/breaker.ts'
 import type { Cache } from '@escala/kit/cache/cache.ts'
 import { kitErrors } from '@escala/kit/errors/errors.ts'
-// biome-ignore lint/style/noRestrictedImports: a test composes
 import { createMemoryEvents } from '@escala/kit/events/memory.ts'
 import { createEventStreams } from '@escala/kit/events/sse.ts'
-// biome-ignore lint/style/noRestrictedImports: a test composes
 import { createMemoryFlags } from '@escala/kit/flags/memory.ts'
 import { mountRoutes } from '@escala/kit/http/mount.ts'
 import { problemHandler } from '@escala/kit/http/problem.ts'
 import type { Route } from '@escala/kit/http/route.ts'
-// biome-ignore lint/style/noRestrictedImports: a test composes
 import { createPostgresIdempotency } from '@escala/kit/idempotency/postgres.ts'
 import type { Job, JobHandler } from '@escala/kit/jobs/jobs.ts'
 import { createLog } from '@escala/kit/log/log.ts'
 import { createSmtpMailer } from '@escala/kit/mail/smtp.ts'
-// biome-ignore lint/style/noRestrictedImports: a test composes
 import { createPostgresOutbox } from '@escala/kit/outbox/postgres.ts'
 import { kitMigrations, migrate, migrationsOf } from '@escala/kit/postgres/migrations.ts'
 import { createPostgres, type Postgres } from '@escala/kit/postgres/postgres.ts'
-// biome-ignore lint/style/noRestrictedImports: a test composes
 import { createPostgresUploads } from '@escala/kit/uploads/postgres.ts'
 import { countStatements } from '@escala/testing/count-statements.ts'
 import { createTestDatabase } from '@escala/testing/test-database.ts'

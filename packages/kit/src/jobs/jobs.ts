@@ -1,8 +1,11 @@
 import { AppError, hasCode } from '../errors/app-error.ts'
 import { kitErrors } from '../errors/errors.ts'
+import { PermanentFailure } from '../errors/permanent-failure.ts'
 import type { Logger } from '../log/log.ts'
 import { sqlState } from '../postgres/postgres.ts'
 import type { Scope } from '../scope.ts'
+
+export { PermanentFailure } from '../errors/permanent-failure.ts'
 
 export interface NewJob {
   /** `<type>-<uuid>`: a second job of the same id is not added while the first is known. */
@@ -48,11 +51,6 @@ export interface Job {
 
 /** Runs at least once: a handler must make its effect idempotent. A throw is tried again later, with backoff. */
 export type JobHandler = (job: Job) => Promise<void>
-
-/** Throw it for a failure that no further try can cure: the job goes to the dead letters at once. */
-export class PermanentFailure extends Error {
-  override readonly name: string = 'PermanentFailure'
-}
 
 /** How long a job waits for a worker new enough to run it. Longer than any rollout; after that an operator must look. */
 export const rollOutMs = 3_600_000

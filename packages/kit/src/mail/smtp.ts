@@ -1,5 +1,4 @@
-import type { Breaker } from '../breaker/breaker.ts'
-import { PermanentFailure } from '../jobs/jobs.ts'
+import { PermanentFailure } from '../errors/permanent-failure.ts'
 import { carriedTracing, type SpanOptions, type Tracing } from '../tracing/tracing.ts'
 import type { Mailer } from './mail.ts'
 import { createMailTransport, type MailTransportOptions } from './transport.ts'
@@ -8,7 +7,7 @@ export interface SmtpMailerOptions extends MailTransportOptions {
   /** `escala@example.com` or `Escala <escala@example.com>`. */
   from: string
   /** Every mail goes through it. */
-  breaker: Breaker
+  breaker: { run<T>(call: () => Promise<T>, options: { isFirst?: boolean }): Promise<T> }
   tracing?: Tracing
 }
 

@@ -1,5 +1,5 @@
-import type { JobQueue } from '../jobs/jobs.ts'
 import type { Postgres } from '../postgres/postgres.ts'
+import type { MessageQueue } from './outbox.ts'
 
 const batch = 500
 // A queue forgets finished jobs after a day: what is nearly as old tells nothing.
@@ -34,7 +34,7 @@ export const jobId = (type: string, messageId: string): string => `${type}-${mes
  */
 export async function republishLost(
   postgres: Postgres,
-  queue: Pick<JobQueue, 'missing'>,
+  queue: Pick<MessageQueue, 'missing'>,
   { signal, deep }: { signal: AbortSignal; deep: boolean },
 ): Promise<number> {
   let lost = 0

@@ -1,4 +1,5 @@
 import type { Sql } from '../postgres/postgres.ts'
+import type { Scope } from '../scope.ts'
 
 export interface OutboxMessage {
   /** The job type that it becomes: lower-case letters, digits, dots, dashes, underscores. */
@@ -16,6 +17,7 @@ export interface OutboxMessage {
 }
 
 export interface Outbox {
+  scope: Scope
   /** Writes the message in the transaction of what it tells of: both commit, or neither. Answers with the message's id. */
   add(tx: Sql, message: OutboxMessage): Promise<string>
   /**
@@ -28,6 +30,21 @@ export interface Outbox {
 /** What a relay hands to the queue. At least once: after a crash the same `id` comes again. */
 export interface RelayedMessage extends OutboxMessage {
   id: string
+}
+
+/** Where a relay publishes: a `JobQueue`, or whatever drops the second of two jobs with one id. */
+export interface MessageQueue {
+  add(job: MessageJob): Promise<void>
+  /** In any order, in one round trip. When it throws, each of them may have been added or not. */
+  addAll(jobs: MessageJob[]): Promise<void>
+  /** The ids of jobs that it does not know: never added, or lost with its data. */
+  missing(jobs: (Pick<MessageJob, 'id' | 'type'> & { addedMs?: number })[]): Promise<string[]>
+}
+
+/** A message as a job; its id is `<type>-<id of the message>`. */
+export interface MessageJob extends Omit<OutboxMessage, 'aggregate'> {
+  id: string
+  aggregate?: string
 }
 
 export interface Relay {

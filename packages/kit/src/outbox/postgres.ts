@@ -5,6 +5,7 @@ const addOne = { name: 'outbox-insert', text: `${head} VALUES ($1, $2, $3, $4, $
 
 export function createPostgresOutbox(): Outbox {
   return {
+    scope: 'cluster', // it writes in its caller's transaction
     async add(tx, { type, aggregate, payload, requestId, traceparent }) {
       const values = [type, aggregate, JSON.stringify(payload ?? null), requestId ?? null, traceparent ?? null]
       const { rows } = await tx.query<{ id: string }>(addOne, values)

@@ -1,15 +1,14 @@
-import type { JobQueue } from '../jobs/jobs.ts'
 import type { Logger } from '../log/log.ts'
 import type { Listener } from '../postgres/listen.ts'
 import type { Postgres } from '../postgres/postgres.ts'
 import { jobId, republishLost } from './lost.ts'
-import type { Relay } from './outbox.ts'
+import type { MessageQueue, Relay } from './outbox.ts'
 import { firstHeads, type Head, mark, nextHeads, type Row, takeRuns, waiting } from './statements.ts'
 
 export interface RelayOptions {
   postgres: Postgres
   /** Must fail rather than wait while it is away: rows are locked meanwhile. */
-  queue: Pick<JobQueue, 'add' | 'addAll' | 'missing'>
+  queue: MessageQueue
   log: Logger
   /** Longest time that a message waits for when the hint was lost. */
   pollMs?: number

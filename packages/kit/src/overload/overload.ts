@@ -1,7 +1,6 @@
 import { monitorEventLoopDelay } from 'node:perf_hooks'
 import type { Request, RequestHandler } from 'express'
 import { kitErrors } from '../errors/errors.ts'
-import type { Route } from '../http/route.ts'
 
 export interface OverloadOptions {
   /** Requests that this replica works on at once; one more is answered with `E_OVERLOADED`. */
@@ -73,7 +72,9 @@ export function createOverload(options: OverloadOptions): Overload {
 }
 
 /** Whether a request belongs to one of the routes that say that they are essential. */
-export function essentialRoutes(routes: Route[]): OverloadOptions['essential'] {
+export function essentialRoutes(
+  routes: { method: string; path: string; essential?: boolean }[],
+): OverloadOptions['essential'] {
   const patterns = routes
     .filter((route) => route.essential)
     .map(({ method, path }) => ({

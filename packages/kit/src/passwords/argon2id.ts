@@ -1,5 +1,5 @@
 import crypto, { randomBytes, timingSafeEqual } from 'node:crypto'
-import type { PasswordForm } from './passwords.ts'
+import type { PasswordForm } from './form.ts'
 
 export interface Argon2idParameters {
   /** Kilobytes. */

@@ -1,4 +1,5 @@
 import { argon2id, hasArgon2 } from './argon2id.ts'
+import type { PasswordForm } from './form.ts'
 import { createQueue, type HashClient } from './queue.ts'
 import { scrypt } from './scrypt.ts'
 
@@ -16,18 +17,6 @@ export interface Passwords {
   verify(password: string, hash: string | undefined, signal?: AbortSignal, client?: HashClient): Promise<boolean>
   /** Returns whether `hash` would write something better than this: the password is hashed again at the next log-in. */
   isOutdated(hash: string): boolean
-}
-
-/** One way to hash passwords; a hash names its own parameters, so that they can be raised. */
-export interface PasswordForm {
-  /** Whether this form has written the hash, with whatever parameters. */
-  matches(hash: string): boolean
-  /** Whether the hash has the parameters of today. */
-  isCurrent(hash: string): boolean
-  hash(password: string): Promise<string>
-  verify(password: string, hash: string): Promise<boolean>
-  /** A hash that no password has. */
-  decoy(): string
 }
 
 export interface PasswordOptions {

@@ -1,7 +1,8 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { expect, test } from 'vitest'
 import { argon2id } from './argon2id.ts'
-import { createPasswords, type PasswordForm } from './passwords.ts'
+import type { PasswordForm } from './form.ts'
+import { createPasswords } from './passwords.ts'
 import { scrypt } from './scrypt.ts'
 
 const cheap = {

@@ -1,6 +1,6 @@
-import type { Logger } from '@escala/kit/log/log.ts'
-import type { Changes } from '@escala/kit/postgres/changes.ts'
-import type { Sql, Statement } from '@escala/kit/postgres/postgres.ts'
+import type { Logger } from '../log/log.ts'
+import type { Changes } from '../postgres/changes.ts'
+import type { Sql, Statement } from '../postgres/postgres.ts'
 
 /** In the registry's `scopes`: this replica verifies argon2id. Versions before 0.2.0 do not, and do not say so. */
 export const argon2idMark = 'argon2id'

@@ -1,5 +1,5 @@
 import { randomBytes, type ScryptOptions, scrypt as scryptWith, timingSafeEqual } from 'node:crypto'
-import type { PasswordForm } from './passwords.ts'
+import type { PasswordForm } from './form.ts'
 
 export interface ScryptParameters {
   /** N, a power of two. */

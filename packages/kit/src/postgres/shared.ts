@@ -1,6 +1,6 @@
 import type { Connections } from './connections.ts'
 import type { Connection, Pool } from './pool.ts'
-import type { Statement } from './postgres.ts'
+import type { Statement } from './statement.ts'
 
 export interface SharedConnectionOptions {
   pool: Pool

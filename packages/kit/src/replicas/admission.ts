@@ -1,6 +1,6 @@
 import { bootErrors } from '../errors/errors.ts'
 import { consequenceOf } from './consequences.ts'
-import type { ReplicaRow, Self } from './replicas.ts'
+import type { ReplicaRow, Self } from './replica.ts'
 import type { ServerConnections } from './rows.ts'
 
 /** A part that two replicas have and that at least one of them keeps in its process. */

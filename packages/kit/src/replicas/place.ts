@@ -4,7 +4,7 @@ import { type Changes, createChanges } from '../postgres/changes.ts'
 import { type Connections, startClock } from '../postgres/connections.ts'
 import type { Postgres } from '../postgres/postgres.ts'
 import { type Allowed, connectionShare, type Refusal, refusalOf } from './admission.ts'
-import type { ReplicaRow, Self } from './replicas.ts'
+import type { ReplicaRow, Self } from './replica.ts'
 import {
   type Beat,
   beat,

@@ -8,7 +8,8 @@ import { kitMigrations, migrate } from '../postgres/migrations.ts'
 import { createPostgres, type Postgres, type Result, type Statement } from '../postgres/postgres.ts'
 import { createPlace } from './place.ts'
 import { createReplicas, type ReplicasOptions } from './postgres.ts'
-import type { Replicas, Self } from './replicas.ts'
+import type { Self } from './replica.ts'
+import type { Replicas } from './replicas.ts'
 
 const log = createLog({ service: 'test', replicaId: 'test', version: '0', level: 'silent' })
 const heartbeatMs = 100

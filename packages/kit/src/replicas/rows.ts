@@ -1,5 +1,5 @@
 import type { Sql } from '../postgres/postgres.ts'
-import type { ReplicaRow, Self } from './replicas.ts'
+import type { ReplicaRow, Self } from './replica.ts'
 
 // Whether a row is alive is for the database's clock to say, and each row brings its own time-to-live.
 const isAlive = (row: string) => `${row}.heartbeat_at > clock_timestamp() - ${row}.ttl_ms * interval '1 ms'`

@@ -1,5 +1,5 @@
 import { type ConnectionLimits, processScoped, scopeConflicts, shareSecret } from './admission.ts'
-import type { ReplicaRow } from './replicas.ts'
+import type { ReplicaRow } from './replica.ts'
 
 /** `warn`: true during a roll-out, say, and not for long. */
 export type Verdict = 'pass' | 'warn' | 'fail'

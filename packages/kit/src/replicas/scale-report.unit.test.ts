@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
 import { connectionShare } from './admission.ts'
-import type { ReplicaRow } from './replicas.ts'
+import type { ReplicaRow } from './replica.ts'
 import { createScaleReport } from './scale-report.ts'
 
 const limits = connectionShare({ allows: 97, allowedBy: 'server' }, 0, 8)

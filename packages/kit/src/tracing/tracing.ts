@@ -24,6 +24,18 @@ export interface Tracing {
   stop(): Promise<void>
 }
 
+export interface TracingOptions {
+  /** Without it nothing is recorded, and not one module of OpenTelemetry is loaded. */
+  endpoint: string | undefined
+  /** The part of all traces that is kept. Decided by the trace's id: every process keeps the same ones. */
+  ratio: number
+  /** Before the service in OpenTelemetry's `service.name`. */
+  appName: string
+  service: string
+  replicaId: string
+  version: string
+}
+
 /** Records nothing; whatever trace the work is a part of is handed on as it came in. */
 export const carriedTracing: Tracing = {
   span: ({ traceparent }, work) => work({ traceparent, describe() {} }),

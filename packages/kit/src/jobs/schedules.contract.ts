@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
-import type { JobHandler, Schedule } from '../jobs/jobs.ts'
+import type { JobHandler, Schedule } from './jobs.ts'
 import type { Schedules } from './schedules.ts'
 
 export interface SchedulesUnderTest {

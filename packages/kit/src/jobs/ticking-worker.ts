@@ -1,8 +1,8 @@
-import { createBullmqConsumer } from '../jobs/bullmq.ts'
-import { laneName, schedulesLane } from '../jobs/queue.ts'
 import { createLog } from '../log/log.ts'
 import { createRedis } from '../redis/redis.ts'
-import { createBullmqSchedules } from './bullmq.ts'
+import { createBullmqConsumer } from './bullmq.ts'
+import { createBullmqSchedules } from './bullmq-schedules.ts'
+import { laneName, schedulesLane } from './queue.ts'
 
 // A worker of its own process for `schedules.test.ts`, where its clock can be wrong.
 const [url = '', prefix = ''] = process.argv.slice(2)

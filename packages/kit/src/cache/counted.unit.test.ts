@@ -1,8 +1,7 @@
 import { pino } from 'pino'
 import { expect, test } from 'vitest'
-import { createMemoryCache } from '../cache/memory.ts'
-import { createMemoryLocks } from '../locks/memory.ts'
-import { countLocks, countReads } from './counted.ts'
+import { countReads } from './counted.ts'
+import { createMemoryCache } from './memory.ts'
 
 const log = pino({ level: 'silent' })
 
@@ -13,12 +12,4 @@ test('a read is a hit, a load or an error', async () => {
   await expect(cache.get('b', { ...reading, load: () => Promise.reject(new Error('away')) })).rejects.toThrow('away')
   expect(cache.reads()).toEqual({ hit: 2, load: 1, error: 1 })
   await cache.stop()
-})
-
-test('a lock is acquired, busy or lost', async () => {
-  const locks = countLocks(createMemoryLocks({ log }))
-  const lease = await locks.acquire('a', { leaseMs: 10_000 })
-  expect(await locks.acquire('a', { leaseMs: 10_000 })).toBeUndefined()
-  await lease?.release()
-  expect(locks.uses()).toEqual({ acquired: 1, busy: 1, lost: 0, error: 0 })
 })

@@ -1,9 +1,9 @@
 import { setTimeout as wait } from 'node:timers/promises'
 import { defaultRepeatStrategy, type Queue } from 'bullmq'
-import { clockOffset, maxClockOffsetMs, serverMs } from '../jobs/clock.ts'
-import type { Schedule } from '../jobs/jobs.ts'
-import { connectQueue, type JobData, type QueueConnectionOptions, queueName } from '../jobs/queue.ts'
 import type { Logger } from '../log/log.ts'
+import { clockOffset, maxClockOffsetMs, serverMs } from './clock.ts'
+import type { Schedule } from './jobs.ts'
+import { connectQueue, type JobData, type QueueConnectionOptions, queueName } from './queue.ts'
 import type { Schedules } from './schedules.ts'
 
 export interface BullmqSchedulesOptions extends QueueConnectionOptions {

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
-import type { JobQueue, Schedule } from '../jobs/jobs.ts'
 import type { Logger } from '../log/log.ts'
+import type { JobQueue, Schedule } from './jobs.ts'
 import type { Schedules } from './schedules.ts'
 
 export interface MemorySchedulesOptions {
