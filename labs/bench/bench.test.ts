@@ -17,6 +17,7 @@ const size = {
   jobs: 4,
   settleMs: 100,
   idleMs: 100,
+  beats: 20,
   starts: 1,
 }
 
@@ -26,7 +27,7 @@ let bench: Bench
 beforeAll(async () => {
   const stage = await startStage(cleanUps, postgresSettings)
   const signal = new AbortController().signal
-  bench = { stage, cast: createCast(stage, undefined), size, hasBefore: false, signal }
+  bench = { stage, cast: createCast(stage, undefined), size, signal }
 })
 afterAll(cleanUps.run)
 

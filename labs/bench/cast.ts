@@ -18,7 +18,7 @@ export interface Actor {
 export interface Cast {
   kit(): Promise<Actor & { product: Product; userId: string }>
   /** Of the version that `--beside` names; `undefined` without. */
-  before(): Promise<(Actor & { product: Product }) | undefined>
+  before(): Promise<Actor | undefined>
   /** Express and named statements: no session, no limit, no log. */
   bare(): Promise<Actor>
   /** The same, with reads that do not wait for each other. */

@@ -49,7 +49,7 @@ async function main(): Promise<number> {
     stage,
     cast: createCast(stage, options.beside),
     size: options.quick ? quick : full,
-    hasBefore: options.beside !== undefined,
+    beside: options.beside,
     signal: lifetime.ended,
   }
   for (const { name, title, run } of measures) {

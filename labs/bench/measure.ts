@@ -19,6 +19,8 @@ export interface Size {
   /** What a start leaves behind goes away meanwhile: connections that are given back, code that is compiled. */
   settleMs: number
   idleMs: number
+  /** Heartbeats of one round. */
+  beats: number
   starts: number
 }
 
@@ -29,9 +31,10 @@ export const full: Size = {
   traced: 6000,
   saleMs: 900,
   scarce: 100,
-  jobs: 600,
+  jobs: 400,
   settleMs: 5000,
   idleMs: 20_000,
+  beats: 600,
   starts: 5,
 }
 
@@ -45,6 +48,7 @@ export const quick: Size = {
   jobs: 150,
   settleMs: 5000,
   idleMs: 6000,
+  beats: 200,
   starts: 2,
 }
 
@@ -52,8 +56,8 @@ export interface Bench {
   stage: Stage
   cast: Cast
   size: Size
-  /** Whether there is an earlier version to compare with. */
-  hasBefore: boolean
+  /** The folder of an earlier version to compare with. */
+  beside?: string
   /** Aborted by Ctrl-C. */
   signal: AbortSignal
 }

@@ -94,5 +94,6 @@ function showCosts(costs: Cost[]): string[] {
 /** So that three digits count, and no more of a large number than its whole. */
 function digitsOf(value: number): number {
   if (Math.abs(value) >= 100) return 0
-  return Math.abs(value) >= 10 ? 1 : 2
+  if (Math.abs(value) >= 10) return 1
+  return Math.abs(value) >= 0.1 ? 2 : 3
 }

@@ -57,19 +57,23 @@ export interface RoundOptions {
 
 export async function measureRounds(variants: Variant[], options: RoundOptions): Promise<Rounds<Window>> {
   const { rounds, windowMs, warmUp, signal } = options
-  for (const variant of variants) {
-    signal.throwIfAborted()
-    await ask(variant, { responses: warmUp })
-  }
+  await warm(variants, warmUp, signal)
   const byName = new Map(variants.map((variant) => [variant.name, variant]))
   return inTurns([...byName.keys()], rounds, signal, (name) => measureWindow(byName.get(name) as Variant, windowMs))
+}
+
+export async function warm(variants: Variant[], responses: number, signal: AbortSignal): Promise<void> {
+  for (const variant of variants) {
+    signal.throwIfAborted()
+    await ask(variant, { responses })
+  }
 }
 
 export function ask({ actor, paths, body, connections }: Variant, until: { responses: number } | { ms: number }) {
   return load({ url: actor.url, cookies: actor.cookies, paths, body, connections, until })
 }
 
-async function measureWindow(variant: Variant, ms: number): Promise<Window> {
+export async function measureWindow(variant: Variant, ms: number): Promise<Window> {
   const pids = Object.entries(variant.actor.pids)
   const before = pids.map(([, pid]) => readCpu(pid))
   const seen = await ask(variant, { ms })

@@ -5,6 +5,7 @@ import { jobs } from '../sample/jobs.ts'
 import { order } from '../sample/order.ts'
 import { show } from '../sample/show.ts'
 // /sample
+import { heartbeat } from './heartbeat.ts'
 import { idle } from './idle.ts'
 import { keepAlive } from './keep-alive.ts'
 import { limits } from './limits.ts'
@@ -26,6 +27,7 @@ export const measures: Measure[] = [
   jobs,
   // /sample
   idle,
+  heartbeat,
   start,
   memory,
 ]

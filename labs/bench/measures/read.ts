@@ -10,7 +10,7 @@ const connections = 32
 export const read: Measure = {
   name: 'read',
   title: `GET /v1/session: one row for somebody who is logged in, ${connections} connections`,
-  async run({ cast, size, signal, hasBefore }) {
+  async run({ cast, size, signal, beside }) {
     const variants: Variant[] = []
     for (const name of ['bare', 'pipelined', 'kit', 'naive', 'before'] as const) {
       const actor = await cast[name]()
@@ -24,7 +24,7 @@ export const read: Measure = {
       }),
       toRow('requests a second, naive to bare', seen.ratios('naive', 'bare', perSecond)),
       toRow('processor time, kit to naive', seen.ratios('kit', 'naive', cpuSum), { budget: { atMost: 0.5 } }),
-      hasBefore
+      beside
         ? toRow('requests a second, kit to before', seen.ratios('kit', 'before', perSecond))
         : notMeasured('requests a second, kit to before', needsBefore),
     ]

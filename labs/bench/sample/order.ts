@@ -11,7 +11,7 @@ const asFast: Budget = { atLeast: 0.95 }
 export const order: Measure = {
   name: 'order',
   title: `POST /v1/shows/:id/orders, ${connections} connections`,
-  async run({ cast, size, signal, hasBefore }) {
+  async run({ cast, size, signal, beside }) {
     const variants: Variant[] = []
     for (const name of ['bare', 'kit', 'before'] as const) {
       const actor = await cast[name]()
@@ -26,7 +26,7 @@ export const order: Measure = {
     const { rounds, warmUp, windowMs } = size
     const seen = await measureRounds(variants, { rounds, signal, warmUp: warmUp / 10, windowMs: windowMs * 0.5 })
     const toBefore = (what: string, suffix: string, budget?: Budget): Row =>
-      hasBefore
+      beside
         ? toRow(what, seen.ratios(`kit${suffix}`, `before${suffix}`, perSecond), { budget })
         : notMeasured(what, needsBefore, budget)
     return {
