@@ -231,6 +231,25 @@ test('what cannot be added together is added by itself, and only what is refused
   expect(added.toSorted()).toEqual(['a 1', 'a 2', 'c 1', 'c 2'])
 })
 
+test('a queue that is away is asked once while rows are locked, however many messages there are', async () => {
+  for (const aggregate of ['a', 'b', 'c']) await addMany(aggregate, 2)
+  const { postgres: counted, asked } = countStatements(postgres)
+  const away = (what: string) => () => {
+    asked.push(what)
+    return Promise.reject(new Error('away'))
+  }
+  const queue = { add: away('add'), addAll: away('addAll'), missing: noLoss }
+  relay(async () => {}, { postgres: counted, queue, verifyMs: 60_000 })
+  const batches = () =>
+    asked
+      .join(' ')
+      .split('outbox-heads BEGIN outbox-take')
+      .slice(1, 4)
+      .map((batch) => batch.trim())
+  await vi.waitFor(() => expect(asked.filter((name) => name === 'BEGIN').length).toBeGreaterThan(3), 5000)
+  expect(batches()).toEqual(['addAll COMMIT', 'add add add COMMIT', 'add add add COMMIT'])
+})
+
 test('a message without a hint is found soon when others were published just before, whatever the poll', async () => {
   const seen: unknown[] = []
   relay(async ({ payload }) => void seen.push((payload as { n: number }).n), { pollMs: 60_000, verifyMs: 60_000 })

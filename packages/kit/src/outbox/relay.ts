@@ -35,6 +35,7 @@ export function createRelay(options: RelayOptions): Relay {
   let running: Promise<void> | undefined
   let awake = false
   let cursor: string | undefined
+  let isApart = false
   let endSleep = (_isHint: boolean) => {}
   const wake = () => {
     awake = true
@@ -42,17 +43,16 @@ export function createRelay(options: RelayOptions): Relay {
   }
   const listener = options.listen?.(wake)
 
-  /** Adds jobs of different aggregates; by themselves when they cannot be added together, to see which are refused. */
+  /**
+   * Adds jobs of different aggregates together; after a failure each by itself, to see which are refused. Not at once, since a queue that
+   * hangs would take its time twice, and rows are locked meanwhile.
+   */
   const addEach = async (rows: Row[]): Promise<PromiseSettledResult<void>[]> => {
     const jobs = rows.map(toJob)
-    if (jobs.length > 1) {
-      const isDone = await queue.addAll(jobs).then(
-        () => true,
-        () => false,
-      )
-      if (isDone) return jobs.map(() => ({ status: 'fulfilled', value: undefined }))
-    }
-    return Promise.allSettled(jobs.map((job) => queue.add(job)))
+    if (isApart || jobs.length === 1) return Promise.allSettled(jobs.map((job) => queue.add(job)))
+    const [result] = await Promise.allSettled([queue.addAll(jobs)])
+    if (result.status === 'rejected') isApart = true
+    return jobs.map(() => result)
   }
 
   /** The next message of each aggregate, and again: a failure must stop those behind it. Returns the ids of those that the queue has taken. */
@@ -61,13 +61,15 @@ export function createRelay(options: RelayOptions): Relay {
     let failed: { failure: unknown; refused: Row | undefined } | undefined
     for (let at = 0, open = runs; open.length > 0; at++) {
       const rows = open.map((run) => run[at] as Row)
+      const wasApart = isApart || rows.length === 1
       const results = await addEach(rows)
       for (const [n, result] of results.entries()) {
         if (result.status === 'fulfilled') published.push((rows[n] as Row).id)
-        else failed ??= { failure: result.reason, refused: rows[n] }
+        else failed ??= { failure: result.reason, refused: wasApart ? rows[n] : undefined }
       }
       open = open.filter((run, n) => results[n]?.status === 'fulfilled' && run.length > at + 1)
     }
+    if (failed === undefined) isApart = false
     return { published, ...failed }
   }
 
