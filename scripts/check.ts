@@ -10,6 +10,7 @@ const steps: [string, string[]][] = [
   ['types', [tool('tsc'), '-p', '.']],
   ['unused files, exports and dependencies', [tool('knip')]],
   ['pages against code', [process.execPath, join(root, 'scripts/check-docs.ts')]],
+  ['plain English', [process.execPath, join(root, 'scripts/check-words.ts')]],
 ]
 
 const failed = steps.filter(([title, [command = '', ...args]]) => {

@@ -115,7 +115,7 @@ export async function endure(cluster: Cluster, options: EnduranceOptions): Promi
     const scale = await scaleVerdicts(cluster)
     const logs = Object.fromEntries([...everyone].map((replica) => [replica.id, replica.logs()]))
     const crashed = Object.entries(logs).flatMap(([id, text]) =>
-      /"(nobody caught this|uncaught exception|start failed)"/.test(text) ? [id] : [],
+      /"(uncaught exception|start failed)"/.test(text) ? [id] : [],
     )
     const failed = nemesis.events.flatMap(({ name, failure }) =>
       failure ? [`${name}: ${failure.split('\n')[0]}`] : [],

@@ -75,7 +75,7 @@ async function watch({ size, progress }: LabContext<Size>, workers: Replica[], i
 function readRuns({ id: worker, logs }: Replica): Run[] {
   const lines = logs()
     .split('\n')
-    .filter((line) => line.includes('"forgot old idempotency keys and outbox messages"'))
+    .filter((line) => line.includes('"deleted old idempotency keys and outbox messages"'))
   return lines.map((line) => {
     const { jobId, time } = JSON.parse(line)
     return { id: jobId, at: Date.parse(time), worker }

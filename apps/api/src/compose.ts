@@ -57,7 +57,7 @@ export async function compose(config: Config<typeof apiConfigSettings>, replaced
     onClientError: createClientErrorAnswer(log, config.PROBLEM_BASE_URL),
     onLargeHead: createLargeHeadAnswer(log, config.PROBLEM_BASE_URL),
     refused: createRefusal(log, config.PROBLEM_BASE_URL),
-    onListenError: (err) => log.error({ err }, 'cannot listen, and goes on trying'),
+    onListenError: (err) => log.error({ err }, 'cannot listen, retrying'),
   })
   const internal = createInternalPort(config, base, {
     port: config.INTERNAL_PORT ?? (config.PORT === 0 ? 0 : config.PORT + 1000),

@@ -157,9 +157,9 @@ async function measure(): Promise<Row[]> {
   await row('GET /v1/flags', 'organiser', 200, () => organiser.get('/v1/flags'))
   await row('GET /v1/flags', 'not an organiser', 403, () => ann.get('/v1/flags'))
   await row('PUT /v1/flags/:name', 'an unknown flag', 404, () => organiser.put('/v1/flags/none', { value: true }))
-  await row('GET /v1/openapi.json', 'anybody', 200, () => nobody.get('/v1/openapi.json'))
-  await row('GET /docs/', 'anybody', 200, () => nobody.get('/docs/'))
-  await row('any other path', 'anybody', 404, () => nobody.get('/v1/nothing'))
+  await row('GET /v1/openapi.json', 'anyone', 200, () => nobody.get('/v1/openapi.json'))
+  await row('GET /docs/', 'anyone', 200, () => nobody.get('/docs/'))
+  await row('any other path', 'anyone', 404, () => nobody.get('/v1/nothing'))
   const inside = createClient(`http://127.0.0.1:${replica.internalPort()}`)
   for (const path of ['/livez', '/readyz', '/metrics', '/scale']) {
     await row(`GET ${path}`, 'internal port', 200, () => inside.get(path))
@@ -201,9 +201,9 @@ async function measure(): Promise<Row[]> {
   )
   vi.advanceTimersByTime(6000)
   expect(await cache.hset(keyOf('show', show), { f1: 1, u1: later })).toBe(0) // both fields were there
-  await row('GET /v1/shows/:id', 'details are old: renewed behind the answer', 200, () => nobody.get(show))
+  await row('GET /v1/shows/:id', 'details are old: renewed after the response', 200, () => nobody.get(show))
   const unknown = await addShow()
-  await row('GET /v1/shows/:id', 'known to nobody', 200, () => nobody.get(unknown))
+  await row('GET /v1/shows/:id', 'known to no replica', 200, () => nobody.get(unknown))
   vi.advanceTimersByTime(300)
   await cache.del(keyOf('available', unknown))
   await row('GET /v1/shows/:id', 'availability is older than 250 ms', 200, () => nobody.get(unknown))
@@ -226,7 +226,7 @@ async function measure(): Promise<Row[]> {
   const own = `/v1/orders/${placed.body.id}`
   await row('GET /v1/orders', 'logged in', 200, () => ann.get('/v1/orders'))
   await row('GET /v1/orders/:id', 'logged in', 200, () => ann.get(own))
-  await row('GET /v1/orders/:id', "somebody else's", 404, () => bob.get(own))
+  await row('GET /v1/orders/:id', "another user's", 404, () => bob.get(own))
   await row('GET /v1/orders/:id', 'no cookie', 401, () => nobody.get(own))
   const { withClient } = await import('@escala/testing/test-database.ts')
   const setStatus = (status: string) =>

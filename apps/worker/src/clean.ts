@@ -11,7 +11,7 @@ export function kitJobs(postgres: Postgres): Record<string, JobHandler> {
     async 'kit.clean'(job) {
       const keys = await cleanIdempotencyKeys(postgres)
       const messages = await cleanOutbox(postgres)
-      job.log.info({ keys, messages }, 'forgot old idempotency keys and outbox messages')
+      job.log.info({ keys, messages }, 'deleted old idempotency keys and outbox messages')
     },
   }
 }

@@ -76,7 +76,7 @@ export function sessionRoutes({ postgres, passwords, limits, devices }: SessionD
       summary: "Log out: ends this session, not the user's others",
       access: 'public',
       essential: true,
-      answers: { 204: { description: 'Nobody is logged in now' } },
+      answers: { 204: { description: 'Logged out' } },
       async handle({ req }) {
         await logOut(req)
         return { status: 204 }

@@ -60,7 +60,7 @@ function createBreaker(peer: string, options: BreakersOptions, { isFailure = () 
   policy.onReset(() => {
     openings = 0
     evidence.reset()
-    log.info({ peer }, 'peer is back')
+    log.info({ peer }, 'peer recovered')
   })
 
   const hold = () => {

@@ -46,7 +46,7 @@ export function createTieredCache(options: TieredCacheOptions): Cache {
   let awayUntil = 0
 
   const away = (err: unknown) => {
-    if (performance.now() > awayUntil) log.warn({ err }, 'cache goes without redis')
+    if (performance.now() > awayUntil) log.warn({ err }, 'cache continues without redis')
     awayUntil = performance.now() + awayMs
   }
   const behind = (work: Promise<unknown>) => {

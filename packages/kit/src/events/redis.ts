@@ -162,7 +162,7 @@ export function createRedisEvents(options: RedisEventsOptions): Events {
           mayHaveMissed = false
           await checkForGaps()
         }
-        if (failing) log.info('event reader is back')
+        if (failing) log.info('event reader recovered')
         failing = false
         await readOnce()
       } catch (err) {

@@ -88,10 +88,10 @@ export function createBullmqSchedules(options: BullmqSchedulesOptions): Schedule
       try {
         await connection.use(put)
         await former.use(dropFormer)
-        if (told) log.info('schedules stand again')
+        if (told) log.info('schedules restored')
         return true
       } catch (err) {
-        if (!told) log.warn({ err }, 'schedules cannot be put right')
+        if (!told) log.warn({ err }, 'cannot write schedules to Redis')
         await wait(retryMs, undefined, { signal: stopping.signal }).catch(() => undefined)
       }
     }

@@ -197,8 +197,8 @@ export function createBullmqConsumer(options: BullmqConsumerOptions): JobConsume
     }
   }
   const stopHearing = place?.onAllowed((allowed) => {
-    if (allowed) log.info('jobs are taken again')
-    else log.warn('no jobs are taken: this process has no place among those that may use the database')
+    if (allowed) log.info('taking jobs again')
+    else log.warn('taking no jobs: this process has no place among those that may use the database')
     steer()
   })
   const clock = watchClock({
@@ -230,7 +230,7 @@ export function createBullmqConsumer(options: BullmqConsumerOptions): JobConsume
         Promise.all([...workers.values()].map(work))
       await each((worker) => worker.pause(true))
       if (!(await runner.settled(deadlineMs))) {
-        log.warn({ jobs: runner.running() }, 'jobs did not end in time')
+        log.warn({ jobs: runner.running() }, 'jobs did not stop in time')
         runner.abort()
         await runner.settled(graceMs)
       }

@@ -44,7 +44,7 @@ export async function runProcess(make: () => Promise<Composition>): Promise<void
     process.exit(code)
   }
   const fail = (err: unknown) => {
-    log.fatal({ err }, 'nobody caught this')
+    log.fatal({ err }, 'uncaught exception')
     void stop('failure', 1)
   }
 

@@ -117,7 +117,7 @@ function createLease({ store, log, name, token, fence, leaseMs, takenAt }: Lease
     async release() {
       if (ended) return
       end()
-      await store.give(name, token).catch((err) => log.warn({ err, lock: name }, 'lock not given back: it expires'))
+      await store.give(name, token).catch((err) => log.warn({ err, lock: name }, 'lock not released: it will expire'))
     },
   }
 }

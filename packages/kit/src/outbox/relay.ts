@@ -134,9 +134,9 @@ export function createRelay(options: RelayOptions): Relay {
       })().catch((failure: unknown) => ({ published: 0, isEnd: true, failure }))
       const { failure, refused } = { failure: undefined, refused: undefined, ...outcome }
       if (failure !== undefined && !failing)
-        log.warn({ err: failure, messageId: refused?.id, type: refused?.type }, 'outbox cannot be relayed')
+        log.warn({ err: failure, messageId: refused?.id, type: refused?.type }, 'cannot relay the outbox')
       if (failure === undefined && failing) {
-        log.info('outbox is relayed again')
+        log.info('outbox relayed again')
         recoverAt = 0 // the queue may have come back without its data
         deep = true
       }

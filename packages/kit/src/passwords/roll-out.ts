@@ -47,7 +47,7 @@ export function createPasswordForms({ postgres, changes, log, isWanted }: Passwo
       const answer = await everyReplicaVerifiesArgon2id(postgres)
       if (turn === asked) allowed = answer // not when a later one has overtaken it
     } catch (err) {
-      log.warn({ err }, 'registry not asked for the form of password hashes') // the last answer stays
+      log.warn({ err }, 'cannot read from the registry which password hashes are supported') // the last answer stays
       if (turn === asked) timer = setTimeout(ask, retryMs).unref()
     }
   }

@@ -76,7 +76,7 @@ export function createConnections({ log }: { log: Logger }): Connections {
     // A server that stays read-only has them replaced every second.
     if (retiredAt - loggedAt >= logMs) {
       loggedAt = retiredAt
-      log.warn({ reason }, 'database connections are replaced')
+      log.warn({ reason }, 'replacing database connections')
     }
     tell()
   }

@@ -101,7 +101,7 @@ export function createListener(options: ListenerOptions): Listener {
     let failures = 0
     const stopHearing = connections.onRetire(() => letGo())
     const connected = () => {
-      if (failures > 0) log.info('database listener is back')
+      if (failures > 0) log.info('database listener reconnected')
       failures = 0
     }
     while (!stopping.signal.aborted) {

@@ -93,7 +93,7 @@ function createStore(options: RateLimitOptions): { store: Store; degraded(): boo
       policy,
       share: options.share,
       patienceMs: options.patienceMs,
-      onDegraded: (err) => log.warn({ err, policy: policy.name }, 'rate limit counts in this process alone'),
+      onDegraded: (err) => log.warn({ err, policy: policy.name }, 'rate limit counts in this process only'),
       onRecovered: () => log.info({ policy: policy.name }, 'rate limit is shared again'),
     })
   }

@@ -75,7 +75,7 @@ test('no password where one is needed, and a name that nobody knows', async () =
 test('a server that may grow without end is warned of', async () => {
   const { url, admin } = await startServer()
   await watch(url, false).check(soon())
-  const unbounded = 'the state redis has no maxmemory: it grows until the machine has no more'
+  const unbounded = 'the state redis has no maxmemory: it grows until the machine runs out of memory'
   expect(lines.map(({ msg }) => msg)).not.toContain(unbounded) // a cache's operator knows
   await admin.config('SET', 'maxmemory-policy', 'noeviction')
   await watch(url).check(soon())

@@ -15,7 +15,7 @@ export interface RedisFacts {
   usedBytes: number
   /** A replica of another server, which refuses every write. */
   readOnly: boolean
-  /** 0: none, so that it grows until the machine has no more. */
+  /** 0: none, so that it grows until the machine runs out of memory. */
   maxBytes: number
 }
 
@@ -85,10 +85,10 @@ export function watchRedis(redis: Redis, { variable, log, keepsState, strict }: 
     // As long as a failover lasts, the address may lead to the old primary.
     if (readOnly && !reached) throw new ReadOnly()
     if (!appendOnly)
-      log.warn('the state redis has no append-only file: a restart logs everybody out and forgets the queue')
-    if (maxBytes === 0) log.warn('the state redis has no maxmemory: it grows until the machine has no more')
+      log.warn('the state redis has no append-only file: a restart logs out all users and loses the queue')
+    if (maxBytes === 0) log.warn('the state redis has no maxmemory: it grows until the machine runs out of memory')
     if (evictionPolicy === 'noeviction') return
-    log.warn({ evictionPolicy }, 'the state redis may delete what must not be lost')
+    log.warn({ evictionPolicy }, 'the state redis may evict data that must not be lost')
     const detail = `${variable}: its maxmemory-policy is ${evictionPolicy}, not noeviction: it may delete sessions and jobs; see docs/problems/eviction.md`
     return strict ? bootErrors.E_REDIS_EVICTS({ detail }) : undefined
   }
@@ -105,7 +105,7 @@ export function watchRedis(redis: Redis, { variable, log, keepsState, strict }: 
         found = bootErrors.E_REDIS_PERMISSION({
           detail: `${variable}: its user may not run INFO; docs/redis.md lists the commands that are needed`,
         })
-      else log.warn({ err, variable }, 'could not look at redis')
+      else log.warn({ err, variable }, 'could not inspect redis')
     }
     if (found) log.error({ err: found, variable }, 'redis cannot be used')
     reached = true

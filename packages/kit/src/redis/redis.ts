@@ -72,7 +72,7 @@ export function createRedis({ url, role, log, timeoutMs = 300 }: RedisOptions): 
     else log.warn({ err, role, reason }, 'redis is unreachable')
   })
   redis.on('ready', () => {
-    if (reported !== undefined) log.info({ role }, 'redis is back')
+    if (reported !== undefined) log.info({ role }, 'redis is reachable again')
     reported = undefined
   })
   return Object.assign(redis, { isAnswering })

@@ -33,7 +33,7 @@ export async function beatForEver({ place, connections, heartbeatMs, log, signal
     if (signal.aborted) return
     try {
       await place.renew()
-      if (failed) log.info('heartbeat is back')
+      if (failed) log.info('heartbeat recovered')
       failed = false
     } catch (err) {
       // If the database is unreachable, keep the last known replica count.

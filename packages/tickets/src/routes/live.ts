@@ -34,7 +34,7 @@ export function liveRoutes({ postgres, events, streams }: Parts, shows: ShowRead
           const now = await readAvailability(postgres, id)
           if (now) order.snapshot(now, eventId)
         }
-        const heal = () => snapshot().catch((err) => log.warn({ err }, 'live stream could not be healed'))
+        const heal = () => snapshot().catch((err) => log.warn({ err }, 'live stream could not be refreshed'))
 
         // First the subscription, then the snapshot: a sale between the two is in one of them, or in both.
         let open = false
