@@ -27,7 +27,7 @@ export const lab = defineLab<Size>({
   },
   halves: {
     problem: {
-      title: `with one replica, throughput stops at ${slots} requests at a time and everybody else waits`,
+      title: `with one replica, throughput stops at ${slots} requests at a time and all others wait`,
       async run({ cluster: start, size, progress }) {
         const cluster = await start({ replicas: 1, naive })
         const most = (slots / size.waitMs) * 1000
@@ -43,15 +43,15 @@ export const lab = defineLab<Size>({
             between: [0.75 * most, most * 1.02],
           }),
           check(`requests a second, ${6 * slots} clients`, Math.round(many.perSecond), { atMost: most * 1.02 }),
-          check('gained with six times the clients', many.perSecond / few.perSecond, { atMost: 1.5 }),
-          check(`ms until an answer, ${slots} clients`, few.medianMs, { atMost: 1.6 * size.waitMs }),
-          check(`ms until an answer, ${6 * slots} clients`, many.medianMs, { atLeast: 4.5 * size.waitMs }),
+          check('gain from six times the clients', many.perSecond / few.perSecond, { atMost: 1.5 }),
+          check(`ms until a response, ${slots} clients`, few.medianMs, { atMost: 1.6 * size.waitMs }),
+          check(`ms until a response, ${6 * slots} clients`, many.medianMs, { atLeast: 4.5 * size.waitMs }),
           check('failed', sum(loads.map(({ failed }) => failed)), { equals: 0 }),
         ]
       },
     },
     fix: {
-      title: 'with two and three replicas behind NGINX, it is twice and three times as many',
+      title: 'with two and three replicas behind NGINX, throughput is two and three times as high',
       async run(context) {
         const { loads, law } = await measureCounts(context)
         const factor = (replicas: number) => timesOne(loads, replicas)

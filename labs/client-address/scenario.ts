@@ -29,7 +29,7 @@ export const lab = defineLab<Size>({
         })
         return [
           check('no trust: requests of a modest client that were refused', untold.modest.refused, { equals: 5 }),
-          check('trust everybody: forged requests that passed', believed.forged.passed, {
+          check('trust all proxies: forged requests that passed', believed.forged.passed, {
             equals: context.size.requests,
           }),
         ]
@@ -43,7 +43,7 @@ export const lab = defineLab<Size>({
           check('requests of a greedy client that passed', greedy.passed, { equals: limit }),
           check('requests of a modest client that were refused', modest.refused, { equals: 0 }),
           check('forged requests that passed', forged.passed, { equals: limit }),
-          check('exit code of a replica that shall trust everybody', await boot('true'), { equals: 1 }),
+          check('exit code of a replica configured to trust all proxies', await boot('true'), { equals: 1 }),
         ]
       },
     },

@@ -29,7 +29,7 @@ const database = { settings: { max_connections: String(maxConnections) } }
 
 export const lab = defineLab<Size>({
   slug: 'connections',
-  problem: 'With each further replica the database comes nearer to refusing all of them: too many clients.',
+  problem: 'Each additional replica brings the database closer to refusing all of them: too many clients.',
   replicas: { min: 3, max: 3 },
   sizes: {
     full: { crowd: 300, slowMs: 500, perSecond: 40, counts: [1, 2, 3, 4, 5, 6, 3, 1], stayMs: 3000, pgBouncer: true },
@@ -51,7 +51,7 @@ export const lab = defineLab<Size>({
       },
     },
     fix: {
-      title: `with one budget, 1 to ${maxProcesses} replicas never meet a refusal, and one more waits for its place`,
+      title: `with one budget, 1 to ${maxProcesses} replicas are never refused, and one more waits for a place`,
       async run(context) {
         const { cluster: start, size, progress } = context
         const env = { DB_CONNECTIONS: '20', MAX_PROCESSES: String(maxProcesses) }
@@ -72,16 +72,20 @@ export const lab = defineLab<Size>({
         return [
           check('requests while the number of replicas changed', traffic.total, { atLeast: size.perSecond }),
           check('of them failed', JSON.stringify(traffic.failures), { equals: '{}' }),
-          check(`process ${maxProcesses + 1} is not ready, and says that it is`, reason.split(': ').at(-1) ?? '', {
+          check(`process ${maxProcesses + 1} is not ready, and the reason it gives`, reason.split(': ').at(-1) ?? '', {
             equals: 'waiting for a place',
           }),
-          check('and is, once another one has left', admitted, { equals: true }),
+          check('becomes ready once another one has left', admitted, { equals: true }),
           check(`requests at once with ${maxProcesses} replicas`, crowd.length, { equals: size.crowd }),
           check('refused by Postgres: too many clients (53300)', count(crowd, '53300'), { equals: 0 }),
-          check('answered neither 200 nor 503', crowd.filter(({ status }) => status !== 200 && status !== 503).length, {
-            equals: 0,
-          }),
-          check('answered 503 because the pool was full', crowd.filter(({ status }) => status === 503).length, {
+          check(
+            'with a status other than 200 and 503',
+            crowd.filter(({ status }) => status !== 200 && status !== 503).length,
+            {
+              equals: 0,
+            },
+          ),
+          check('with 503 because the pool was full', crowd.filter(({ status }) => status === 503).length, {
             atLeast: 1,
           }),
           check(
@@ -120,7 +124,7 @@ async function throughPgBouncer(cluster: Cluster, size: Size): Promise<Check[]> 
           equals: 100,
         },
       ),
-      check('of them answered 200', answers.filter(({ status }) => status === 200).length, { equals: 100 }),
+      check('of them with 200', answers.filter(({ status }) => status === 200).length, { equals: 100 }),
     ]
   } finally {
     await pgBouncer.stop()

@@ -26,14 +26,16 @@ export const lab = defineLab<Size>({
   halves: {
     problem: {
       title: (replicas) =>
-        `with NGINX's defaults, one hung replica of ${replicas} takes its share of the requests along`,
+        `with NGINX's defaults, one hung replica of ${replicas} takes its share of the requests with it`,
       async run(context) {
         const { sent, failed } = await hangOne(context, { conf: naiveConf })
         const share = (100 * (failed.reads + failed.writes)) / sent
         return [
           check('requests while one replica hangs', sent, { atLeast: context.size.perSecond }),
           // Its share, and more: a request that hangs is not in flight elsewhere.
-          check('without an answer in time, in %', share, { between: [60 / context.replicas, 135 / context.replicas] }),
+          check('without a response in time, in %', share, {
+            between: [60 / context.replicas, 135 / context.replicas],
+          }),
         ]
       },
     },
@@ -51,11 +53,11 @@ export const lab = defineLab<Size>({
         return [
           check('requests while one replica hangs', sent, { atLeast: size.perSecond }),
           check('reads that failed', failed.reads, { equals: 0 }),
-          check('writes answered with 504 after the first timeout', failed.lateWrites, { atMost: probes }),
+          check('writes that got a 504 after the first timeout', failed.lateWrites, { atMost: probes }),
           // Three until it is left alone, and those that came when the others were just as busy.
-          check('requests that met the hung replica', met, { between: [1, 2 * (3 + probes)] }),
-          check('of all those writes, failed again when repeated', retried.failed, { equals: 0 }),
-          check('the replica answers again once it has woken', back, { equals: true }),
+          check('requests that reached the hung replica', met, { between: [1, 2 * (3 + probes)] }),
+          check('of these writes, failed again when retried', retried.failed, { equals: 0 }),
+          check('the replica responds again once it is resumed', back, { equals: true }),
         ]
       },
     },

@@ -19,14 +19,14 @@ const refuseMs = 1500
 
 export const lab = defineLab<Size>({
   slug: 'deploys',
-  problem: 'Each deploy cuts the requests that are under way.',
+  problem: 'Each deploy cuts off the requests in flight.',
   sizes: {
     full: { perSecond: 100, requests: 3000, rounds: 2, failTimeoutMs: 5000 },
     test: { perSecond: 60, requests: 200, rounds: 1, failTimeoutMs: 1000 },
   },
   halves: {
     problem: {
-      title: (replicas) => `with an exit on SIGTERM, restarting ${replicas} replicas one by one cuts requests`,
+      title: (replicas) => `with an exit on SIGTERM, restarting ${replicas} replicas one by one cuts off requests`,
       async run(context) {
         const { cluster, client, traffic } = await start(context, new URL('./naive.ts', import.meta.url))
         await restartAll(cluster, client, context)
@@ -60,13 +60,15 @@ export const lab = defineLab<Size>({
         return [
           check('requests', total, { atLeast: context.size.requests }),
           check('failed', failed, { equals: 0 }),
-          check('slowest answer in ms', slowestMs, { atMost: 1500 }),
+          check('slowest response in ms', slowestMs, { atMost: 1500 }),
           check('replicas that did not exit with 0', codes.filter((code) => code !== 0).length, { equals: 0 }),
-          check('for how long a replica that left was there to refuse connections, ms', refusedMs, {
+          check('how long a leaving replica refused connections, ms', refusedMs, {
             atLeast: refuseMs / 2,
           }),
-          check('a build that cannot start was taken into service', deployed, { equals: false }),
-          check('old replicas that it cost', left.filter((replica) => !replica.running()).length, { equals: 0 }),
+          check('a build that cannot start was put into service', deployed, { equals: false }),
+          check('old replicas that were lost to it', left.filter((replica) => !replica.running()).length, {
+            equals: 0,
+          }),
         ]
       },
     },

@@ -22,7 +22,7 @@ interface Size {
 
 export const lab = defineLab<Size>({
   slug: 'discovery',
-  problem: 'After scaling or a deploy NGINX goes on talking to addresses where nobody lives any more.',
+  problem: 'After scaling or a deploy, NGINX keeps sending requests to addresses that no longer exist.',
   sizes: {
     full: { perSecond: 60, refuseMs: 2000, failTimeoutMs: 5000, servedMs: 6500, droppedMs: 5000, watchMs: 10_000 },
     // The refusing period must be long enough for three refusals, after which NGINX leaves a replica alone, and that must last
@@ -32,29 +32,30 @@ export const lab = defineLab<Size>({
   halves: {
     problem: {
       title: (replicas) =>
-        `with names resolved once, ${replicas} new replicas get nothing, and without the old ${replicas} all is lost`,
+        `with names resolved once, ${replicas} new replicas get nothing, and without the old ${replicas} every request fails`,
       async run(context) {
         const seen = await replaceAll(context, naive)
         return [
           check('new replicas', context.replicas, { equals: context.replicas }),
-          check(`of them asked within ${context.size.servedMs} ms`, seen.asked, { equals: 0 }),
+          check(`of them used within ${context.size.servedMs} ms`, seen.asked, { equals: 0 }),
           check('requests once the old ones had gone', seen.afterwards.total, { atLeast: context.size.perSecond / 2 }),
           check('of them failed, in %', (100 * seen.afterwards.failed) / seen.afterwards.total, { equals: 100 }),
-          check(`attempts at addresses dead for ${context.size.droppedMs} ms`, seen.deadAttempts, { atLeast: 1 }),
+          check(`attempts to reach addresses dead for ${context.size.droppedMs} ms`, seen.deadAttempts, { atLeast: 1 }),
         ]
       },
     },
     fix: {
-      title: (replicas) => `with names asked for each second, ${replicas} new replicas take over, and nobody notices`,
+      title: (replicas) =>
+        `with names resolved every second, ${replicas} new replicas take over, and clients do not notice`,
       async run(context) {
         const seen = await replaceAll(context, { discovery: 'resolve' })
         return [
           check('new replicas', context.replicas, { equals: context.replicas }),
-          check(`of them asked within ${context.size.servedMs} ms`, seen.asked, { equals: context.replicas }),
+          check(`of them used within ${context.size.servedMs} ms`, seen.asked, { equals: context.replicas }),
           check('requests in all', seen.all.total, { atLeast: context.size.perSecond }),
           check('of them failed', JSON.stringify(seen.all.failures), { equals: '{}' }),
           check('requests once the old ones had gone', seen.afterwards.total, { atLeast: context.size.perSecond / 2 }),
-          check(`attempts at addresses dead for ${context.size.droppedMs} ms`, seen.deadAttempts, { equals: 0 }),
+          check(`attempts to reach addresses dead for ${context.size.droppedMs} ms`, seen.deadAttempts, { equals: 0 }),
         ]
       },
     },

@@ -17,7 +17,7 @@ const workerEnv = { ORDER_STUCK_MS: '3600000' }
 
 export const lab = defineLab<Size>({
   slug: 'eviction',
-  problem: 'The cache fills up, and users are logged out and orders forgotten.',
+  problem: 'The cache fills up, and users are logged out and orders are lost.',
   sizes: { full: { users: 60, orders: 100, megabytes: 200 }, test: { users: 6, orders: 12, megabytes: 100 } },
   halves: {
     problem: {
@@ -50,7 +50,7 @@ export const lab = defineLab<Size>({
           check('of them logged out', seen.loggedOut, { equals: 0 }),
           check('orders accepted', context.size.orders, { equals: context.size.orders }),
           check('of them never confirmed', context.size.orders - seen.confirmed, { equals: 0 }),
-          check('values that the cache threw away', seen.evicted, { atLeast: 1 }),
+          check('values that the cache evicted', seen.evicted, { atLeast: 1 }),
           check('a replica whose state may be evicted', refused, { equals: 'E_REDIS_EVICTS' }),
         ]
       },

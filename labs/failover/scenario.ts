@@ -37,7 +37,7 @@ export const lab = defineLab<Size>({
   },
   halves: {
     problem: {
-      title: (replicas) => `with a pool as it comes, ${replicas} replicas write to a read-only server for ever`,
+      title: (replicas) => `with a default pool, ${replicas} replicas write to a read-only server for ever`,
       async run({ cluster: start, size, progress }) {
         const database = { settings, standby: true }
         const cluster = await start({ faults: true, database, env, naive: new URL('./naive.ts', import.meta.url) })
@@ -54,12 +54,12 @@ export const lab = defineLab<Size>({
           }),
           check('writes that worked by then', writers.acceptedSince(late), { equals: 0 }),
           check('connections to the demoted server', await connectedToDemoted(cluster), { atLeast: 1 }),
-          check('replicas that say they are ready', await ready(cluster), { equals: cluster.replicas.length }),
+          check('replicas that report themselves ready', await ready(cluster), { equals: cluster.replicas.length }),
         ]
       },
     },
     fix: {
-      title: (replicas) => `with ${replicas} replicas, a switch-over is over within seconds, for the worker too`,
+      title: (replicas) => `with ${replicas} replicas, a switchover is over within seconds, for the worker too`,
       async run({ cluster: start, size, progress }) {
         const cluster = await start({ faults: true, workers: 1, database: { settings, standby: true }, env, workerEnv })
         const buyer = await createBuyer(cluster)
@@ -85,7 +85,7 @@ export const lab = defineLab<Size>({
           check(`writes that failed later than ${size.graceMs} ms after the move`, failed, { equals: 0 }),
           check('writes that worked by then', worked, { atLeast: 3 }),
           check('connections to the demoted server', connected, { equals: 0 }),
-          check('answers other than 201 and 503', writers.wrong(), { equals: 'none' }),
+          check('responses other than 201 and 503', writers.wrong(), { equals: 'none' }),
           check('planned: orders accepted', planned.accepted, { atLeast: 10 }),
           check('planned: of them lost', planned.missing, { equals: 0 }),
           check('killed, synchronous: orders accepted', synchronous.accepted, { atLeast: 3 }),

@@ -13,12 +13,12 @@ interface Size {
 
 export const lab = defineLab<Size>({
   slug: 'flags',
-  problem: 'A switch is turned, and only one replica goes by it.',
+  problem: 'A flag is changed, and only one replica notices.',
   sizes: { full: { turns: 30, unheard: 5 }, test: { turns: 5, unheard: 1 } },
   halves: {
     problem: {
       title: (replicas) =>
-        `with a flag in the memory of ${replicas} replicas, one closes the sales and the others go on`,
+        `with a flag in the memory of ${replicas} replicas, one closes the sales and the others keep selling`,
       async run(context) {
         const shop = await open(context, new URL('./naive.ts', import.meta.url))
         await turn(shop, false)
@@ -31,7 +31,7 @@ export const lab = defineLab<Size>({
       },
     },
     fix: {
-      title: (replicas) => `with a flag that ${replicas} replicas share, all go by it at once`,
+      title: (replicas) => `with a flag that ${replicas} replicas share, all follow it at once`,
       async run(context) {
         const { size, progress } = context
         const shop = await open(context)
@@ -53,10 +53,10 @@ export const lab = defineLab<Size>({
         const toldMs = await turnAndWatch(told, false)
         return [
           check('turns', heard.length + unheard.length, { equals: 2 * (size.turns + size.unheard) }),
-          check('slowest until every replica goes by it (ms)', Math.max(...heard), { atMost: 1000 }),
+          check('slowest until every replica follows it (ms)', Math.max(...heard), { atMost: 1000 }),
           check('slowest with the broadcast lost (ms)', Math.max(...unheard), { atMost: 5000 }),
           check('the same with the broadcast alone, and a poll a minute (ms)', toldMs, { atMost: 1000 }),
-          check('an unknown flag is answered', unknown, { equals: 'E_UNKNOWN_FLAG' }),
+          check('response for an unknown flag', unknown, { equals: 'E_UNKNOWN_FLAG' }),
         ]
       },
     },

@@ -18,7 +18,7 @@ interface Size {
 
 export const lab = defineLab<Size>({
   slug: 'idempotency',
-  problem: 'A client that tries again after a lost answer buys twice.',
+  problem: 'A client that retries after a lost response buys twice.',
   sizes: {
     full: { copies: 60, lostAnswers: 50, interruptions: 5 },
     test: { copies: 60, lostAnswers: 10, interruptions: 1 },
@@ -30,8 +30,8 @@ export const lab = defineLab<Size>({
         const { copies, lost, foreign } = await sendCopies(context, new URL('./naive.ts', import.meta.url))
         return [
           check('orders from parallel copies of one request', copies.orders, { equals: context.size.copies }),
-          check('orders for each request whose answer was lost once', lost.orders / lost.requests, { equals: 2 }),
-          check('answer to another body under the same key', foreign.otherBody, { equals: 201 }),
+          check('orders for each request whose response was lost once', lost.orders / lost.requests, { equals: 2 }),
+          check('status for another body under the same key', foreign.otherBody, { equals: 201 }),
         ]
       },
     },
@@ -45,12 +45,12 @@ export const lab = defineLab<Size>({
         const stood = await standStill(cluster)
         return [
           check('orders from parallel copies of one request', copies.orders, { equals: 1 }),
-          check('copies that were replayed or told to wait', copies.replayed + copies.inProgress, {
+          check('copies that were replayed or refused', copies.replayed + copies.inProgress, {
             equals: context.size.copies - 1,
           }),
-          check('orders for each request whose answer was lost once', lost.orders / lost.requests, { equals: 1 }),
-          check('retries that got the first answer again', lost.replayed, { equals: lost.requests }),
-          check('answer to another body under the same key', foreign.otherBody, { equals: 422 }),
+          check('orders for each request whose response was lost once', lost.orders / lost.requests, { equals: 1 }),
+          check('retries that got the first response again', lost.replayed, { equals: lost.requests }),
+          check('status for another body under the same key', foreign.otherBody, { equals: 422 }),
           check("another user's orders under the same key", foreign.otherUser, { equals: 1 }),
           check('orders for each replica paused in the middle', paused.orders, { equals: 1 }),
           check('until the retry succeeded, at most, ms', paused.slowestMs, { atMost: 2000 }),

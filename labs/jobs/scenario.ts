@@ -19,12 +19,12 @@ const workerEnv = {
 
 export const lab = defineLab<Size>({
   slug: 'jobs',
-  problem: 'Work that is done after the answer dies with the replica that promised it.',
+  problem: 'Work that is done after the response dies with the replica that promised it.',
   replicas: { min: 2, max: 6 },
   sizes: { full: { orders: 200, kills: 5 }, test: { orders: 60, kills: 2 } },
   halves: {
     problem: {
-      title: 'with the work after the answer in each replica, a killed replica takes accepted orders with it',
+      title: 'with the work after the response in each replica, a killed replica takes accepted orders with it',
       async run(context) {
         const { size, cluster: start } = context
         const naive = new URL('./naive.ts', import.meta.url)
@@ -42,7 +42,7 @@ export const lab = defineLab<Size>({
       },
     },
     fix: {
-      title: (replicas) => `with jobs for ${replicas} workers, every accepted order is confirmed, whoever is killed`,
+      title: (replicas) => `with jobs for ${replicas} workers, every accepted order is confirmed, whatever is killed`,
       async run(context) {
         const { size, replicas, cluster: start } = context
         const cluster = await start({ workers: replicas, env: { MAX_PROCESSES: '20' }, workerEnv })

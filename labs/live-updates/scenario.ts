@@ -18,7 +18,7 @@ const show = { name: 'Gig', startsAt: '2030-01-01T20:00:00Z', priceCents: 1000, 
 
 export const lab = defineLab<Size>({
   slug: 'live-updates',
-  problem: 'A sale is shown at once to those who happen to be connected to the replica that sold.',
+  problem: 'Only visitors connected to the replica that sold see the sale at once.',
   sizes: {
     full: { sales: 100, clients: 60, together: 4 },
     test: { sales: 100, clients: 12, together: 4 },
@@ -69,7 +69,7 @@ export const lab = defineLab<Size>({
             check('sales', size.sales, { equals: size.sales }),
             check('replicas with clients', spread, { equals: replicas }),
             check('connections to Redis that wait for events', readers, { equals: replicas }),
-            check('clients that had to connect again', clients.filter((one) => one.reconnects() > 0).length, {
+            check('clients that had to reconnect', clients.filter((one) => one.reconnects() > 0).length, {
               atLeast: 1,
             }),
             check('events lost, over all clients', sum(lost), { equals: 0 }),

@@ -16,7 +16,7 @@ export interface Work {
   workMs: number
 }
 
-export type Outcome = 'written' | 'refused by its fence' | 'told to stop' | 'not locked'
+export type Outcome = 'written' | 'refused by its fence' | 'stopped' | 'not locked'
 
 /** How the document is guarded: what differs between the halves. */
 export type AddEntry = (deps: Deps, work: Work, edit: Edit) => Promise<Outcome>

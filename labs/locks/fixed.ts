@@ -15,7 +15,7 @@ export const apiParts = documentPart(async ({ redis, postgres, log }, { document
     })
     return written ? 'written' : 'refused by its fence'
   } catch (error) {
-    if (lease.signal.aborted) return 'told to stop'
+    if (lease.signal.aborted) return 'stopped'
     throw error
   } finally {
     await lease.release()

@@ -19,7 +19,7 @@ const leaseMs = 1500
 
 export const lab = defineLab<Size>({
   slug: 'locks',
-  problem: 'Whoever holds a lock stands still, wakes after its lease, and overwrites what its successor did.',
+  problem: 'A paused lock holder resumes after its lease and overwrites its successor’s work.',
   replicas: { min: 3, max: 3 },
   sizes: {
     full: { pauses: 20, acquisitions: 300, kills: 5 },
@@ -27,7 +27,7 @@ export const lab = defineLab<Size>({
   },
   halves: {
     problem: {
-      title: 'with a lease and nothing else, a holder that wakes late overwrites its successor',
+      title: 'with a lease and nothing else, a holder that resumes too late overwrites its successor',
       async run(context) {
         const { size } = context
         const documents = await openDocuments(context, new URL('./naive.ts', import.meta.url))
@@ -52,12 +52,12 @@ export const lab = defineLab<Size>({
         const thirdGotIn = await giveBackLate(documents)
         return [
           check("successors' work overwritten", paused.lost, { equals: 0 }),
-          check('holders that noticed, or were refused by their fence', paused.stopped, { equals: size.pauses }),
+          check('holders that noticed, or were rejected by their fence', paused.stopped, { equals: size.pauses }),
           check('holders at the same time', overlaps.overlaps, { equals: 0 }),
           check('entries lost under contention', overlaps.lost, { equals: 0 }),
-          check('what a holder with much work left does once its lease is over', told, { equals: 'told to stop' }),
-          check('somebody gets in when a release arrives after the end of its lease', thirdGotIn, { equals: false }),
-          check('until the successor of a killed holder began, at most, ms', slowestMs, { atMost: leaseMs + 100 }),
+          check('a holder with much work left, once its lease has expired', told, { equals: 'stopped' }),
+          check('a third holder gets in when a release arrives after its lease', thirdGotIn, { equals: false }),
+          check('longest time until a killed holder’s successor started, ms', slowestMs, { atMost: leaseMs + 100 }),
         ]
       },
     },

@@ -15,11 +15,12 @@ const places = { MAX_PROCESSES: '14' } // it begins with one replica
 
 export const lab = defineLab<Size>({
   slug: 'metrics',
-  problem: 'A counter of requests jumps up and down, and nobody knows how many there were.',
+  problem: 'A request counter jumps up and down, and the real number is unknown.',
   sizes: { full: { requests: 1200, every: 20 }, test: { requests: 120, every: 10 } },
   halves: {
     problem: {
-      title: (replicas) => `with /metrics behind the balancer, ${replicas} replicas tell ${replicas} different numbers`,
+      title: (replicas) =>
+        `with /metrics behind the balancer, ${replicas} replicas report ${replicas} different numbers`,
       async run(context) {
         const cluster = await context.cluster({
           replicas: 1,
@@ -32,12 +33,12 @@ export const lab = defineLab<Size>({
           check('requests sent', context.size.requests, { equals: context.size.requests }),
           check('scrapes', told.length, { atLeast: 10 }),
           check('times that the counter fell', falls(told), { atLeast: 2 }),
-          check('the most that it ever said', Math.max(...told), { atMost: context.size.requests * 0.8 }),
+          check('the highest value that it reported', Math.max(...told), { atMost: context.size.requests * 0.8 }),
         ]
       },
     },
     fix: {
-      title: (replicas) => `with each of ${replicas} replicas scraped by itself, the sum is what was sent`,
+      title: (replicas) => `with each of ${replicas} replicas scraped directly, the sum is what was sent`,
       async run(context) {
         const cluster = await context.cluster({ replicas: 1, env: places })
         const shares = new Map<string, number>()
@@ -54,11 +55,11 @@ export const lab = defineLab<Size>({
           check('scrapes', told.length, { atLeast: 10 }),
           check('times that the sum fell', falls(told), { equals: 0 }),
           check('the sum in the end', told.at(-1) ?? 0, { equals: context.size.requests }),
-          check('replicas that have a share in it', [...shares.values()].filter((count) => count > 0).length, {
+          check('replicas that contribute to it', [...shares.values()].filter((count) => count > 0).length, {
             equals: context.replicas,
           }),
-          check('/metrics through NGINX is answered', outside.status, { equals: 404 }),
-          check('by a replica', outside.replicaId !== undefined, { equals: false }),
+          check('status of /metrics through NGINX', outside.status, { equals: 404 }),
+          check('response came from a replica', outside.replicaId !== undefined, { equals: false }),
         ]
       },
     },

@@ -18,8 +18,8 @@ export const mutants: Mutant[] = [
   {
     removed: 'the long wait of a concurrent build',
     file: 'packages/kit/src/postgres/migrations.ts',
-    from: 'meanwhile nobody waits for it.\n  await',
-    to: 'meanwhile nobody waits for it.\n  if (waitMs < 0) await',
+    from: 'nothing waits for it meanwhile.\n  await',
+    to: 'nothing waits for it meanwhile.\n  if (waitMs < 0) await',
     tests: ['packages/kit/src/postgres/migrations.test.ts'],
   },
   {

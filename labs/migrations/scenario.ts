@@ -26,7 +26,7 @@ export const lab = defineLab<Size>({
   halves: {
     problem: {
       title: (replicas) =>
-        `with ${replicas} replicas that migrate when they start, some crash and a change is made twice`,
+        `with ${replicas} replicas that migrate when they start, some crash and a change is applied twice`,
       async run(context) {
         const { size, replicas, progress } = context
         const cluster = await startEmpty(context)

@@ -27,7 +27,8 @@ const log = createLog({ service: 'lab', replicaId: 'lab', version: '', level: 's
 
 export const lab = defineLab<Size>({
   slug: 'mixed-versions',
-  problem: 'A migration that suits the next version only: until the last old replica has gone, requests and jobs fail.',
+  problem:
+    'A migration that works only with the next version: until the last old replica has gone, requests and jobs fail.',
   sizes: {
     full: { ordersPerSecond: 10, workers: 2, history: 20_000, mixedMs: 10_000 },
     test: { ordersPerSecond: 5, workers: 1, history: 2000, mixedMs: 2500 },
@@ -55,11 +56,11 @@ export const lab = defineLab<Size>({
         return [
           check('orders accepted', seen.orders.accepted, { atLeast: context.size.ordersPerSecond }),
           check('orders that failed', seen.orders.failed, { equals: 0 }),
-          check('repetitions with another answer than the first', seen.otherAnswers, { equals: 0 }),
+          check('repetitions with a different response than the first', seen.otherAnswers, { equals: 0 }),
           check('reads', seen.reads.total, { atLeast: context.size.ordersPerSecond }),
           check('reads that failed', seen.reads.failed, { equals: 0 }),
-          check('reads older than a change told two seconds before', seen.staleReads, { equals: 0 }),
-          check('versions that /scale knows of', during.versions, { equals: `${versions.old}, ${versions.next}` }),
+          check('reads older than a change made two seconds before', seen.staleReads, { equals: 0 }),
+          check('versions that /scale lists', during.versions, { equals: `${versions.old}, ${versions.next}` }),
           check('the new schedule, after an old worker has restarted', during.scheduleStands, { equals: true }),
           check('times that an old worker left a job to a new one', during.left, { atLeast: 1 }),
           check('orders whose two columns differ, before the old one goes', different, { equals: 0 }),

@@ -19,7 +19,7 @@ const workerEnv = { ...maxProcesses, JOB_LOCK_MS: '1000', JOB_STALLED_MS: '500',
 
 export const lab = defineLab<Size>({
   slug: 'outbox',
-  problem: 'A crash, or Redis away, between the commit and the queue: an order that nobody works on.',
+  problem: 'A crash or a Redis outage between the commit and the queue leaves an order without a job.',
   replicas: { min: 2, max: 8 },
   sizes: { full: { orders: 300, kills: 20 }, test: { orders: 80, kills: 2 } },
   halves: {
@@ -34,7 +34,7 @@ export const lab = defineLab<Size>({
       },
     },
     fix: {
-      title: 'with an outbox and a relay, every order has its job, whoever is killed',
+      title: 'with an outbox and a relay, every order has its job, whatever is killed',
       async run(context) {
         const { size } = context
         const { cluster, accepted, seen, workerKills } = await orderUnderKills(context, { killWorkers: true })
@@ -46,10 +46,10 @@ export const lab = defineLab<Size>({
           check('relays killed meanwhile', workerKills, { equals: size.kills }),
           check('charges at the provider', seen.charges, { equals: size.orders }),
           check('different mails', seen.mails, { equals: size.orders }),
-          check('in the queue and not marked when all relays were killed', unmarked, { atLeast: 1 }),
+          check('in the queue but not marked when all relays were killed', unmarked, { atLeast: 1 }),
           check('messages that are in the queue twice', copies, { equals: 0 }),
-          check('that are there behind a later one of their aggregate', overtaken, { equals: 0 }),
-          check('that wait for another aggregate, whose relay stands still', heldUp, { equals: 0 }),
+          check('messages behind a later one of their aggregate', overtaken, { equals: 0 }),
+          check('messages that wait for another aggregate, whose relay hangs', heldUp, { equals: 0 }),
         ]
       },
     },

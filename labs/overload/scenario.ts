@@ -18,18 +18,18 @@ const crowdSize = 40
 
 export const lab = defineLab<Size>({
   slug: 'overload',
-  problem: 'A little too much traffic, and nobody is served any more.',
+  problem: 'Slightly too much traffic, and no one is served any more.',
   sizes: { full: { seconds: 20 }, test: { seconds: 5 } },
   halves: {
     problem: {
       title: (replicas) =>
-        `with ${replicas} replicas that take everybody in, three times their capacity serves hardly anybody`,
+        `with ${replicas} replicas that accept everything, three times their capacity serves hardly anyone`,
       async run(context) {
         const { normal, late } = await overload(context, new URL('./naive.ts', import.meta.url))
         return [
           check('requests a second at nine tenths of the capacity', normal.goodput, { atLeast: 1 }),
           check('p99 then, ms', normal.p99Ms, { atMost: patienceMs }),
-          check('at three times the capacity, answered in time, in % of that', percent(late.goodput, normal.goodput), {
+          check('at three times the capacity, served in time, in % of that', percent(late.goodput, normal.goodput), {
             atMost: 50,
           }),
           check('clients that gave up, in %', percent(late.gaveUp, late.sent), { atLeast: 50 }),
@@ -45,12 +45,12 @@ export const lab = defineLab<Size>({
         return [
           check('requests a second at nine tenths of the capacity', normal.goodput, { atLeast: 1 }),
           check('p99 then, ms', normal.p99Ms, { atMost: patienceMs }),
-          check('at three times the capacity, answered in time, in % of that', percent(late.goodput, normal.goodput), {
+          check('at three times the capacity, served in time, in % of that', percent(late.goodput, normal.goodput), {
             atLeast: 90,
           }),
           check('p99 of what was accepted, times the normal one', late.p99Ms / normal.p99Ms, { atMost: 3 }),
           check('clients that gave up', late.gaveUp, { equals: 0 }),
-          check('refusals without a time to come back', late.refused - late.refusedWithTime, { equals: 0 }),
+          check('refusals without a Retry-After', late.refused - late.refusedWithTime, { equals: 0 }),
           check(`of ${crowdSize} log-ins at once, which the API itself serves, refused`, own, { atLeast: 1 }),
         ]
       },

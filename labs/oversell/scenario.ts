@@ -34,12 +34,13 @@ export const lab = defineLab<Size>({
           check('rounds that sold more than 10', sold.filter(tooMany).length, { atLeast: context.size.rounds / 2 }),
           check('tickets sold in the worst round', Math.max(...sold), { atLeast: capacity + 1 }),
           check('rounds in which sold + available = capacity', accounts, { atMost: context.size.rounds / 2 }),
-          check('answers that were neither an order nor sold out', others, { equals: 0 }),
+          check('responses that were neither an order nor sold out', others, { equals: 0 }),
         ]
       },
     },
     fix: {
-      title: (replicas) => `with one conditional UPDATE on ${replicas} replicas, exactly what there is is sold`,
+      title: (replicas) =>
+        `with one conditional UPDATE on ${replicas} replicas, exactly the available tickets are sold`,
       async run(context) {
         const { sold, accounts, others } = await sell(context, await open(context))
         return [
@@ -47,7 +48,7 @@ export const lab = defineLab<Size>({
           check('tickets sold in the worst round', Math.max(...sold), { equals: capacity }),
           check('tickets sold in the leanest round', Math.min(...sold), { equals: capacity }),
           check('rounds in which sold + available = capacity', accounts, { equals: context.size.rounds }),
-          check('answers that were neither an order nor sold out', others, { equals: 0 }),
+          check('responses that were neither an order nor sold out', others, { equals: 0 }),
         ]
       },
     },

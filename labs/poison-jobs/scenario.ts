@@ -23,11 +23,11 @@ const workerEnv = { JOB_CONCURRENCY: '1', JOB_ATTEMPTS: '4', JOB_BACKOFF_MS: '20
 
 export const lab = defineLab<Size>({
   slug: 'poison-jobs',
-  problem: 'A few jobs that can never succeed are tried for ever, and all others wait behind them.',
+  problem: 'A few jobs that can never succeed are retried for ever, and all others wait behind them.',
   sizes: { full: { orders: 100, bad: 100 }, test: { orders: 20, bad: 20 } },
   halves: {
     problem: {
-      title: (workers) => `retrying for ever, bad jobs stop all ${workers} workers`,
+      title: (workers) => `retried for ever, bad jobs block all ${workers} workers`,
       async run(context) {
         const shop = await openShop(context, new URL('./naive.ts', import.meta.url))
         const usualMs = await confirmAll(shop, context.size.orders, 60_000)
@@ -41,7 +41,7 @@ export const lab = defineLab<Size>({
       },
     },
     fix: {
-      title: 'with attempts, backoff and dead letters, bad jobs delay nobody',
+      title: 'with attempts, backoff and dead letters, bad jobs delay no others',
       async run(context) {
         const { size } = context
         const shop = await openShop(context)

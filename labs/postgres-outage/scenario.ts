@@ -52,7 +52,7 @@ export const lab = defineLab<Size>({
   halves: {
     problem: {
       title: (replicas) =>
-        `with a pool as it comes, a failover ends ${replicas} replicas, and one that is full is waited for`,
+        `with a default pool, a failover ends ${replicas} replicas, and a full pool is waited for without end`,
       async run({ cluster: start, size, replicas, progress }) {
         // Neither Express nor a proxy that is told nothing has a deadline of ten seconds.
         const cluster = await start({
@@ -100,7 +100,8 @@ export const lab = defineLab<Size>({
       },
     },
     fix: {
-      title: (replicas) => `with ${replicas} replicas, an outage of the database is a 503 in time, and over by itself`,
+      title: (replicas) =>
+        `with ${replicas} replicas, an outage of the database is a 503 in time, and recovery is automatic`,
       async run({ cluster: start, size, progress }) {
         const cluster = await start({ faults: true, workers: 1, database: { settings }, env, workerEnv })
         const pids = pidsOf(cluster)

@@ -12,7 +12,7 @@ const methods: Method[] = ['get', 'put', 'delete', 'post', 'patch']
 
 export const lab = defineLab<Size>({
   slug: 'proxy-retries',
-  problem: 'One slow request runs on every replica, because the proxy sends it again.',
+  problem: 'One slow request runs on every replica, because the proxy retries it.',
   sizes: { full: { requests: 20 }, test: { requests: 3 } },
   halves: {
     problem: {

@@ -39,14 +39,14 @@ export const lab = defineLab<Size>({
           check('passed', passed.length, { equals: limit }),
           check('refused', refused.length, { equals: context.size.requests - limit }),
           check(
-            'each answer had another number left',
+            'each response had a different number of requests left',
             left.every((number, i) => number === i),
             { equals: true },
           ),
-          check('refusals that say when to come again', refused.filter(hasRetryAfter).length, {
+          check('refusals that say when to try again', refused.filter(hasRetryAfter).length, {
             equals: refused.length,
           }),
-          check('replicas that answered', new Set(passed.map(({ replicaId }) => replicaId)).size, {
+          check('replicas that responded', new Set(passed.map(({ replicaId }) => replicaId)).size, {
             equals: context.replicas,
           }),
           // The first, and the burst on either side of the edge: a policy that admits nothing is no cure either.

@@ -32,7 +32,7 @@ const workerEnv = { ORDER_STUCK_MS: '1000', JOB_BACKOFF_MS: '200' }
 
 export const lab = defineLab<Size>({
   slug: 'redis-outage',
-  problem: 'Redis is away for a moment, and everything hangs, also what does not need it.',
+  problem: 'Redis is unreachable for a moment, and everything hangs, even routes that do not need it.',
   sizes: {
     full: {
       faults: Object.keys(faults),
@@ -58,7 +58,7 @@ export const lab = defineLab<Size>({
   halves: {
     problem: {
       title: (replicas) =>
-        `with clients that are told nothing but the address, ${replicas} replicas hang, and answer 500 afterwards`,
+        `with clients that are given only the address, ${replicas} replicas hang, and return 500 afterwards`,
       async run({ cluster: start, size, progress }) {
         // Neither Express nor a proxy that is told nothing has a deadline of ten seconds.
         const cluster = await start({
@@ -106,8 +106,7 @@ export const lab = defineLab<Size>({
       },
     },
     fix: {
-      title: (replicas) =>
-        `with ${replicas} replicas, each route has its answer whatever Redis does, and recovers alone`,
+      title: (replicas) => `with ${replicas} replicas, each route responds whatever Redis does, and recovers by itself`,
       async run({ cluster: start, size, progress, print }) {
         const cluster = await start({ faults: true, workers: 1, workerEnv })
         const shop = await openShop(cluster, Math.ceil(size.rounds / 4))

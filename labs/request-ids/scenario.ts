@@ -20,11 +20,11 @@ const forgedTrace = `00-${'a'.repeat(32)}-${'b'.repeat(16)}-01`
 
 export const lab = defineLab<Size>({
   slug: 'request-ids',
-  problem: 'Nobody can follow one order through the logs of several processes.',
+  problem: 'An order cannot be followed through the logs of several processes.',
   sizes: { full: { orders: 60 }, test: { orders: 9 } },
   halves: {
     problem: {
-      title: (replicas) => `with an id of each process's own, an order's trail ends at one of ${replicas} replicas`,
+      title: (replicas) => `with separate ids in each process, an order's trail ends at one of ${replicas} replicas`,
       async run(context) {
         const { orders } = context.size
         const seen = await follow(context, new URL('./naive.ts', import.meta.url))
@@ -55,9 +55,9 @@ export const lab = defineLab<Size>({
           check('lines that `npm run trace` prints of the first, and grep finds', seen.printed, {
             equals: seen.grepped,
           }),
-          check('replicas that took part', seen.replicas, { equals: replicas }),
-          check('database connections of processes that say who they are', seen.named, { equals: replicas + workers }),
-          check('ids that a client made up and a log believed', seen.forged, { equals: 0 }),
+          check('replicas involved', seen.replicas, { equals: replicas }),
+          check('database connections that name their process', seen.named, { equals: replicas + workers }),
+          check('ids that a client invented and a log accepted', seen.forged, { equals: 0 }),
           check('queries in the log with a value in them', seen.values, { equals: 0 }),
         ]
       },

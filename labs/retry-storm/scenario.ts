@@ -21,14 +21,14 @@ const unwanted = 10
 /** The demand: each order needs one request to the provider, whatever happens. */
 export const lab = defineLab<Size>({
   slug: 'retry-storm',
-  problem: 'One slow payment provider gets many times its traffic, because everybody retries.',
+  problem: 'One slow payment provider gets many times its traffic, because every layer retries.',
   sizes: {
     full: { orders: 500, slowMs: 5000, failingMs: 10_000 },
     test: { orders: 120, slowMs: 1000, failingMs: 3000 },
   },
   halves: {
     problem: {
-      title: (workers) => `with retries in client and queue, ${workers} workers bury a provider that is failing`,
+      title: (workers) => `with retries in client and queue, ${workers} workers bury a failing provider`,
       async run(context) {
         const { orders } = context.size
         const { cluster, accepted } = await outage(context, new URL('./naive.ts', import.meta.url))
@@ -53,7 +53,7 @@ export const lab = defineLab<Size>({
             atLeast: unwanted - context.replicas,
           }),
           check('of these charged', seen.cancelledCharges, { equals: 0 }),
-          check('all others: left over when it had long been back', orders - cancelled - seen.confirmed, {
+          check('all others: left over long after its recovery', orders - cancelled - seen.confirmed, {
             equals: 0,
           }),
           check('money moved, in cents for each', seen.cents / (orders - cancelled), { equals: 1000 }),

@@ -19,7 +19,8 @@ export const lab = defineLab<Size>({
   sizes: { full: { ticks: 60 }, test: { ticks: 20 } },
   halves: {
     problem: {
-      title: (replicas) => `with a timer in each of ${replicas} workers, the report is made ${replicas} times a tick`,
+      title: (replicas) =>
+        `with a timer in each of ${replicas} workers, the report is created ${replicas} times per tick`,
       async run(context) {
         const cluster = await startWorkers(context, new URL('./naive.ts', import.meta.url))
         const { ticks, runs } = await watch(context, cluster.workers)
@@ -29,7 +30,7 @@ export const lab = defineLab<Size>({
       },
     },
     fix: {
-      title: (replicas) => `with one schedule for ${replicas} workers, the report is made once a tick`,
+      title: (replicas) => `with one schedule for ${replicas} workers, the report is created once per tick`,
       async run(context) {
         const cluster = await startWorkers(context, new URL('./fixed.ts', import.meta.url))
         const { ticks, runs, gaps } = await watch(context, cluster.workers, () => cluster.workers[0]?.kill())
@@ -38,7 +39,7 @@ export const lab = defineLab<Size>({
           check('runs per tick', new Set(runs.map(({ id }) => id)).size / ticks, { between: [0.85, 1.1] }),
           check('ticks that ran twice', runs.length - new Set(runs.map(({ id }) => id)).size, { atMost: 1 }),
           check('interruptions, a worker having been killed', gaps, { atMost: 1 }),
-          check('workers that made a report', new Set(runs.map(({ worker }) => worker)).size, { atLeast: 2 }),
+          check('workers that created a report', new Set(runs.map(({ worker }) => worker)).size, { atLeast: 2 }),
           check('schedules while old and new workers run', rollOut.during, { equals: 'report, report-next' }),
           check('schedules when the old workers are gone', rollOut.after, { equals: 'report-next' }),
         ]

@@ -14,12 +14,12 @@ const [first, second] = ['first secret '.padEnd(32, '1'), 'second secret '.padEn
 
 export const lab = defineLab<Size>({
   slug: 'secrets',
-  problem: 'Cookies that one replica signs are refused by the others, and all of them after a restart.',
+  problem: 'Cookies that one replica signs are rejected by the others, and by all of them after a restart.',
   replicas: { min: 2, max: 6 },
   sizes: { full: { reads: 300, rotating: 3 }, test: { reads: 30, rotating: 2 } },
   halves: {
     problem: {
-      title: (replicas) => `with a secret made at boot, ${replicas} replicas refuse each other's cookies`,
+      title: (replicas) => `with a secret generated at boot, ${replicas} replicas reject each other's cookies`,
       async run({ cluster: start, size, replicas, progress }) {
         const cluster = await start({ replicas: 1, env: secretMadeAtBoot() })
         const others = Array.from({ length: replicas - 1 }, () => cluster.addReplica({ env: secretMadeAtBoot() }))
@@ -37,7 +37,7 @@ export const lab = defineLab<Size>({
       },
     },
     fix: {
-      title: (replicas) => `with one injected secret, ${replicas} replicas share log-ins, also while it is replaced`,
+      title: (replicas) => `with one injected secret, ${replicas} replicas share log-ins, even while it is replaced`,
       async run({ cluster: start, size, progress }) {
         const cluster = await start({ env: { SESSION_SECRETS: first } })
         const client = await loggedIn(cluster.url)

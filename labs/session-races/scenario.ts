@@ -34,7 +34,7 @@ export const lab = defineLab<Size>({
     },
     fix: {
       title: (replicas) =>
-        `with the cart beside the session, ${replicas} replicas lose no write, and who is logged out stays logged out`,
+        `with the cart outside the session, ${replicas} replicas lose no write, and a logged-out user stays logged out`,
       async run(context) {
         const { size } = context
         const seen = await race(context, new URL('./fixed.ts', import.meta.url))

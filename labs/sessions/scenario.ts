@@ -38,7 +38,7 @@ export const lab = defineLab<Size>({
           check('answered 401 once the replica of the log-in is dead', after.loggedOut, { equals: 0 }),
           check('cookies from before a log-in that were logged in with it', planted, { equals: 0 }),
           check('log-ins that were answered before they were saved', early, { equals: 0 }),
-          check('failed in any other way', before.failed + after.failed, { equals: 0 }),
+          check('other failures', before.failed + after.failed, { equals: 0 }),
           check('replicas that answered', before.replicas.size, { equals: context.replicas }),
         ]
       },

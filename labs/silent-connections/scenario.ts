@@ -24,27 +24,27 @@ const workerEnv = { JOB_BACKOFF_MS: '200', JOB_LOCK_MS: '4000', JOB_STALLED_MS: 
 
 export const lab = defineLab<Size>({
   slug: 'silent-connections',
-  problem: 'Connections go silent, with no end and no reset, and everybody waits for answers that never come.',
+  problem: 'Connections go silent without a close or a reset, and every process waits for replies that never come.',
   sizes: {
     full: { watchMs: 15_000, naiveMs: 25_000, idle: 4, maxMs: 5000 },
     test: { watchMs: 8500, naiveMs: 3000, idle: 4, maxMs: 8000 },
   },
   halves: {
     problem: {
-      title: (replicas) => `with clients as they come, ${replicas} replicas and a worker wait for ever`,
+      title: (replicas) => `with default clients, ${replicas} replicas and a worker wait for ever`,
       async run(context) {
         const seen = await goSilent(context, new URL('./naive.ts', import.meta.url))
         return [
           check('orders accepted before', seen.before, { atLeast: context.replicas }),
           check(`orders accepted in ${context.size.naiveMs} ms after`, seen.accepted, { equals: 0 }),
-          check('replicas that owe an answer', seen.waiting, { equals: context.replicas }),
+          check('replicas that owe a response', seen.waiting, { equals: context.replicas }),
           check('waiting orders confirmed', seen.confirmed, { equals: 0 }),
-          check('replicas that call themselves ready at the end', seen.ready, { equals: context.replicas }),
+          check('replicas that report themselves ready at the end', seen.ready, { equals: context.replicas }),
         ]
       },
     },
     fix: {
-      title: (replicas) => `with ${replicas} replicas and a worker, all go on within five seconds`,
+      title: (replicas) => `with ${replicas} replicas and a worker, all recover within five seconds`,
       async run(context) {
         const seen = await goSilent(context)
         return [
@@ -52,9 +52,9 @@ export const lab = defineLab<Size>({
           check('orders accepted after', seen.accepted, { atLeast: context.replicas }),
           check('ms until every replica takes orders again', seen.recoveryMs, { atMost: context.size.maxMs }),
           check('ms until the worker confirms orders again', seen.workerMs, { atMost: context.size.maxMs }),
-          check('replicas that said meanwhile that they are degraded', seen.degraded, { equals: context.replicas }),
-          check('replicas that owe an answer', seen.waiting, { equals: 0 }),
-          check('replicas that call themselves ready at the end', seen.ready, { equals: context.replicas }),
+          check('replicas that reported themselves degraded meanwhile', seen.degraded, { equals: context.replicas }),
+          check('replicas that owe a response', seen.waiting, { equals: 0 }),
+          check('replicas that report themselves ready at the end', seen.ready, { equals: context.replicas }),
           check('orders accepted in all, and confirmed', seen.confirmedAtLast, { equals: seen.before + seen.accepted }),
           check('tickets sold', seen.sold, { equals: seen.before + seen.accepted }),
           check('charges', seen.charges, { equals: seen.before + seen.accepted }),

@@ -15,11 +15,11 @@ interface Size {
 
 export const lab = defineLab<Size>({
   slug: 'stale-cache',
-  problem: 'After a price change, the old and the new price come in turns.',
+  problem: 'After a price change, the old and the new price alternate.',
   sizes: { full: { changes: 200, reads: 30 }, test: { changes: 100, reads: 30 } },
   halves: {
     problem: {
-      title: (replicas) => `with a cache in each of ${replicas} replicas, old and new prices come in turns`,
+      title: (replicas) => `with a cache in each of ${replicas} replicas, old and new prices alternate`,
       async run(context) {
         const { replicas } = context
         const shop = await open(context, new URL('./naive.ts', import.meta.url))
@@ -27,14 +27,13 @@ export const lab = defineLab<Size>({
         const share = 1 - 1 / replicas
         return [
           check('reads after a change', 5 * context.size.reads, { atLeast: 1 }),
-          check('that answered an old price', old, { atLeast: 5 * context.size.reads * share * 0.7 }),
+          check('that returned an old price', old, { atLeast: 5 * context.size.reads * share * 0.7 }),
           check('that were older than the read before', backwards, { atLeast: 5 }),
         ]
       },
     },
     fix: {
-      title: (replicas) =>
-        `with two tiers and invalidation on ${replicas} replicas, everybody has the new price at once`,
+      title: (replicas) => `with two tiers and invalidation on ${replicas} replicas, all have the new price at once`,
       async run(context) {
         const { size } = context
         const shop = await open(context)
@@ -48,7 +47,7 @@ export const lab = defineLab<Size>({
         await gate.stop()
         return [
           check('changes', delays.length, { equals: size.changes }),
-          check('p99 of how long after the change an old price was answered (ms)', percentile(delays, 99), {
+          check('p99 of how long after the change an old price was returned (ms)', percentile(delays, 99), {
             atMost: 100,
           }),
           check('reads that were older than the read before', backwards, { equals: 0 }),
@@ -56,7 +55,7 @@ export const lab = defineLab<Size>({
           check('the same with a message lost in a reconnect (ms)', reconnectedMs, {
             atMost: 2000,
           }),
-          check('old prices by a replica that had answered the new one', wentBack, { equals: 0 }),
+          check('old prices from a replica that had returned the new one', wentBack, { equals: 0 }),
           check('old prices that a load from before the change brought back', broughtBack, { equals: 0 }),
         ]
       },

@@ -20,7 +20,7 @@ const lateInLife = 0.95
 
 export const lab = defineLab<Size>({
   slug: 'stampede',
-  problem: 'A popular entry of the cache expires, and every reader at that moment asks the database.',
+  problem: 'A popular cache entry expires, and every reader at that moment queries the database.',
   sizes: {
     full: { readers: 300, loadMs: 300, slowLoadMs: 1200, freshMs: 10_000 },
     test: { readers: 300, loadMs: 300, slowLoadMs: 1200, freshMs: 2000 },
@@ -44,7 +44,7 @@ export const lab = defineLab<Size>({
       },
     },
     fix: {
-      title: (replicas) => `with a fill lock and stale values on ${replicas} replicas, one load serves everybody`,
+      title: (replicas) => `with a fill lock and stale values on ${replicas} replicas, one load serves all readers`,
       async run(context) {
         const { size } = context
         const { cluster, source } = await open(context)
@@ -60,7 +60,7 @@ export const lab = defineLab<Size>({
         const killed = await readAndKill(cluster, source, size.readers)
         await source.stop()
         return [
-          check('loads of a key that nobody has', cold.loads, { equals: 1 }),
+          check('loads of a key that no process has', cold.loads, { equals: 1 }),
           check('loads of a key that expired', expired.loads, { equals: 1 }),
           check('readers that got it', cold.answered + expired.answered, { equals: 2 * size.readers }),
           check('slowest reader of the expired key (ms)', expired.slowestMs, { atMost: 2000 }),
@@ -68,7 +68,7 @@ export const lab = defineLab<Size>({
             atMost: 1000,
           }),
           check(`of ${together} keys that were loaded together, expired a little early`, early, { atLeast: 3 }),
-          check('loads when the one that fills is killed', killed.loads, { atMost: 2 }),
+          check('loads when the loading process is killed', killed.loads, { atMost: 2 }),
           check('readers of the others that got it', killed.answered, { equals: killed.readers }),
           check('slowest of them (ms)', killed.slowestMs, { atMost: 1000 + size.loadMs + 1500 }),
         ]

@@ -13,7 +13,7 @@ interface Size {
 
 export const lab = defineLab<Size>({
   slug: 'uneven-load',
-  problem: 'One slow replica slows down everybody; with sticky sessions its clients are lost with it.',
+  problem: 'One slow replica slows down everyone; with sticky sessions its clients are lost with it.',
   localOnly: 'each client needs an address of its own, and containers see one for all',
   sizes: {
     full: { perSecond: 100, seconds: 20, clients: 30 },
@@ -22,25 +22,26 @@ export const lab = defineLab<Size>({
   halves: {
     problem: {
       title: (replicas) =>
-        `with round robin and sticky sessions, ${replicas} replicas are as good as the worst of them`,
+        `with round robin and sticky sessions, ${replicas} replicas are only as good as the worst of them`,
       async run(context) {
         const { share, p90 } = await loadWithOneSlowReplica(context, roundRobin)
         const { loggedOut } = await killOne(context, { nginx: sticky, env: { LAB_MEMORY_SESSIONS: '1' } })
         return [
           check("the slow replica's share of the requests in %", share, { atLeast: Math.floor(80 / context.replicas) }),
-          check('nine of ten answers within … ms', p90, { atLeast: 450 }),
+          check('nine of ten responses within … ms', p90, { atLeast: 450 }),
           check('clients logged out when one replica dies', loggedOut, { atLeast: 1 }),
         ]
       },
     },
     fix: {
-      title: (replicas) => `with least_conn and no stickiness, ${replicas} replicas share the work by what each can do`,
+      title: (replicas) =>
+        `with least_conn and no stickiness, ${replicas} replicas share the work by what each can handle`,
       async run(context) {
         const { share, p90 } = await loadWithOneSlowReplica(context)
         const { loggedOut } = await killOne(context)
         return [
           check("the slow replica's share of the requests in %", share, { atMost: 16 }),
-          check('nine of ten answers within … ms', p90, { atMost: 200 }),
+          check('nine of ten responses within … ms', p90, { atMost: 200 }),
           check('clients logged out when one replica dies', loggedOut, { equals: 0 }),
         ]
       },

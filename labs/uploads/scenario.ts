@@ -12,7 +12,7 @@ const show = { name: 'Gig', startsAt: '2030-01-01T20:00:00Z', priceCents: 1000, 
 
 export const lab = defineLab<Size>({
   slug: 'uploads',
-  problem: 'An uploaded picture is there at one read and missing at the next.',
+  problem: 'An uploaded picture is found by one read and missing for the next.',
   sizes: { full: { reads: 300, bytes: 500_000 }, test: { reads: 60, bytes: 300_000 } },
   halves: {
     problem: {
@@ -24,7 +24,7 @@ export const lab = defineLab<Size>({
         return [
           check('reads', before.reads, { equals: size.reads }),
           check('answered 404', before.missing, { between: [elsewhere, size.reads] }),
-          check('answered 404 once the replica that took it is gone', after.missing, { equals: size.reads }),
+          check('404 once the replica that accepted it is gone', after.missing, { equals: size.reads }),
         ]
       },
     },
@@ -35,8 +35,8 @@ export const lab = defineLab<Size>({
         return [
           check('reads', before.reads, { equals: context.size.reads }),
           check('answered 404', before.missing, { equals: 0 }),
-          check('answered 404 once the replica that took it is gone', after.missing, { equals: 0 }),
-          check('failed or changed in any way', before.failed + after.failed, { equals: 0 }),
+          check('404 once the replica that accepted it is gone', after.missing, { equals: 0 }),
+          check('failed, or with other bytes', before.failed + after.failed, { equals: 0 }),
           check('replicas that answered', before.replicas.size, { equals: context.replicas }),
         ]
       },
