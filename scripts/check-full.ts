@@ -33,7 +33,7 @@ async function run(script: string, args: string[]): Promise<string> {
   if (!(script in scripts)) return 'skipped: it went with the sample'
   console.log(`\n== npm run ${[script, ...args].join(' ')}`)
   const began = Date.now()
-  // A process group of its own, so that whoever ends this program ends the step once, and in one way.
+  // A separate process group, so that ending this program ends the step once, and in one way.
   const child = spawn('npm', ['run', script, ...args], { cwd: root, stdio: 'inherit', detached: true })
   const end = () => process.kill(-(child.pid as number), 'SIGINT')
   lifetime.ended.addEventListener('abort', end)

@@ -5,7 +5,7 @@ import { join } from 'node:path'
 const root = join(import.meta.dirname, '..')
 const tool = (name: string) => join(root, 'node_modules', '.bin', name)
 const steps: [string, string[]][] = [
-  ['format (npm run format mends it)', [tool('biome'), 'check', '--linter-enabled=false', '--reporter=summary', '.']],
+  ['format (npm run format fixes it)', [tool('biome'), 'check', '--linter-enabled=false', '--reporter=summary', '.']],
   ['lint and import rules', [tool('biome'), 'lint', '.']],
   ['types', [tool('tsc'), '-p', '.']],
   ['unused files, exports and dependencies', [tool('knip')]],

@@ -16,7 +16,7 @@ const settings = Object.assign(
   workerSettings,
   ...[...apiModules, ...workerModules].map((module) => module.settings),
 )
-// Of one machine, of another variable, or of NGINX: described in words, and held by other tests.
+// Depend on the machine, on another variable, or on NGINX: described in words, and checked by other tests.
 const inWords = ['REPLICA_ID', 'INTERNAL_PORT', 'CONNECTIONS_PER_ADDRESS']
 
 test.each(rows.filter(({ name }) => !inWords.includes(name)))('$name: $standard', ({ name, standard }) => {

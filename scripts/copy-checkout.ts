@@ -15,7 +15,7 @@ export function copyCheckout(from: string): { root: string } & Disposable {
     mkdirSync(dirname(join(root, path)), { recursive: true })
     cpSync(join(from, path), join(root, path))
   }
-  // Biome is told which files to leave out by git.
+  // Biome learns from git which files to leave out.
   spawnSync('git', ['init', '--quiet'], { cwd: root })
   mkdirSync(join(root, 'node_modules/@escala'), { recursive: true })
   for (const name of readdirSync(join(from, 'node_modules'))) {

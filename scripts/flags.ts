@@ -16,7 +16,7 @@ if (name !== undefined && text === undefined) {
 const { postgres, log } = connectDatabase('flags')
 const flags = createPostgresFlags({ declared: apiModules.flatMap((module) => module.flags ?? []), postgres, log })
 try {
-  await postgres.query('SELECT') // a replica waits for a database that is away; a person is told
+  await postgres.query('SELECT') // a replica waits for an unreachable database; a person gets an error
   await inTime(flags.start())
   if (name !== undefined && text !== undefined) await flags.set(name, parse(name, text))
   for (const { flag, value } of flags.all()) {

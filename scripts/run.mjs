@@ -112,7 +112,7 @@ function install() {
   try {
     if (isInstalled()) return
     process.stderr.write('installing dependencies (once) …\n')
-    // `install` keeps what is there when only a part is missing; `ci` begins anew where there is nothing.
+    // `install` keeps what is there when only a part is missing; `ci` starts from nothing.
     const arguments_ = [existsSync(modules) ? 'install' : 'ci', '--no-audit', '--no-fund', '--loglevel=error']
     const npm = process.env.npm_execpath
     const env = { ...process.env, NODE_ENV: 'development' } // else npm leaves the development dependencies out

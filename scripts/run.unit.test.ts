@@ -84,7 +84,7 @@ test('variables come from the shell, then from what runs from the checkout, then
   expect(await seen(['--local'])).toMatchObject(fromFile)
 })
 
-test('npm run scale:check asks nobody where nothing runs', async () => {
+test('npm run scale:check asks no process where nothing runs', async () => {
   const checkout = await mkdtemp(join(folder, 'nothing-'))
   const { code, output } = await run(
     process.execPath,

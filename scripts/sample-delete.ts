@@ -186,7 +186,7 @@ function dropSample({ overrides }: any): void {
 
 const ofSample = (path: string) => /tickets/.test(path)
 
-// What is read here is told apart from words of English: a list "shows" something, and values have an order.
+// Distinguishes what is read here from English words: a list "shows" something, and values have an order.
 const words = [
   ...errors,
   ...settings.filter((name) => name !== 'PAYMENTS_URL'), // the stand-ins stay

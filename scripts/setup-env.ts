@@ -3,7 +3,7 @@ import { appendFileSync, existsSync, readFileSync, writeFileSync } from 'node:fs
 import { parseEnv } from 'node:util'
 
 // `npm run setup:env`: the secrets that docker-compose.yml asks for, made here and nowhere else.
-// A file that is there stays as it is, but for secrets that it lacks.
+// An existing file is left alone, except that missing secrets are added.
 const file = new URL('../.env', import.meta.url)
 const secret = () => randomBytes(32).toString('base64url')
 

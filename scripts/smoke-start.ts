@@ -107,7 +107,7 @@ sample.check = async (id, cookie) => {
 }
 // /sample
 
-/** About 50 requests a second until told to stop; resolves to what went wrong. */
+/** Sends about 50 requests a second until stopped; resolves to what went wrong. */
 function traffic(cookie: string): () => Promise<{ sent: number; failed: string[] }> {
   let stopped = false
   let sent = 0
@@ -289,7 +289,7 @@ try {
   const session = await api('GET', '/v1/session', undefined, { cookie })
   assert.equal(session.status, 200, 'the first log-in still counts: sessions survive a restart')
   say('a second start found its data')
-  // As `npm start | head`: the system goes on, whoever read what it prints.
+  // As `npm start | head`: the system keeps running after the reader of its output has gone.
   for (const output of [second.child.stdout, second.child.stderr]) output?.destroy()
   await pm2.command(['scale', 'api', '2'])
   await until(async () => (await replicasSeen()).length === 2, 20_000, 'one of three replicas did not leave')

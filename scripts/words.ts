@@ -39,9 +39,10 @@ export const rules: Rule[] = [
   },
 ]
 
+const blank = (match: string) => match.replace(/[^\n]/g, ' ')
+
 /** Finds what the rules avoid in the prose of a Markdown page: not in its code, its links' targets or what a program printed. */
 export function findInPage(text: string): Finding[] {
-  const blank = (match: string) => match.replace(/[^\n]/g, ' ')
   const prose = text
     .replace(/^ *```[\s\S]*?^ *```/gm, blank)
     .replace(/`[^`]*`/g, blank)
@@ -59,6 +60,7 @@ export function findInCode(text: string): Finding[] {
   for (const match of text.matchAll(tokens)) {
     const { line, block, string } = match.groups ?? {}
     if (string !== undefined) {
+      if (!/\s/.test(string)) continue // a name, an address or a path
       findings.push(
         ...search(
           withoutExpressions(string),
@@ -72,7 +74,7 @@ export function findInCode(text: string): Finding[] {
     const comment = line ?? block
     if (comment === undefined) continue // a regular expression
     const opening = /^(?:\/\/+|\/\*+)\s*\**\s*/.exec(comment)?.[0].length ?? 0
-    findings.push(...search(comment.slice(opening), match.index + opening, text, rules))
+    findings.push(...search(comment.slice(opening).replace(/`[^`]*`/g, blank), match.index + opening, text, rules))
   }
   return findings
 }

@@ -48,7 +48,7 @@ async function main() {
   const env = {
     ...applicationEnvironment(services, secrets),
     NODE_ENV: process.env.NODE_ENV || 'development',
-    REFUSE_MS: '0', // nobody balances here, and the next start waits for it
+    REFUSE_MS: '0', // there is no load balancer here, and the next start waits for it
     API_PORT: String(port),
   }
   claim({ pid: process.pid, env, migrationUrl: services.migrationUrl, url: `http://127.0.0.1:${port}` })

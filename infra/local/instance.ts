@@ -12,7 +12,7 @@ export const pm2Home = shortPath(join(folder, 'pm2'))
 
 export interface Secrets {
   postgres: string
-  /** Of the roles that migrate and serve. */
+  /** Passwords of the roles that migrate and serve. */
   owner: string
   serving: string
   redis: string
@@ -27,7 +27,7 @@ export interface Running {
   pid: number
   /** NGINX's address; absent until it is ready. */
   url?: string
-  /** Of the role that migrates. */
+  /** Belongs to the role that migrates. */
   migrationUrl?: string
   /** The environment of the applications. */
   env: Record<string, string | undefined>

@@ -22,7 +22,7 @@ export async function childrenOf(master: number): Promise<Map<number, string>> {
 }
 
 /**
- * Tells NGINX to read its configuration again, and resolves when the old workers take no new connection: until then, a new one
+ * Makes NGINX reload its configuration, and resolves when the old workers take no new connection: until then, a new one
  * could still be served by the old configuration, or be closed under its first request.
  */
 export function reloadWorkers(master: number, signal: () => void): Promise<void> {

@@ -9,7 +9,7 @@ const program = `
   process.once('message', async () => {
     // Node bears the first line that fails.
     for (let line = 0; line < 5; line++) {
-      console.log('nobody reads this')
+      console.log('no reader is left')
       console.error('nor this')
       await new Promise((resolve) => setTimeout(resolve, 10))
     }

@@ -2,7 +2,7 @@ import { createServer } from 'node:net'
 import { expect, test, vi } from 'vitest'
 import { freePort, freeRange, isAlive, isFree } from './processes.ts'
 
-test('a range skips the ports that somebody has', async () => {
+test('a range skips the ports that are in use', async () => {
   const first = await freeRange(await freePort(), 4)
   const taken = createServer().listen(first + 1, '127.0.0.1')
   await vi.waitFor(() => expect(taken.listening).toBe(true))

@@ -20,7 +20,7 @@ export async function untilReady(pm2: Pm2, ended: AbortSignal): Promise<void> {
   }
 }
 
-/** The first of the replicas' ports: 3000, or later if somebody has those, or the internal ones 1000 above. */
+/** The first of the replicas' ports: 3000, or higher if those, or the internal ports 1000 above, are in use. */
 export async function freePorts(replicas: number): Promise<number> {
   for (let first = 3000; first < 20_000; first++) {
     first = await freeRange(first, replicas)

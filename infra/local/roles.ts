@@ -11,7 +11,7 @@ export interface Roles {
 /** Makes the two roles as the superuser, or gives those that are there these passwords. What the superuser owned so far goes to the owner. */
 export async function createRoles(superuserUrl: string, passwords: { owner: string; serving: string }): Promise<Roles> {
   await withSession({ url: superuserUrl, applicationName: 'roles' }, async (session) => {
-    await session.query(`SET lock_timeout = '10s'`) // somebody may use a table that is given away
+    await session.query(`SET lock_timeout = '10s'`) // a table whose owner changes may be in use
     for (const [role, password] of Object.entries({ escala_owner: passwords.owner, escala: passwords.serving })) {
       const { rowCount } = await session.query('SELECT FROM pg_roles WHERE rolname = $1', [role])
       const verb = rowCount ? 'ALTER' : 'CREATE'

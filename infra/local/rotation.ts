@@ -21,7 +21,7 @@ export interface RotationOptions {
 }
 
 /**
- * Keeps logs small that other programs hold open: what is in a file is copied and the file emptied, so nobody has to open it
+ * Keeps logs small that other programs hold open: what is in a file is copied and the file emptied, so the program does not have to open it
  * again. All of them append. A line that is written between the last read and the emptying, some microseconds, is lost.
  */
 export function startRotation({

@@ -29,7 +29,7 @@ export interface PostgresServerOptions {
   /** Made by `initdb` when it is empty. Belongs to one major version. */
   dataDir: string
   port?: number
-  /** Of the superuser `postgres`, set when the folder is made. */
+  /** Password of the superuser `postgres`, set when the folder is created. */
   password: string
   /** `fsync: 'off'` is for tests only: a machine that crashes leaves a broken folder. */
   settings?: Settings
@@ -252,7 +252,7 @@ async function unprivileged(dataDir: string): Promise<Unprivileged> {
   const wrap = (command: string, args: string[]) => ({ command, args })
   if (process.getuid?.() !== 0) return { wrap }
   const owner = existsSync(dataDir) ? statSync(dataDir) : undefined
-  if (owner && owner.uid !== 0) return { wrap, uid: owner.uid, gid: owner.gid } // what was begun as somebody goes on
+  if (owner && owner.uid !== 0) return { wrap, uid: owner.uid, gid: owner.gid } // keep the user that the folder was created with
   const namespace = ['--user', '--map-user=1000', '--map-group=1000']
   if ((await run('unshare', [...namespace, 'true'])).code === 0) {
     return { wrap: (command, args) => ({ command: 'unshare', args: [...namespace, command, ...args] }) }
@@ -264,7 +264,7 @@ function describe(server: ServerProcess, url: string, port: number, version: str
   return { url, port, pid: server.pid, version, running: server.running, exited: server.exited, stop: server.stop }
 }
 
-/** With no port asked for, another one is tried when somebody takes it first. */
+/** If no port was requested, tries another one when the chosen one is taken in the meantime. */
 async function withPort<T>(port: number | undefined, start: (port: number) => Promise<T>): Promise<T> {
   if (port !== undefined) return await start(port)
   for (let tries = 1; ; tries++) {

@@ -11,7 +11,7 @@ export interface Services {
   env: Record<string, string>
   /** The same of peers that only pretend: real ones that the caller names go before them. */
   standIns: Record<string, string>
-  /** Of the role that migrates; nothing that serves gets it. */
+  /** Password of the role that migrates; serving processes do not get it. */
   migrationUrl: string
   /** `GET /_mails` shows what was sent. */
   mailsUrl: string

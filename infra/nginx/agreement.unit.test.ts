@@ -103,7 +103,7 @@ describe('compose gives NGINX', () => {
   })
 })
 
-describe('whoever stops a process waits for its drain', () => {
+describe('what stops a process waits for its drain', () => {
   it('PM2 does', () => {
     const { apps } = createRequire(import.meta.url)('../pm2/ecosystem.config.cjs')
     for (const app of apps)
@@ -133,7 +133,7 @@ describe('whoever stops a process waits for its drain', () => {
     )
   })
 
-  it('but nobody waits for the live streams of an NGINX that stops: until it is back, no client can connect', () => {
+  it('but an NGINX that stops does not wait for its live streams: until it is back, no client can connect', () => {
     const proxy = compose.slice(compose.indexOf('  nginx:'), compose.indexOf('  api:'))
     expect(time(proxy, /stop_grace_period: /)).toBe(5000)
   })

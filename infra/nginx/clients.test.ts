@@ -99,7 +99,7 @@ describe('one client cannot take what belongs to all', () => {
     expect(await refuses('::ffff:192.0.2.2')).toBe(false)
   })
 
-  it('500 silent and 500 slow connections from 10 addresses() hurt nobody', async () => {
+  it('500 silent and 500 slow connections from 10 addresses() hurt no other client', async () => {
     await fresh(addresses(), { settings: {} })
     const all = Array.from({ length: 1000 }, async (_, i) => {
       const address = `127.0.1.${1 + (i % 10)}`

@@ -89,7 +89,7 @@ describe('what NGINX repeats', () => {
   it.each(['GET', 'POST', 'PUT'])('the log has an entry for each attempt of a %s', async (method) => {
     await fresh([`127.0.0.1:${await freePort()}`, addresses()[0] as string])
     for (let sent = 0; sent < 2; sent++) await send(method, '/')
-    const between = method === 'PUT' ? ' : ' : ', ' // where NGINX goes on by itself, or where it begins anew
+    const between = method === 'PUT' ? ' : ' : ', ' // where NGINX retries by itself, or where it starts again
     await vi.waitFor(async () => {
       const lines = (await logged()).slice(-2)
       const twice = lines.find(({ replicaStatus }) => replicaStatus === `502${between}200`)
@@ -104,7 +104,7 @@ describe('what NGINX repeats', () => {
     expect((await send('GET', '/')).status).toBe(200)
   })
 
-  it.each(methods)('%s is answered with E_NO_REPLICA when nobody listens', async (method) => {
+  it.each(methods)('%s gets E_NO_REPLICA when no replica listens', async (method) => {
     await fresh([`127.0.0.1:${await freePort()}`])
     const answer = await send(method, '/')
     expect([answer.status, answer.headers.get('retry-after')]).toEqual([503, '1'])

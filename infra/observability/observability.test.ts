@@ -22,7 +22,7 @@ beforeAll(async () => {
 })
 afterAll(() => cluster?.stop())
 
-it('dashboard and alerts name nothing that API and worker do not tell', async () => {
+it('dashboard and alerts name nothing that API and worker do not export', async () => {
   await createClient(cluster.url).get('/v1/session')
   const told = new Set<string>()
   for (const { internalUrl } of [...cluster.replicas, ...cluster.workers]) {
@@ -31,7 +31,7 @@ it('dashboard and alerts name nothing that API and worker do not tell', async ()
   }
   const named = expressions.flatMap((expression) => expression.match(/\b(escala|http|process|nodejs)_\w+/g) ?? [])
   expect(named.length).toBeGreaterThan(20)
-  // A breaker is made with the first call of its peer, which nobody has made here.
+  // A breaker is created with the first call of its peer, which has not happened here.
   expect([...new Set(named)].filter((name) => !told.has(name) && !name.startsWith('escala_breaker_'))).toEqual([])
 })
 

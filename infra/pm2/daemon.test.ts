@@ -73,7 +73,7 @@ test('a daemon that stands still holds up no request', async () => {
   process.kill(daemonPid, 'SIGSTOP')
   try {
     for (let i = 0; i < 3; i++) {
-      // A connection of its own, which somebody has to accept.
+      // A separate connection, which has to be accepted.
       const signal = AbortSignal.timeout(3000)
       const { status } = await fetch(`http://127.0.0.1:${port}`, { headers: { connection: 'close' }, signal })
       expect(status).toBe(200)

@@ -16,7 +16,7 @@ export interface DaemonOptions {
 export interface Daemon {
   /** Starts PM2 and what the ecosystem file lists, after ending what an earlier PM2 of this folder left behind. */
   start(env: Record<string, string | undefined>, signal: AbortSignal): Promise<void>
-  /** Calls `died` once if PM2 ends without being told to. */
+  /** Calls `died` once if PM2 exits without having been stopped. */
   watch(died: () => void): void
   /** Drains and ends all processes, then PM2. Does nothing where nothing runs. */
   stop(): Promise<void>
@@ -33,7 +33,7 @@ export function createDaemon({ pm2, home, ecosystem }: DaemonOptions): Daemon {
   return {
     async start(env, signal) {
       mkdirSync(home, { recursive: true, mode: 0o700 })
-      await chmod(home, 0o700) // whoever can write to the sockets in there can start programs as this user
+      await chmod(home, 0o700) // a process that can write to the sockets in there can start programs as this user
       await endLeftovers(home)
       const starting = pm2.command(['start', ecosystem], { env, signal })
       starting.catch(() => undefined) // looked at below

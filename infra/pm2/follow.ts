@@ -24,7 +24,7 @@ export async function replicaAddresses(pm2: Pm2): Promise<string[]> {
   return [...ports].sort((a, b) => a - b).map((port) => `127.0.0.1:${port}`)
 }
 
-/** Tells of replicas that `pm2 scale` adds or removes, until it is stopped. */
+/** Reports replicas that `pm2 scale` adds or removes, until it is stopped. */
 export function followReplicas({ pm2, home, addresses, changed, failed }: FollowOptions): { stop(): Promise<void> } {
   let known = addresses.join()
   let stopped = false

@@ -77,7 +77,7 @@ function mountDocs(app: Express, { routes, appName, version, sessionCookie, down
   const initializer = `window.ui = SwaggerUIBundle({ url: '/v1/openapi.json', dom_id: '#swagger-ui', deepLinking: true })`
   app.use('/docs', (req, res, next) => {
     downloads.begin(req, res)
-    res.removeHeader('Cache-Control') // the same for everybody
+    res.removeHeader('Cache-Control') // the same for all clients
     res.setHeader('Content-Security-Policy', docsPolicy)
     next()
   })

@@ -23,7 +23,7 @@ export interface Limits {
 }
 
 /**
- * The limits of every request: one for a logged-in session, or for the address of whoever is not logged in; and a higher
+ * The limits of every request: one for a logged-in session, or for the address of a client that is not logged in; and a higher
  * one for an address, whatever it sends. Both leave in one turn of the event loop with the session's read.
  */
 export function createLimits({ config, rateLimits, log, share }: LimitsOptions): Limits {
@@ -38,14 +38,14 @@ export function createLimits({ config, rateLimits, log, share }: LimitsOptions):
       patienceMs: config.REDIS_TIMEOUT_MS / 2, // a request can be answered without it, and may have to wait for Redis once more
     })
   const perMinute = config.RATE_LIMIT_PER_MINUTE
-  // What the cookie alone says; a visitor's session is counted by its address, so it gives nobody another budget.
+  // What the cookie alone says; a visitor's session is counted by its address, so it grants no additional budget.
   const general = create('general', perMinute, (req) => logInKey(req) ?? addressKey(req))
   const address = create('address', config.ADDRESS_LIMIT_PER_MINUTE ?? 10 * perMinute, addressKey)
   const visitors = create('visitors', Math.ceil(perMinute / 10), addressKey)
   return {
     admitVisitor: (req) => visitors.check(req, req.res as Response),
     limiters: [general.middleware, address.middleware],
-    // The cookie of a session that has ended, or that nobody has logged in with, is worth nothing: the address counts.
+    // The cookie of a session that has ended, or that never logged in, is worth nothing: the address counts.
     settle(req, res) {
       if (req.sessionUnavailable) return undefined
       const isLoggedIn = sessionUser(req) !== undefined

@@ -23,7 +23,7 @@ interface Sources {
   redis: Record<string, RedisConnection>
 }
 
-/** What one replica of the API tells Prometheus; requests are counted where they end. */
+/** What one replica of the API exports to Prometheus; requests are counted where they end. */
 export function apiMetrics(sources: Sources): Metrics {
   const { config, postgres, replicas, limits, overload, streams, cache, locks, redis } = sources
   const metrics = createMetrics({

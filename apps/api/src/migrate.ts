@@ -17,7 +17,7 @@ import { wantsSeed } from './seed.ts'
 const config = read()
 const url = config.MIGRATION_DATABASE_URL ?? config.DATABASE_URL
 const own = { url, applicationName: 'migrate' }
-for (const output of [process.stdout, process.stderr]) output.on('error', () => undefined) // whoever read it may have gone
+for (const output of [process.stdout, process.stderr]) output.on('error', () => undefined) // its reader may have gone
 const say = (line: string) => console.log(`migrate: ${line}`)
 const log = createLog({ service: 'migrate', replicaId: 'migrate', version: '', level: 'warn' })
 
@@ -45,7 +45,7 @@ function read() {
   try {
     return readConfig(withPasswords(process.env), {
       DATABASE_URL: baseSettings.DATABASE_URL,
-      /** Of the role that owns the schema, where that is not the one that serves. */
+      /** Address of the role that owns the schema, if that is not the role that serves. */
       MIGRATION_DATABASE_URL: baseSettings.DATABASE_URL.optional(),
       DATABASE_TIMEOUT_MS: baseSettings.DATABASE_TIMEOUT_MS,
       SEED_PASSWORD: z.string().min(8).max(200).optional().describe('8 to 200 characters'),

@@ -48,7 +48,7 @@ export interface Deps {
   reader: Redis
   /** Where each part keeps its keys. */
   prefixes: ReturnType<typeof redisPrefixes>
-  /** Tells which tables have changed. */
+  /** Reports which tables have changed. */
   changes: Changes
   /** Those of every module. */
   declaredFlags: Flag[]

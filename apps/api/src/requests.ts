@@ -133,9 +133,9 @@ function createDownloads(share: () => number, exempt: (req: Request) => void): D
   return {
     begin(req, res) {
       places.take(addressKey(req), res)
-      // While a client reads, nothing is to be done, and whoever reads slowly must not stand in others' way.
+      // While a client reads there is nothing to do, and a slow reader must not hold up others.
       exempt(req)
-      // NGINX would keep what a client does not read in files: of one client so many that its disk is busy for everybody.
+      // NGINX would buffer what a client does not read in files: one client could keep its disk busy for all others.
       res.setHeader('X-Accel-Buffering', 'no')
     },
   }

@@ -41,7 +41,7 @@ export interface Deps {
   tracing: Tracing
   /** Where each part keeps its keys. */
   prefixes: ReturnType<typeof redisPrefixes>
-  /** Of every module's job types: whoever adds and whoever consumes must agree on them. */
+  /** Lanes of every module's job types; the code that adds jobs and the code that consumes them must agree. */
   lanes: Lanes
 }
 
@@ -56,7 +56,7 @@ export interface Parts {
   locks(deps: Deps): Locks
   events(deps: Deps): EventPublisher
   breakers(deps: Deps): Breakers
-  /** What this worker's code knows: it is told to the others. */
+  /** What this worker's code knows; reported to the others through the registry. */
   ownSchedules(): Schedule[]
   queue(deps: Deps): Queue
   deadLetters(deps: Deps): DeadAggregates & { stop(): Promise<void> }

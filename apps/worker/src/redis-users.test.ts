@@ -101,7 +101,7 @@ test('the API and the worker need no command beyond those of docs/redis.md', asy
     timeoutMs: 5000,
   })
   stops.push(postgres.stop)
-  for (const type of ['kit.clean', 'nobody.knows']) {
+  for (const type of ['kit.clean', 'unknown.type']) {
     await postgres.transaction((tx) => createPostgresOutbox().add(tx, { type, aggregate: 'a', payload: null }))
   }
   const metrics = async () => (await fetch(`http://127.0.0.1:${worker.internalPort()}/metrics`)).text()

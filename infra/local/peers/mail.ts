@@ -42,7 +42,7 @@ export interface MailServer {
 
 const usual: MailBehaviour = { latencyMs: 0, failures: 0, refusals: {} }
 
-/** A fake mail server: SMTP for the sender, HTTP for whoever wants to know what arrived. It keeps everything in memory. */
+/** A fake mail server: SMTP for the sender, HTTP for reading what arrived. It keeps everything in memory. */
 export async function startMail(options: MailOptions = {}): Promise<MailServer> {
   const { host = '127.0.0.1', port = 0, httpPort = 0 } = options
   const mails = new Map<string, Mail>()
@@ -138,7 +138,7 @@ export interface MailControl {
   behave(behaviour: Partial<MailBehaviour>): Promise<void>
 }
 
-/** What a test asks a fake mail server and tells it, wherever that runs. */
+/** Queries and controls a fake mail server, wherever it runs. */
 export function mailControl(url: string): MailControl {
   return {
     url,

@@ -31,7 +31,7 @@ test('a mail that arrives twice is one mail with a count of two', async () => {
   ])
 })
 
-test('it refuses as often as told, then takes the mail', async () => {
+test('it refuses as often as configured, then accepts the mail', async () => {
   await mail.behave({ failures: 1 })
   const transport = createTransport(server.smtpUrl)
   await expect(transport.sendMail(message)).rejects.toMatchObject({ responseCode: 451 })

@@ -19,13 +19,13 @@ export interface Payment {
   traceparent?: string
 }
 
-/** What `GET /_seen` answers: how much money moved, and how often somebody tried. */
+/** What `GET /_seen` answers: how much money moved, and how many attempts there were. */
 export interface PaymentsSeen {
   charges: Payment[]
   refunds: Payment[]
   /** Requests of any kind, also those that failed. */
   requests: number
-  /** Charges that were answered with a status of `refusals`. */
+  /** Charges that got a status of `refusals`. */
   refused: number
 }
 
@@ -171,7 +171,7 @@ export interface PaymentsControl {
   behave(behaviour: Partial<PaymentsBehaviour>): Promise<void>
 }
 
-/** What a test asks a fake provider and tells it, wherever that runs. */
+/** Queries and controls a fake provider, wherever it runs. */
 export function paymentsControl(url: string): PaymentsControl {
   return {
     url,

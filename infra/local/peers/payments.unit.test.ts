@@ -75,7 +75,7 @@ test('a key used for something else is refused, and so is a request without a ke
   expect((await post('/charges', 'b', { reference: 'x' })).status).toBe(400)
 })
 
-test('it fails, declines and loses answers as told, then behaves', async () => {
+test('it fails, declines and loses responses as configured, then behaves', async () => {
   await payments.behave({ failures: 1, declines: 1 })
   expect((await post('/charges', 'a', order)).status).toBe(500)
   expect((await post('/charges', 'a', order)).status).toBe(402)

@@ -28,7 +28,7 @@ export interface Base {
   postgres: Postgres
   /** What the connections of this process share. */
   connections: Connections
-  /** Tells which tables have changed. */
+  /** Reports which tables have changed. */
   changes: Changes
   /** State: `noeviction`. Fails in time. */
   redis: RedisConnection

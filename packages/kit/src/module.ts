@@ -56,7 +56,7 @@ export interface ApiParts {
   carts: Carts
   cache: Cache
   events: Events
-  /** For routes that answer with events: they end when this replica drains. */
+  /** For routes that stream events: they end when this replica drains. */
   streams: EventStreams
   uploads: Uploads
   /** For routes that respond with files. */
@@ -82,7 +82,7 @@ export interface WorkerParts {
   /** For calls to systems outside. */
   breakers: Breakers
   mailer: Mailer
-  /** For whoever repeats lost work: what is a dead letter waits for an operator. */
+  /** For code that repeats lost work: dead letters wait for an operator. */
   deadLetters: DeadAggregates
   /** The same; a job's spans are there without it. */
   tracing: Tracing

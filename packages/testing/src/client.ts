@@ -49,7 +49,7 @@ export interface ClientOptions {
   resendWrites?: boolean
 }
 
-/** One HTTP client with cookies of its own, as a browser has. What goes wrong on the network is an answer with status 0. */
+/** One HTTP client with cookies of its own, as a browser has. Network errors become a response with status 0. */
 export function createClient(baseUrl: string, options: ClientOptions = {}): Client {
   const { localAddress, timeoutMs = 30_000, headers: always, keepAlive = true, resendWrites = false } = options
   const agent = new Agent({ keepAlive, localAddress })

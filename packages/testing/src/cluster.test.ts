@@ -19,7 +19,7 @@ afterEach(async ({ task }) => {
   await cluster.stop()
 })
 
-/** Who answers through NGINX; a status instead for whoever did not answer 200. */
+/** Ids of the replicas that responded through NGINX; the status instead for a response other than 200. */
 async function answering(requests = 12): Promise<string[]> {
   const answers = await Promise.all(Array.from({ length: requests }, () => client.get('/v1/openapi.json')))
   return [
@@ -27,7 +27,7 @@ async function answering(requests = 12): Promise<string[]> {
   ].sort()
 }
 
-/** Reads one after the other until told to stop; says how many failed. */
+/** Sends reads one after another until stopped; returns how many failed. */
 function steadyReads() {
   let going = true
   const done = (async () => {

@@ -71,7 +71,7 @@ export interface Cluster {
   /** NGINX forgets it, then it drains; resolves with its exit code. */
   remove(replica: Replica): Promise<number>
   /**
-   * One after the other: starts a new replica, waits until it is ready, tells NGINX, drains the old one.
+   * One after the other: starts a new replica, waits until it is ready, adds it to NGINX, drains the old one.
    * Resolves with the exit codes of the old ones; throws when a new one does not become ready, and leaves the old one serving.
    */
   rollingRestart(options?: Pick<AddOptions, 'naive' | 'env'>): Promise<number[]>
@@ -87,7 +87,7 @@ const ordinaryRequests = /^.*"status":[1-4]\d\d,.*"msg":"request"}\n/gm
 
 const stops = new Set<() => Promise<void>>()
 
-/** For a process that is told to end in the middle of something. */
+/** For a process that is stopped in the middle of something. */
 export async function stopClusters(): Promise<void> {
   await Promise.all([...stops].map((stop) => stop()))
 }
@@ -163,7 +163,7 @@ async function start(options: ClusterOptions, own: Own): Promise<Cluster> {
   ])
   const nginx = cleanUps.keep(await driver.startNginx(join(folder, 'nginx'), replicas, options.nginx ?? {}, network))
   let telling: Promise<void> = Promise.resolve()
-  // One after the other, whoever is added at the same time: they share one file.
+  // One after another, even if several are added at the same time: they share one file.
   const tell = () => {
     if (options.nginx?.discovery === 'once') return telling
     telling = telling.catch(() => undefined).then(() => nginx.use(replicas))

@@ -1,7 +1,7 @@
 import { PassThrough } from 'node:stream'
 import type Docker from 'dockerode'
 
-/** The engine, and the labels by which it can be told what belongs to this run. */
+/** The engine, and the labels that identify what belongs to this run. */
 export interface Labelled {
   docker: Docker
   labels: Record<string, string>
@@ -40,7 +40,7 @@ export interface Container {
   logs(): string
 }
 
-/** Where Testcontainers waits until a container serves, a replica may be meant to fail: this one starts it and tells what becomes of it. */
+/** Where Testcontainers waits until a container serves, a replica may be meant to fail: this one starts it and reports the outcome. */
 export async function createContainer({ docker, labels }: Labelled, options: ContainerOptions): Promise<Container> {
   const { image, command, env, ports, mounts, network } = options
   const container = await docker.createContainer({

@@ -18,7 +18,7 @@ export interface ReplicaSpec {
   pipedLogs?: boolean
 }
 
-/** One in which replicas have a common name, and somebody tells who has it. Local processes have no such thing. */
+/** A network in which replicas share a name that a DNS server resolves. Local processes have none. */
 export interface Network {
   name: string
   stop(): Promise<void>
@@ -36,7 +36,7 @@ export interface NginxOptions {
   /** Another configuration as a whole. */
   conf?: (listen: string, replicas: string[]) => string
   /**
-   * How NGINX learns who comes and goes. Default: the list of addresses is written anew and NGINX reloads, so that a lab knows
+   * How NGINX learns who comes and goes. Default: the list of addresses is rewritten and NGINX reloads, so that a lab knows
    * since when NGINX knows. `resolve`: in containers it asks Docker's name server, as in compose; for local processes the
    * default, since the NGINX of many distributions cannot. `once`: it goes on with what it found at its start.
    */

@@ -10,7 +10,7 @@ export interface FaultProxy {
   /** Connections stay open and new ones are taken, and not a byte passes in either direction. Those that lose bytes stay silent. */
   hang(): void
   /**
-   * Kills the connections that are open now without telling either end, like a dead host or a NAT that forgot them: no byte
+   * Kills the connections that are open now without notifying either end, like a dead host or a NAT that forgot them: no byte
    * passes on them any more and no end of a connection either, also after `heal`. New connections work.
    */
   silence(): void
@@ -30,7 +30,7 @@ export interface FaultProxy {
 }
 
 export interface FaultProxyOptions {
-  /** Of the server behind: scheme, credentials and path are kept in the proxy's own `url`. */
+  /** Address of the server behind it; the proxy's own `url` keeps its scheme, credentials and path. */
   target: string
   /** Where it listens; default 127.0.0.1. */
   host?: string

@@ -108,7 +108,7 @@ async function faulty(
   }
 }
 
-/** One that has just ended is not there to be told. */
+/** A process that has just exited cannot be signalled any more. */
 function kill(pid: number, signal: NodeJS.Signals): void {
   try {
     process.kill(pid, signal)

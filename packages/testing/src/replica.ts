@@ -8,7 +8,7 @@ export interface Replica {
   url: string
   /** Of `/livez`, `/readyz`, `/metrics`, `/scale`. */
   internalUrl: string
-  /** What NGINX is told: host and port as it sees them. */
+  /** Host and port as NGINX sees them. */
   address: string
   pid: number
   running(): boolean

@@ -24,7 +24,7 @@ export interface PostgresPair {
   failOver(): Promise<void>
   /** Holds what the primary sends to its standby: what is committed from now on is lost by the next fail-over. */
   holdReplication(): void
-  /** Of the present primary: a pause of it, or a crash after which it is the primary again. */
+  /** Pauses the current primary, or crashes it and starts it again as the primary. */
   primary: ServerFaults
   stop(): Promise<void>
 }

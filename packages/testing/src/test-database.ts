@@ -8,7 +8,7 @@ export interface TestDatabase {
 }
 
 export interface TestDatabaseOptions {
-  /** A database to copy, with its settings; nobody may be connected to it. */
+  /** A database to copy, with its settings; it must have no open connections. */
   template?: string
 }
 

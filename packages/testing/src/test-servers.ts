@@ -28,7 +28,7 @@ interface Shared {
   prepared?: Promise<void>
 }
 
-// Each Vitest project loads this file anew; one pair of servers serves them all.
+// Each Vitest project loads this file again; one pair of servers serves them all.
 const shared = globalThis as { escalaTestServers?: Shared }
 
 export async function setup(project: TestProject): Promise<void> {

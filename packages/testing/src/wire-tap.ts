@@ -17,7 +17,7 @@ export interface WireTap {
   databaseUrl: string
   redisUrl: string
   cacheRedisUrl: string
-  /** One at a time. What is still under way when `work` has its result is counted too, but waited for by nobody. */
+  /** One at a time. What is still under way when `work` has its result is counted too, but nothing waits for it. */
   count<T>(work: () => Promise<T>): Promise<Traffic & { result: T }>
   stop(): Promise<void>
 }

@@ -20,8 +20,8 @@ export interface PeerOptions {
   /** Whether an error may mean that the peer is in trouble; a refusal of one request does not. Default: every error. */
   isFailure?(error: Error): boolean
   /**
-   * Asks the peer something harmless, and rejects when it does not answer sensibly; must end by itself. It tells a peer in trouble
-   * from one that fails for some requests only, and finds out whether it is back without using up anybody's attempt.
+   * Asks the peer something harmless, and rejects when it does not answer sensibly; must end by itself. It distinguishes a peer in trouble
+   * from one that fails for some requests only, and finds out whether it has recovered without using up a job's attempt.
    */
   check?(): Promise<unknown>
 }

@@ -43,7 +43,7 @@ function createBreaker(peer: string, options: BreakersOptions, { isFailure = () 
   const isProbing = () => policy.state === CircuitState.HalfOpen
   const isOpen = () => policy.state !== CircuitState.Closed
   const policy = circuitBreaker(
-    // A probe that asked nobody must not close the breaker; in a closed one it counts for nothing.
+    // A probe that called nothing must not close the breaker; while the breaker is closed, it does not count.
     handleWhen((error) => error instanceof PeerFailure || (error instanceof NotAsked && isProbing())),
     {
       breaker: evidence.breaker,

@@ -10,7 +10,7 @@ export interface EvidenceOptions extends Pick<PeerOptions, 'check'> {
   hopelessMs?: number
 }
 
-/** Tells failures of the peer from failures of single calls. */
+/** Distinguishes failures of the peer from failures of single calls. */
 export function createEvidence({ failures, hopelessMs = 30_000, check }: EvidenceOptions) {
   let inRow = 0
   let isHopeless = false

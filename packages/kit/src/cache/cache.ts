@@ -36,7 +36,7 @@ export interface Cache {
   get<T>(key: string, reading: Reading<T>): Promise<T | undefined>
   /**
    * Call it after the commit, with the version that was committed if the value has one: no process answers an older one
-   * from then on, as soon as it hears of it. Never rejects: what could not be told is told later.
+   * from then on, as soon as it hears of it. Never rejects: an invalidation that could not be sent is sent later.
    */
   invalidate(key: string, version?: number): Promise<void>
   /** Why it works less well than it should, if it does. */

@@ -5,7 +5,7 @@ import type { FirstTierOptions } from './cache.ts'
 export interface Entry {
   value: unknown
   version: number | undefined
-  /** Until then it is answered without asking anybody. */
+  /** Until then it is returned without a look-up. */
   freshUntil: number
   /** Until then it is better than an error. */
   staleUntil: number
@@ -45,7 +45,7 @@ export function createFirstTier({ maxEntries, maxBytes }: FirstTierOptions) {
   }
   const outdate = (key: string) => {
     for (const flight of flights.get(key) ?? []) flight.outdated = true
-    joinable.delete(key) // whoever asks from now on must not get what was read before
+    joinable.delete(key) // later readers must not get what was read before
   }
 
   return {
@@ -73,7 +73,7 @@ export function createFirstTier({ maxEntries, maxBytes }: FirstTierOptions) {
       outdate(key)
     },
 
-    /** One at a time for each key: whoever comes meanwhile shares its result. */
+    /** One load at a time for each key; concurrent readers share its result. */
     fly(key: string, work: (flight: Flight) => Promise<Entry>): Promise<Entry> {
       const running = joinable.get(key)
       if (running) return running

@@ -8,7 +8,7 @@ import { createScript } from '../redis/script.ts'
 /**
  * KEYS entry, lock · ARGV token, lock ms, oldest version that will do, or empty, form
  * What is there, and the fill lock if that is old or missing and nobody else has it: one round trip for both.
- * Answers with data or nil, version or nil, fresh for ms, and the lock: 1 = now ours, 0 = not needed, else its value.
+ * Returns data or nil, version or nil, fresh for ms, and the lock: 1 = now ours, 0 = not needed, else its value.
  */
 const read = createScript(`
 local e = redis.call('HMGET', KEYS[1], 'd' .. ARGV[4], 'v', 'f' .. ARGV[4], 'u' .. ARGV[4])
@@ -27,7 +27,7 @@ return {usable and e[1], e[2], fresh, lock}`)
 
 /**
  * KEYS entry, lock · ARGV token, data, version or empty, fresh ms, stale ms, form, 1 if the source's versions went back
- * An older version never replaces a newer one, and a newer one drops what other forms have of the older. Whoever lost the lock
+ * An older version never replaces a newer one, and a newer one drops what other forms have of the older. A process that lost the lock
  * may only bring a newer version: else an invalidation that came in the middle of the load would be undone.
  */
 const fill = createScript(`
@@ -49,7 +49,7 @@ return 1`)
 
 /**
  * KEYS entry, lock · ARGV version or empty, ms to remember it, channel, message
- * Takes the lock from a load that may have read the old value, and tells every process.
+ * Takes the lock from a load that may have read the old value, and notifies every process.
  */
 const invalidate = createScript(`
 local have = redis.call('HGET', KEYS[1], 'v')

@@ -12,9 +12,9 @@ import { createSharedTier } from './shared-tier.ts'
 import { createTold } from './told.ts'
 
 export interface TieredCacheOptions {
-  /** Of the role `request`. */
+  /** A connection of the role `request`. */
   redis: Redis
-  /** Of the role `subscriber`. */
+  /** A connection of the role `subscriber`. */
   subscriber: Redis
   log: Logger
   /** `maxAgeMs`: what a lost message costs, since a value is looked up again after that. */
@@ -28,9 +28,9 @@ export interface TieredCacheOptions {
   maxPending?: number
 }
 
-// How long nobody asks a Redis that has just failed.
+// How long a Redis that has just failed is not called.
 const awayMs = 1000
-// A value past its freshness is looked up again this soon: by then, somebody has probably made the new one.
+// A value past its freshness is looked up again this soon: by then, a process has probably loaded the new one.
 const recheckMs = 25
 
 /**
@@ -176,7 +176,7 @@ export function createTieredCache(options: TieredCacheOptions): Cache {
   }
 }
 
-/** `undefined`: everything is invalid, or nobody knows what; never an error, which would end the process. */
+/** Returns `undefined` if everything, or an unknown part, is invalid. Never throws, which would end the process. */
 function readMessage(message: string): [key: string, version: number | undefined] | undefined {
   try {
     const [key, version] = JSON.parse(message) as [unknown, unknown]

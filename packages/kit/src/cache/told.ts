@@ -1,6 +1,6 @@
 export interface ToldOptions {
   tell(key: string, version: number | undefined): Promise<void>
-  /** Invalidates everything: for invalidations that nobody remembers one by one. */
+  /** Invalidates everything: for invalidations that are not remembered one by one. */
   tellAll(): Promise<void>
   failed(error: unknown): void
   /** So many invalidations are remembered one by one; beyond them, everything is invalidated. Default: 10,000. */
@@ -39,7 +39,7 @@ export function createTold({ tell, tellAll, failed, maxPending = 10_000, overflo
   }
   const attemptAll = async () => {
     try {
-      everything = false // what fails from now on counts anew
+      everything = false // failures from now on are counted again
       await tellAll()
       return true
     } catch (error) {

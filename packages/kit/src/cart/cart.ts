@@ -20,14 +20,14 @@ export interface Carts {
 }
 
 export interface CartUse {
-  /** Nobody is logged in: the cart lives for `visitorIdleMs`. */
+  /** The user is not logged in: the cart lives for `visitorIdleMs`. */
   isVisitor?: boolean
 }
 
 export interface CartOptions {
   /** A cart that is not used for this long is gone. Default: one day, as a session's idle time. */
   idleMs?: number
-  /** The same while nobody is logged in: anybody can make such carts. Default: one hour, as a visitor's session. */
+  /** The same for a visitor who is not logged in, since anyone can create such carts. Default: one hour, as for a visitor's session. */
   visitorIdleMs?: number
   /** Default: 50. */
   maxItems?: number

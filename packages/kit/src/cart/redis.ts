@@ -4,7 +4,7 @@ import { createScript } from '../redis/script.ts'
 import { type Cart, type CartOptions, type Carts, cartDefaults } from './cart.ts'
 
 export interface RedisCartOptions extends CartOptions {
-  /** Of the role `request`. */
+  /** A connection of the role `request`. */
   redis: Redis
   prefix?: string
 }

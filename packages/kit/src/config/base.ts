@@ -35,7 +35,7 @@ function withPassword(address: string | undefined, password: string | undefined)
   return url.href
 }
 
-/** The host's name and the process. A name of 63 letters may be the cut one of several pods: what follows tells them apart. */
+/** The host's name and the process. A name of 63 letters may be the cut one of several pods: the suffix distinguishes them. */
 export function defaultReplicaId(host: string, pid: number): string {
   const name = host.replace(/[^\w.-]/g, '-').slice(0, 220)
   const cut = host.length >= 63 ? `-${randomBytes(4).toString('hex')}` : ''

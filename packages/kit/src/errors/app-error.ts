@@ -1,4 +1,4 @@
-/** What a client is told about one kind of failure; `docs/errors.md` has a section for each. */
+/** What is sent to a client about one kind of failure; `docs/errors.md` has a section for each. */
 export interface ErrorKind {
   status: number
   /** RFC 9457's `title`: the same for every occurrence. */

@@ -1,6 +1,6 @@
 import { defineErrors } from './app-error.ts'
 
-/** Every code that the kit itself can answer with. Equal to `docs/errors.md`; a test holds them together. */
+/** Every code that the kit itself can return. Equal to `docs/errors.md`; a test holds them together. */
 export const kitErrors = defineErrors({
   E_VALIDATION: { status: 400, title: 'The request does not have the expected shape' },
   E_MALFORMED_REQUEST: { status: 400, title: 'The request is not valid HTTP' },

@@ -23,14 +23,14 @@ export interface Subscription {
 }
 
 export interface EventPublisher {
-  /** Answers with its id when it cannot be lost any more short of the store's own data. Throws `E_REDIS_UNAVAILABLE`. */
+  /** Resolves with the event's id once it is stored; only losing the store itself can lose it. Throws `E_REDIS_UNAVAILABLE`. */
   publish(channel: string, event: { type: string; data: unknown }): Promise<string>
 }
 
-/** Tells something to all who listen at this moment, on whichever replica; keeps a bounded history for those who come back. */
+/** Sends events to all current listeners, on every replica; keeps a bounded history for those that reconnect. */
 export interface Events extends EventPublisher {
   scope: Scope
-  /** Throws `E_REDIS_UNAVAILABLE`. An interruption later on is caught up with, or told by `onGap`. */
+  /** Throws `E_REDIS_UNAVAILABLE`. Later interruptions are caught up automatically; if history is gone, `onGap` is called. */
   subscribe(channel: string, options: SubscribeOptions): Promise<Subscription>
   stop(): Promise<void>
 }

@@ -4,7 +4,7 @@ import { kitErrors } from '../errors/errors.ts'
 export interface PlacesOptions {
   /** Of this process. */
   most: number
-  /** Of all replicas together. */
+  /** For all replicas together. */
   mostPerClient: number
   /** Live replicas, as last known. */
   share: () => number

@@ -7,7 +7,7 @@ import { longestBlockMs } from '../redis/redis.ts'
 import { type EventPublisher, type Events, hasGap, isAfter, type LiveEvent, type SubscribeOptions } from './events.ts'
 
 export interface RedisPublisherOptions {
-  /** Of the role `request`. */
+  /** A connection of the role `request`. */
   redis: Redis
   prefix?: string
   /** About how many events of each channel are kept. */
@@ -17,7 +17,7 @@ export interface RedisPublisherOptions {
 }
 
 export interface RedisEventsOptions extends RedisPublisherOptions {
-  /** Of the role `reader`, and for this alone: it waits at the server all the time. Ended by `stop`. */
+  /** A connection of the role `reader`, used for nothing else because it blocks at the server all the time. Closed by `stop`. */
   reader: Redis
   log: Logger
   /** Longest wait at the server; at most `longestBlockMs`, its default. */
@@ -45,7 +45,7 @@ const safely = <T>(work: Promise<T>) =>
     throw kitErrors.E_REDIS_UNAVAILABLE({ cause, retryAfterMs: 1000 })
   })
 
-/** For a process where nobody listens: one round trip for each event. */
+/** For a process without listeners: one round trip for each event. */
 export function createRedisPublisher(options: RedisPublisherOptions): EventPublisher {
   const { redis, prefix = defaultPrefix, maxHistory = 1000, keepMs = 3_600_000 } = options
   return {
@@ -64,7 +64,7 @@ export function createRedisPublisher(options: RedisPublisherOptions): EventPubli
 }
 
 /**
- * A stream for each channel. One reader in each process waits for all channels that somebody here listens to, however many
+ * A stream for each channel. One reader in each process waits for all channels that have listeners here, however many
  * clients there are; a stream of the process's own wakes it when it must wait for one channel more.
  * Publishing costs one round trip, subscribing two.
  */

@@ -18,7 +18,7 @@ export interface EventStreamsOptions {
   heartbeatMs?: number
   /** Longest life of a stream, shortened by up to half at random; then its client reconnects, perhaps to another replica. */
   maxAgeMs?: number
-  /** How long clients are told to wait before they reconnect; drawn for each, so that they do not all come at once. */
+  /** How long clients should wait before they reconnect; drawn for each, so that they do not all come at once. */
   retryMs?: { min: number; max: number }
   /** At a drain, streams end within this time, not all in one moment. */
   spreadMs?: number

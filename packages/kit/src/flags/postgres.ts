@@ -13,13 +13,13 @@ export interface PostgresFlagsOptions {
   log: Logger
   /** How others hear of a change at once. Without it, and whenever a message is lost, the heartbeat or the poll finds it. */
   broadcast?: {
-    /** Of the role `request`. */
+    /** A connection of the role `request`. */
     redis: Redis
-    /** Of the role `subscriber`. */
+    /** A connection of the role `subscriber`. */
     subscriber: Redis
     channel?: string
   }
-  /** Tells with each heartbeat of the registry whether flags have changed, in place of the poll. */
+  /** Reports with each heartbeat of the registry whether flags have changed, instead of the poll. */
   changes?: Changes
   /** Without `changes`, greatest time between two polls: a change whose broadcast was lost is seen within this and the time of one query. Default: 4.5 s. */
   pollMs?: number
@@ -35,7 +35,7 @@ const upsert: Statement = {
 // While they cannot be read.
 const retryMs = 500
 
-/** One query for each process and change, or poll. While Postgres is away, what was known last goes on. */
+/** One query for each process and change, or poll. While Postgres is unreachable, the last known values stay in effect. */
 export function createPostgresFlags(options: PostgresFlagsOptions): Flags {
   const { declared, postgres, log, broadcast, changes, pollMs = 4500 } = options
   const channel = broadcast?.channel ?? 'escala:flags'
@@ -74,7 +74,7 @@ export function createPostgresFlags(options: PostgresFlagsOptions): Flags {
     failing = err !== undefined
     readLater()
   }
-  /** While they cannot be read, soon; otherwise only if nothing tells of changes. */
+  /** Soon while they cannot be read; otherwise only if nothing reports changes. */
   const readLater = () => {
     clearTimeout(timer)
     if (stopped || (changes && !failing)) return
@@ -99,7 +99,7 @@ export function createPostgresFlags(options: PostgresFlagsOptions): Flags {
     },
     async start() {
       stopHearing = changes?.onChange('flags', hear) ?? stopHearing // first: what changes while they are read counts
-      // Nobody may serve with the defaults while an operator has said something else: an outage at this moment is waited for.
+      // Never serve defaults when an operator may have overridden them: block start-up until the flags can be read.
       for (let told = false; !stopped; told = true) {
         const err = await refresh().catch((error: unknown) => error)
         if (err === undefined) break

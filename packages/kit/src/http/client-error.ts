@@ -9,7 +9,7 @@ import { problemOf } from './problem.ts'
 /** Answers what Node's parser refuses, before there is a request that Express could see: a problem like every other. */
 export function createClientErrorAnswer(log: Logger, baseUrl?: string): (error: Error, socket: Socket) => void {
   return (error, socket) => {
-    if (hasCode(error, 'ECONNRESET')) return void socket.destroy() // nobody is there to read it
+    if (hasCode(error, 'ECONNRESET')) return void socket.destroy() // no client is left to read it
     const refusal = toAppError(error)
     const requestId = randomUUID()
     log.info({ requestId, code: refusal.code, reason: error.message }, 'request refused')

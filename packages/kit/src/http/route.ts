@@ -20,7 +20,7 @@ export interface Context<Params, Query, Body, A extends Access = Access> {
   /** On a `public` route `undefined` without a log-in, and while sessions cannot be read. */
   user: UserOf<A>
   requestId: string
-  /** Of the trace that this request is a part of, if any. */
+  /** Context of the trace that this request is a part of, if any. */
   traceparent: string | undefined
   log: Logger
   /** Aborted when the client goes away or the request's deadline passes. */
@@ -56,11 +56,11 @@ export interface Route<
   path: string
   summary: string
   access: A
-  /** Never shed when there is too much work: cheap, or the end of something that somebody has paid for. */
+  /** Never shed when there is too much work: cheap, or the end of something that has been paid for. */
   essential?: boolean
   /**
-   * A `public` route that writes and does not care who asks: it is answered with a session cookie too while sessions
-   * cannot be read. Other routes that write are a 503 then, since nobody can tell whose session that is.
+   * A `public` route that writes and does not care who asks: it is served with a session cookie too while sessions
+   * cannot be read. Other routes that write return a 503 then, since the owner of the session is unknown.
    */
   ignoresSession?: boolean
   params?: Params

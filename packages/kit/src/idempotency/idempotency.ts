@@ -60,7 +60,7 @@ export interface Idempotency {
     effect: (tx: Sql) => Promise<StoredAnswer>,
   ): Promise<{ answer: StoredAnswer; replayed: boolean }>
   /**
-   * As `run`, in one round trip and without a transaction of this process's: a row that everybody wants is locked while Postgres
+   * As `run`, in one round trip and without a transaction of this process's: a row that every request needs is locked while Postgres
    * works, and not while a replica or the network takes its time. `undefined`: refused; the key is free.
    */
   runStatement<Row>(request: IdempotentRequest, effect: EffectStatement): Promise<StatementOutcome<Row> | undefined>

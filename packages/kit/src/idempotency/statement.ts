@@ -2,7 +2,7 @@ import type { Statement } from '../postgres/postgres.ts'
 import type { BatchEffect, EffectStatement } from './idempotency.ts'
 
 /**
- * The statement sees the database as it was before it had the key's lock. The claim, a function, looks anew: a copy that
+ * The statement sees the database as it was before it had the key's lock. The claim, a function, looks again: a copy that
  * committed in between is found, and no change is made.
  */
 export function withKey({ name, changes, answer, values }: EffectStatement): Statement {

@@ -27,7 +27,7 @@ import { createTurns } from './turns.ts'
 
 export interface BullmqQueue extends JobQueue {
   counts(): Promise<JobCounts>
-  /** How long ago the oldest job was added that nobody has taken yet; 0: there is none. */
+  /** How long ago the oldest job that is still waiting was added; 0: there is none. */
   oldestMs(): Promise<number>
 }
 
@@ -37,7 +37,7 @@ export function createBullmqQueue(options: QueueConnectionOptions & LaneNames): 
   const { prefix } = queueName(options)
   const lanes = connectLanes(options)
 
-  /** When the oldest finished job that a full lane still knows was finished: of those before it nobody can tell whether they were lost. */
+  /** When the oldest finished job that a full lane still knows was finished: for older ones it is unknown whether they were lost. */
   const oldestKept = async (name: string) => {
     const finished = `${prefix}:${name}:completed`
     const [count, [, oldest]] = await Promise.all([
@@ -101,7 +101,7 @@ const toBullmq = ({ id, type, payload, aggregate, requestId, traceparent }: NewJ
 })
 
 export interface BullmqConsumerOptions extends LaneNames {
-  /** Of the role `blocking`. */
+  /** A connection of the role `blocking`. */
   redis: Redis
   log: Logger
   /** Job type → handler. */
@@ -187,7 +187,7 @@ export function createBullmqConsumer(options: BullmqConsumerOptions): JobConsume
   }
   const workers = new Map(allLanes(options).map((name) => [name, make(name)]))
 
-  /** Lets each lane go on or stand still. Whoever runs a tick also plans the next one, by its own clock; so does whoever fails. */
+  /** Resumes or pauses each lane. The worker that runs a tick, or fails it, also plans the next one, by its own clock. */
   const steer = () => {
     if (stopping) return
     for (const [name, worker] of workers) {

@@ -141,7 +141,7 @@ export interface DeadLetter {
   failedAt: Date
 }
 
-/** Says which aggregates have a dead letter, so that whoever repeats lost work leaves those to an operator. */
+/** Returns which aggregates have a dead letter, so that code that repeats lost work leaves those to an operator. */
 export interface DeadAggregates {
   /** Returns those of `aggregates` whose latest dead letter of that type has been neither replayed nor dropped. */
   among(type: string, aggregates: string[]): Promise<Set<string>>

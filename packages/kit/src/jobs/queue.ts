@@ -20,7 +20,7 @@ export interface LaneNames extends QueueName {
   lanes?: Lanes
 }
 
-/** One place for the names: whoever adds, consumes, schedules or inspects must agree on them. */
+/** One place for the names: everything that adds, consumes, schedules or inspects jobs must agree on them. */
 export const queueName = ({ prefix = '{escala}', name = 'jobs' }: QueueName) => ({ prefix, name })
 
 /** The queue of one lane; the default lane's has the bare name. */
@@ -80,7 +80,7 @@ export const keptFinished = 10_000
 
 /**
  * Options of every job. Finished ones are kept by age, since a kept id is what drops a copy, and by count, since Redis is finite.
- * A dead letter is accepted work that nobody has done: it is kept until an operator replays or drops it.
+ * A dead letter is accepted work that has not been done: it is kept until an operator replays or drops it.
  */
 export const jobOptions = ({ attempts = 10, backoffMs = 1000 }: JobPolicy): JobsOptions => ({
   attempts,
@@ -96,7 +96,7 @@ export interface QueueConnection {
 }
 
 export interface QueueConnectionOptions extends QueueName, JobPolicy {
-  /** Of the role `request`: a command that cannot run in time must fail, not wait. */
+  /** A connection of the role `request`: a command that cannot run in time must fail, not wait. */
   redis: Redis
 }
 

@@ -21,7 +21,7 @@ export interface RunningJob {
 const maxNamed = 20
 // BullMQ takes jobs without a priority first, then those of the smallest.
 const afterFirstTries = 1
-// Of a job that went with Redis' data, a bare HSET would leave a part: it would count as known, and not be published again.
+// For a job lost with Redis's data, a bare HSET would create a fragment: it would count as known, and not be published again.
 const setPriority = createScript(`if redis.call('EXISTS', KEYS[1]) == 1 then
   redis.call('HSET', KEYS[1], 'priority', ARGV[1])
 end`)
@@ -134,7 +134,7 @@ export function createRunner(options: RunnerOptions) {
     try {
       await work
       const ms = performance.now() - startedAt
-      // Long enough that its lock may have run out under a blocked loop: whoever took it over must not run it once more.
+      // Long enough that its lock may have run out while the event loop was blocked: the worker that took it over must not run it again.
       if (ms > lockMs / 2) await job.updateData({ ...job.data, done: true }).catch(() => undefined)
       jobLog.info({ ms: Math.round(ms) }, 'job done')
     } catch (err) {

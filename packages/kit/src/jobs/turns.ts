@@ -2,7 +2,7 @@ import { Job, type Worker } from 'bullmq'
 import type { Redis } from 'ioredis'
 import type { JobData } from './queue.ts'
 
-/** Of a lane's places, one in so many is for jobs that failed before, while first tries wait; likewise of the jobs taken. */
+/** While first attempts wait, one in so many of a lane's places, and of the jobs taken, is for jobs that failed before. */
 export const turnEvery = 5
 
 /** How long a failed job waits in its place until fewer of them run; then it gives the place up. */

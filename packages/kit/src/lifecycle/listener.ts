@@ -66,7 +66,7 @@ export function createListener(server: Server, { host, port, onListenError }: Li
       opening = undefined
       void settle()
     })
-    opening.catch(() => undefined) // whoever waits for it sees the failure
+    opening.catch(() => undefined) // its awaiter sees the failure
     return opening
   }
   /** Does what is wanted now; while the server is about to listen, that is decided again once it does. */

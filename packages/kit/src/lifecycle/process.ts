@@ -15,7 +15,7 @@ export interface Composition {
 /**
  * Runs a composition until SIGTERM, SIGINT or PM2's `shutdown` message, then drains and exits with 0.
  * A second signal, a second later or more, exits at once with 1: terminals and shells deliver one Ctrl-C twice.
- * A failed start and whatever nobody caught are told, drained, and exit with 1.
+ * A failed start and uncaught errors are logged; the process drains and exits with code 1.
  */
 export async function runProcess(make: () => Promise<Composition>): Promise<void> {
   let composition: Composition

@@ -3,7 +3,7 @@ import { setTimeout as wait } from 'node:timers/promises'
 import type { Logger } from '../log/log.ts'
 import type { AcquireOptions, Lease, Locks } from './locks.ts'
 
-/** Where leases are kept. Each holder has a token of its own; every method throws when nobody can tell. */
+/** Where leases are kept. Each holder has a token of its own; every method throws when the state is unknown. */
 export interface LeaseStore {
   scope: Locks['scope']
   /** The fence, if the lock was free or is this token's already (an answer may have been lost); else `undefined`. */

@@ -1,6 +1,6 @@
 import type { Scope } from '../scope.ts'
 
-/** A lock that ends by itself: whoever holds it must stop when `signal` fires, and hand `fence` to the resource that it guards. */
+/** A lock that expires by itself: its holder must stop when `signal` fires, and pass `fence` to the resource that it guards. */
 export interface Lease {
   /** Grows with every acquisition of the same name, also after the store lost its data. The resource refuses a smaller one than it has seen. */
   fence: bigint
@@ -20,6 +20,6 @@ export interface AcquireOptions {
 
 export interface Locks {
   scope: Scope
-  /** `undefined`: somebody else holds it. Throws `E_REDIS_UNAVAILABLE` when nobody can tell: closed on failure. */
+  /** Returns `undefined` if somebody else holds the lock. Throws `E_REDIS_UNAVAILABLE` when that is unknown: closed on failure. */
   acquire(name: string, options: AcquireOptions): Promise<Lease | undefined>
 }

@@ -5,12 +5,12 @@ import { createLocks, type LeaseStore, type LocksOptions } from './lease.ts'
 import type { Locks } from './locks.ts'
 
 export interface RedisLocksOptions extends LocksOptions {
-  /** Of the role `request`, to the server of state: an evicted lock is a lock that two hold. */
+  /** A connection of the role `request` to the state server: an evicted lock is a lock that two hold. */
   redis: Redis
   prefix?: string
 }
 
-// KEYS: lock, last fence. ARGV: token, lease in ms, highest fence that this process has seen. Answers with the fence, or nil when somebody else holds the lock.
+// KEYS: lock, last fence. ARGV: token, lease in ms, highest fence that this process has seen. Returns the fence, or nil when somebody else holds the lock.
 // A token that holds it already asks again because the first answer was lost: it keeps its fence.
 // The fence is a count that is never behind the server's clock, so that it also grows after a Redis that lost its data, nor
 // behind what this process has seen, so that it also grows when the next Redis's clock is behind the last one's.

@@ -30,7 +30,7 @@ const quoted =
   /(, with args beginning with|invalid input (?:syntax|value) for [^:\n]*|malformed \w+ literal|date\/time field value out of range):[\s\S]*?(?=\n {4}at |$)/g
 const outOfRange = /\bvalue "[^"]*"(?= is out of range for type)/g
 
-/** Returns what a log line shows of an error: type, message, stack, causes, and only fields that cannot hold anybody's data. */
+/** Returns what a log line shows of an error: type, message, stack, causes, and only fields that cannot contain personal data. */
 export function serializeError(error: unknown): unknown {
   // Whatever else was thrown may hold anything.
   if (!isErrorLike(error)) return { type: typeof error, message: 'not an error' }

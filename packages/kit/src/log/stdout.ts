@@ -6,7 +6,7 @@ const stdoutFd = 1
 
 /** Standard output as it is: a file, a pipe, a socket, a terminal, or whatever a supervisor has put in its place. */
 export function stdoutSink(): Sink {
-  // PM2's cluster mode gives all replicas the descriptor of its daemon, and replaces `write` to tell their lines apart.
+  // PM2's cluster mode gives all replicas the descriptor of its daemon, and replaces `write` to separate their lines.
   if (cluster.isWorker && Object.hasOwn(process.stdout, 'write')) return replacedSink()
   return descriptorSink(nonBlocking())
 }

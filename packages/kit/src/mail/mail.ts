@@ -4,7 +4,7 @@ export interface Mail {
   to: string
   subject: string
   text: string
-  /** The same for every try of one mail: its `Message-ID`, so that a receiver who gets it twice can tell. */
+  /** The same for every try of one mail: its `Message-ID`, so that a receiver can recognise a duplicate. */
   id: string
   requestId: string | undefined
   traceparent: string | undefined

@@ -11,7 +11,7 @@ export interface RequestSeen {
 
 export interface Metrics {
   request(seen: RequestSeen): void
-  /** Read when somebody asks; `undefined` leaves it out, which an alert can tell from 0. */
+  /** Read at each scrape; `undefined` leaves it out, which an alert can distinguish from 0. */
   gauge(name: string, help: string, read: () => number | undefined | Promise<number | undefined>): void
   /** The same with one label: a value for each of its values. */
   gauges(
@@ -46,7 +46,7 @@ export function createMetrics({ appName = 'escala', ...labels }: MetricsOptions)
   collectDefaultMetrics({ register: registry, eventLoopMonitoringPrecision: 100 }) // each look wakes an idle process
   new Counter({
     name: named('escala_log_lines_lost_total'),
-    help: 'Lines that nobody took from standard output.',
+    help: 'Log lines that could not be written to standard output.',
     registers: [registry],
     collect() {
       this.reset()

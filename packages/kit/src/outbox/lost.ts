@@ -2,7 +2,7 @@ import type { Postgres } from '../postgres/postgres.ts'
 import type { MessageQueue } from './outbox.ts'
 
 const batch = 500
-// A queue forgets finished jobs after a day: what is nearly as old tells nothing.
+// A queue forgets finished jobs after a day: messages that are nearly as old prove nothing.
 const knownHours = 23
 // Longer than a relay's transaction: what one relay added last may have an earlier time than what another had added before.
 const deepMs = 10_000

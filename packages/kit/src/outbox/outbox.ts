@@ -5,7 +5,7 @@ export interface OutboxMessage {
   /** The job type that it becomes: lower-case letters, digits, dots, dashes, underscores. */
   type: string
   /**
-   * Messages of one aggregate (an order's id, say) are published one after the other, in the order in which they were added.
+   * Messages of one aggregate (for example an order's id) are published one after the other, in the order in which they were added.
    * That is the order of their commits where each transaction changes (so locks) the aggregate's row before it adds.
    */
   aggregate: string
@@ -18,11 +18,11 @@ export interface OutboxMessage {
 
 export interface Outbox {
   scope: Scope
-  /** Writes the message in the transaction of what it tells of: both commit, or neither. Answers with the message's id. */
+  /** Writes the message in the transaction of the change that it describes: both commit, or neither. Returns the message's id. */
   add(tx: Sql, message: OutboxMessage): Promise<string>
   /**
    * The same as part of one statement, where `select` yields type, aggregate, payload (json), request id and traceparent:
-   * `WITH placed AS (INSERT INTO orders … RETURNING id), told AS (${outbox.insert("SELECT 'order.charge', id, '{}'::json, $3, $4 FROM placed")}) …`
+   * `WITH placed AS (INSERT INTO orders … RETURNING id), message AS (${outbox.insert("SELECT 'order.charge', id, '{}'::json, $3, $4 FROM placed")}) …`
    */
   insert(select: string): string
 }

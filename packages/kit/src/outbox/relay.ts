@@ -7,7 +7,7 @@ import { firstHeads, type Head, mark, nextHeads, type Row, takeRuns, waiting } f
 
 export interface RelayOptions {
   postgres: Postgres
-  /** Must fail rather than wait while it is away: rows are locked meanwhile. */
+  /** Must fail rather than wait while it is unreachable, because rows are locked meanwhile. */
   queue: MessageQueue
   log: Logger
   /** Longest time that a message waits for when the hint was lost. */

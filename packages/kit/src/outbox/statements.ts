@@ -31,7 +31,7 @@ const heads = (name: string, from: string) => ({
 export const firstHeads = heads('outbox-heads', '')
 export const nextHeads = heads('outbox-heads-after', 'AND aggregate > $2')
 
-// Whoever holds an aggregate's oldest message may publish those behind it, in their order: a second relay cannot overtake it.
+// The relay that holds an aggregate's oldest message may publish those behind it, in their order: a second relay cannot overtake it.
 // Rows that another relay holds are skipped, so relays share the work; rows that it has published meanwhile no longer match.
 // `IS TRUE` keeps the planner from reading all that wait by an index of theirs, to find those whose ids it knows.
 // A relay that is paused in the middle keeps its rows until the server ends its transaction (see `limits` of `migrate`).

@@ -3,12 +3,12 @@ import type { Request, RequestHandler } from 'express'
 import { kitErrors } from '../errors/errors.ts'
 
 export interface OverloadOptions {
-  /** Requests that this replica works on at once; one more is answered with `E_OVERLOADED`. */
+  /** Requests that this replica works on at once; one more gets `E_OVERLOADED`. */
   maxInFlight: number
   /** How late the event loop may be, on average over `sampleMs`. */
   maxDelayMs: number
   sampleMs?: number
-  /** Requests that are never shed: they are cheap, or finish what somebody has paid for. */
+  /** Requests that are never shed: they are cheap, or finish what has been paid for. */
   essential(method: string, path: string): boolean
 }
 
@@ -24,7 +24,7 @@ export interface Overload {
 const relief = 0.8
 
 /**
- * Says no early: a queue that is longer than its clients' patience is work for nobody. `Retry-After` is two or three seconds at
+ * Rejects early: work still queued when its client times out is wasted. `Retry-After` is two or three seconds at
  * random, so that those who were refused do not come back together.
  */
 export function createOverload(options: OverloadOptions): Overload {

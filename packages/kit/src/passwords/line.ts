@@ -1,4 +1,4 @@
-/** Whoever waits. Work of one client (`from`) waits behind its own. */
+/** Waiting work. Work of one client (`from`) queues behind its own. */
 export interface Waiting {
   /** Shares its places with nobody else: an address, for instance. */
   from: string
@@ -22,8 +22,8 @@ export interface Line {
 type Clients = Map<string, Waiting[]>
 
 /**
- * A line in which nobody can keep others from their turn by coming often. Turns go round: to a known client and to a stranger,
- * and among each of them from client to client. When all places are taken, a newcomer gets the last one of whoever has
+ * A line in which no client can keep others from their turn by coming often. Turns go round: to a known client and to a stranger,
+ * and among each of them from client to client. When all places are taken, a newcomer gets the last one of the client that has
  * more than its due: of the other kind if that has more than half, otherwise of the client that has most.
  */
 export function createLine(): Line {

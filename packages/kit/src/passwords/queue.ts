@@ -27,7 +27,7 @@ const remembered = 32
 
 /**
  * Runs a few pieces of work at a time and lets others wait, as long as they are not more than `maxWaitMs` of work; beyond
- * that it throws `E_OVERLOADED`, to whoever has most that waits, and to whatever has waited for `maxStayMs`. Clients take turns. Work whose signal is aborted before its turn is dropped and never begins (`E_TIMEOUT`).
+ * that it throws `E_OVERLOADED`, for the client with the most waiting work, and for work that has waited for `maxStayMs`. Clients take turns. Work whose signal is aborted before its turn is dropped and never begins (`E_TIMEOUT`).
  *
  * Where processors are scarce, work yields to everything else: after a piece that took longer than its processor time, its place
  * rests for as long as it was held up.
@@ -108,7 +108,7 @@ export function createQueue(options: QueueOptions): Queue {
   }
 }
 
-/** Nobody reads it: the client is gone, or has been answered. */
+/** The result is no longer needed: the client is gone, or has its response. */
 function dropped() {
   return kitErrors.E_TIMEOUT({ retryAfterMs: 1000 })
 }

@@ -1,11 +1,11 @@
 /**
- * Which tables have changed, as this process hears with its heartbeat: nobody has to poll. Triggers count the changes of each
+ * Which tables have changed, as this process hears with its heartbeat: no polling is needed. Triggers count the changes of each
  * table in `changes` (`0014_changes.sql`).
  */
 export interface Changes {
   /**
    * Calls `listener` when the table has changed, at most one heartbeat after the change was committed; and once for the first
-   * heartbeat, since nobody knows what came before. Returns what removes it.
+   * heartbeat, since earlier changes are unknown. Returns what removes it.
    */
   onChange(table: string, listener: () => void): () => void
   /** Takes in what a heartbeat has read: how often each table has changed. */

@@ -3,7 +3,7 @@ import type { Sql } from './postgres.ts'
 const batch = 1000
 
 /**
- * Deletes the rows whose `column` is older than that, and answers with how many there were. In batches, so that no statement
+ * Deletes the rows whose `column` is older than that, and returns the count. In batches, so that no statement
  * comes near its timeout. `table` and `column` go into the statement as they are.
  */
 export async function deleteOlderThan(sql: Sql, table: string, column: string, olderThanMs: number): Promise<number> {

@@ -2,12 +2,12 @@ import pg from 'pg'
 import { AppError } from '../errors/app-error.ts'
 import { kitErrors } from '../errors/errors.ts'
 
-/** Returns the five-character SQLSTATE, if Postgres itself answered with an error. */
+/** Returns the five-character SQLSTATE, if Postgres itself returned an error. */
 export function sqlState(error: unknown): string | undefined {
   return error instanceof pg.DatabaseError ? error.code : undefined
 }
 
-/** Tells whether the server refused a row because of this constraint. */
+/** Returns whether the server refused a row because of this constraint. */
 export function violates(error: unknown, constraint: string): boolean {
   return error instanceof pg.DatabaseError && error.constraint === constraint
 }
@@ -22,7 +22,7 @@ export function isBadValue(error: unknown): boolean {
   return /^22/.test(sqlState(error) ?? '')
 }
 
-/** The server takes no writes: it is a standby, or was told to be read-only. */
+/** The server takes no writes: it is a standby, or is configured to be read-only. */
 export function isReadOnly(error: unknown): boolean {
   return sqlState(error) === '25006'
 }
@@ -54,10 +54,10 @@ export function mayBeOutdated(error: unknown): boolean {
 // 25006: read-only, as after a failover; 55P03: a row was locked for too long
 const unavailable = /^(08|53|57|25P03|25006|55P03)/
 
-/** Tells whether the connection must not be used again after this error of a statement. */
+/** Returns whether the connection must not be used again after this error of a statement. */
 export function spoils(error: unknown): boolean {
   const state = sqlState(error)
-  // Without a state nobody knows what the server still sends, or what pg believes to have prepared there.
+  // Without a state it is unknown what the server still sends, or what pg believes to have prepared there.
   return state === undefined || /^(08|57P|25P03|25006)/.test(state)
 }
 

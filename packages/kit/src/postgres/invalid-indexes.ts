@@ -8,7 +8,7 @@ const create = new RegExp(
 )
 const comments = /--[^\n]*|\/\*[\s\S]*?\*\//g
 
-/** Tells whether the statement waits for others without letting anybody wait behind it. */
+/** Returns whether the statement waits for others without letting others wait behind it. */
 export function isConcurrent(text: string): boolean {
   return /^\s*(CREATE\s+(UNIQUE\s+)?INDEX|DROP\s+INDEX|REINDEX\b[^;]*?)\s+CONCURRENTLY\b/i.test(
     text.replace(comments, ''),
@@ -25,7 +25,7 @@ export function builtIndex(text: string): string | undefined {
   return schema === undefined ? index : `${schema}.${index}`
 }
 
-/** An index of which a build was broken off: it is in nobody's plan, but every write keeps it up to date. */
+/** An index whose build was interrupted: no plan uses it, but every write keeps it up to date. */
 export async function isInvalid(session: Session, index: string): Promise<boolean> {
   const { rows } = await session.query('SELECT indisvalid AS valid FROM pg_index WHERE indexrelid = to_regclass($1)', [
     index,

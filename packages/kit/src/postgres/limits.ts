@@ -20,7 +20,7 @@ export function limitsFor(timeoutMs: number): Limits {
   return { statementMs: part(statementShare), lockMs: part(0.75), idleInTransactionMs: part(0.75) }
 }
 
-// A server that is told nothing keeps the connections of a host that vanished for two hours, and counts them.
+// By default a server keeps the connections of a host that vanished for two hours, and counts them.
 export const deadPeers = {
   tcp_keepalives_idle: 5,
   tcp_keepalives_interval: 2,

@@ -11,11 +11,11 @@ export interface Listener {
 }
 
 export interface ListenerOptions {
-  /** Of the server itself: a pooler in transaction mode drops subscriptions. One connection beside the pool's. */
+  /** Address of the server itself: a pooler in transaction mode drops subscriptions. One connection beside the pool's. */
   url: string
   applicationName: string
   log: Logger
-  /** Channel → what to do with a message. A message sent while the connection is away never arrives: poll for the truth. */
+  /** Channel → what to do with a message. A message sent while the connection is down never arrives, so poll as well. */
   channels: Record<string, (payload: string) => void>
   /** After each (re)connect: whatever was kept from messages may be stale. */
   onConnect?(): void
@@ -24,7 +24,7 @@ export interface ListenerOptions {
   /** How often the server is asked whether the connection still works. */
   beatMs?: number
   /**
-   * Greatest age of the connection; it is made anew after 80 to 100 % of it. LISTEN and an empty query succeed on a server that
+   * Greatest age of the connection; it is replaced after 80 to 100 % of it. LISTEN and an empty query succeed on a server that
    * was replaced without ending its connections, so nothing else would ever leave it. Default: five minutes.
    */
   lifetimeMs?: number

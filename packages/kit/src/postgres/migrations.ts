@@ -28,14 +28,14 @@ export function migrationsOf(module: Omit<MigrationFolder, 'url'> & { migrations
 export const kitMigrations: MigrationFolder = { name: 'kit', url: new URL('./migrations/', import.meta.url) }
 
 export interface MigrateOptions {
-  /** Of the server itself, not of a pooler: the lock belongs to one session. */
+  /** Address of the server itself, not of a pooler: the lock belongs to one session. */
   url: string
   /** In the order in which they run: the kit's first. */
   folders: MigrationFolder[]
   log: Logger
   /** For people: one line for each thing that happens. */
   report?: (line: string) => void
-  /** Longest wait for another migration to finish, and for a table that somebody uses. */
+  /** Longest wait for another migration to finish, and for a table that is in use. */
   waitMs?: number
   limits?: Limits
   /** See `SessionOptions`. */
@@ -64,7 +64,7 @@ export async function migrate(options: MigrateOptions): Promise<{ applied: strin
   const { url, folders, log, report = () => {}, waitMs = 120_000, beatMs } = options
   const migrations = await readMigrations(folders)
   return await withSession({ url, applicationName: 'migrate', beatMs }, async (session) => {
-    // The limits are for requests; a migration may take its time. But whoever needs a table while the migration waits for it
+    // The limits are for requests; a migration may take its time. But statements that need a table while the migration waits for it
     // waits behind the migration, so that wait must be a small part of what a request can wait.
     const limits = options.limits ?? limitsFor(2000)
     const lockMs = Math.ceil(Math.min(limits.statementMs, limits.lockMs) / 5)
@@ -208,7 +208,7 @@ async function withTries(
 async function runConcurrently(session: Session, text: string, { waitMs, lockMs }: Patience): Promise<void> {
   if (!isConcurrent(text)) return void (await session.query(text))
   const index = builtIndex(text)
-  // It waits for transactions that are under way, and meanwhile nobody waits for it.
+  // It waits for transactions that are under way, and nothing waits for it meanwhile.
   await session.query(`SET lock_timeout = ${waitMs}`)
   try {
     if (index !== undefined) await dropInvalid(session, index)

@@ -82,7 +82,7 @@ export function createPool(options: PoolOptions): Pool {
     query_timeout: options.timeoutMs,
     idleTimeoutMillis: 30_000,
     keepAlive: true,
-    pipeline: true, // for the shared connection; whoever has a connection alone sends one statement at a time
+    pipeline: true, // for the shared connection; an exclusive user of a connection sends one statement at a time
     Client,
   } as pg.PoolConfig)
   // Without a listener, one idle connection that the server ends would end the process.

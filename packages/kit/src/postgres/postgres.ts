@@ -123,7 +123,7 @@ export function createPostgres(options: PostgresOptions): Postgres {
   }
   const shared = createSharedConnection({ pool, connections, onLost: lost })
 
-  /** By name, never with its values or its text: they may be somebody's. Not in the text either, which must stay one per name. */
+  /** By name, never with its values or its text: they may be personal data. Not in the text either, which must stay one per name. */
   const logQuery = (statement: string | Statement, startedAt: number) => {
     const ms = Math.round((performance.now() - startedAt) * 10) / 10
     log.debug({ requestId: currentRequestId(), statement: nameOf(statement), ms }, 'query')

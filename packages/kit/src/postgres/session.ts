@@ -121,7 +121,7 @@ const tellOfDeadPeers = `DO $$ BEGIN
     .join('\n  ')}
 EXCEPTION WHEN OTHERS THEN NULL; END $$`
 
-/** What tells this session from every other one of the same server. */
+/** Distinguishes this session from every other one of the same server. */
 interface Self {
   pid: number
   born: string
@@ -141,7 +141,7 @@ async function look(options: SessionOptions, self?: Self): Promise<Seen | undefi
     const [row] = await ask<Seen>(options, self ? asking : `SELECT 'idle' AS state, '' AS since`, self)
     return row ?? { state: 'gone' }
   } catch (error) {
-    // A server that refuses is there: all of its connections are taken, say.
+    // A server that refuses is running: for example, all of its connections are in use.
     return sqlState(error) === undefined ? undefined : { state: 'unknown' }
   }
 }

@@ -17,7 +17,7 @@ export interface SharedConnection {
   /**
    * Returns the connection for one statement, to be given back with `done`. `undefined`: the statement is not one to share it, there
    * is none now, or it has not answered for a tenth of a second; use the pool.
-   * Throws for a statement that could wait for a lock: it would hold up everybody's reads.
+   * Throws for a statement that could wait for a lock: it would hold up all reads.
    */
   borrow(statement: string | Statement): Connection | undefined
   done(connection: Connection): void
@@ -83,7 +83,7 @@ export function createSharedConnection({ pool, connections, onLost }: SharedConn
       current = { connection, underWay: 0, usedAt: performance.now(), busySince: 0, lost }
       if (hasEnded) leave()
     } catch {
-      takeAt = performance.now() + retryMs // whoever needs the database will say why
+      takeAt = performance.now() + retryMs // the next user of the database will report why
     } finally {
       isTaking = false
     }

@@ -39,7 +39,7 @@ export function createGcraRateLimits({ redis, prefix = 'gcra:', burst = tenth }:
 const tenth = ({ limit }: RateLimitPolicy) => Math.ceil(limit / 10)
 
 // KEYS[1] holds the time at which the client's requests so far would be over, had they come at an even pace.
-// ARGV: milliseconds between two requests; requests that may come at once. Answers with what is left (-1: refused) and a wait.
+// ARGV: milliseconds between two requests; requests that may come at once. Returns what is left (-1: refused) and a wait.
 const take = createScript(`
 local time = redis.call('TIME')
 local now = time[1] * 1000 + time[2] / 1000

@@ -26,7 +26,7 @@ export interface LocalShare {
  */
 export function withLocalShare(store: Store, options: LocalShareOptions): LocalShare {
   const { policy, share, onDegraded, onRecovered, patienceMs, retryMs = 250 } = options
-  // Not express-rate-limit's own MemoryStore: it answers with one object per client, which requests that fail in the
+  // Not express-rate-limit's own MemoryStore: it returns one object per client, which requests that fail in the
   // same moment count up before any of them has read it.
   const createCounts = () =>
     new LRUCache<string, { hits: number; resetTime: Date }>({ max: 50_000, ttl: policy.windowMs })
@@ -41,7 +41,7 @@ export function withLocalShare(store: Store, options: LocalShareOptions): LocalS
     if (window.hits === 0) counts.set(key, window)
     window.hits++
     const allowed = Math.ceil(policy.limit / Math.max(1, share()))
-    // Told as hits of the whole limit, so that what remains of it is what remains here.
+    // Reported as hits of the whole limit, so that what remains of it is what remains here.
     return { totalHits: policy.limit - allowed + window.hits, resetTime: window.resetTime }
   }
 

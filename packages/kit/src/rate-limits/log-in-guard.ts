@@ -3,7 +3,7 @@ import { kitErrors } from '../errors/errors.ts'
 import { createScript } from '../redis/script.ts'
 
 export interface LogInGuardOptions {
-  /** Of the role `request`. */
+  /** A connection of the role `request`. */
   redis: Redis
   prefix?: string
   /** Failures of one account in `windowMs`. Default: 100 in an hour. */

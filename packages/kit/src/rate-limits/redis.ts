@@ -5,7 +5,7 @@ import { createScript } from '../redis/script.ts'
 import type { RateLimitStores } from './rate-limits.ts'
 
 export interface RedisRateLimitsOptions {
-  /** Of the role `request`. */
+  /** A connection of the role `request`. */
   redis: Redis
   prefix?: string
 }
@@ -50,7 +50,7 @@ function createStore(redis: Redis, prefix: string): Store {
       return inner.increment(key)
     },
     get: (key) => inner.get(key),
-    // Of a window that is over there is nothing to give back; a plain DECR would make a counter that never expires.
+    // Nothing to refund once the window has expired; a bare DECR would create a key without a TTL.
     async decrement(key) {
       await giveBack.run(redis, [inner.prefixKey(key)], [])
     },

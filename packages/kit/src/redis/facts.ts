@@ -6,7 +6,7 @@ import type { Logger } from '../log/log.ts'
 import { describeFailure } from './failure.ts'
 
 export interface RedisFacts {
-  /** `noeviction` keeps everything that was written; anything else deletes what somebody still needs when memory is full. */
+  /** `noeviction` keeps everything that was written; anything else deletes data that is still needed when memory is full. */
   evictionPolicy: string
   /** Whether a restart keeps what was written. */
   appendOnly: boolean

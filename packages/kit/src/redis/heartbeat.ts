@@ -10,7 +10,7 @@ const lateMs = 500
 
 /**
  * Asks a connection that has heard nothing for half a second whether it still works. The pending PING also starts the socket's
- * timeout, so that a connection on which nobody sends anything (a subscriber's) is not silent for ever either.
+ * timeout, so that a connection on which nothing is sent (a subscriber's) is not silent for ever either.
  * A connection whose bytes keep coming is not asked.
  */
 export function startHeartbeat(redis: Redis): Heartbeat {

@@ -8,7 +8,7 @@ import { startHeartbeat } from './heartbeat.ts'
  * - `blocking`: commands that wait at the server (BullMQ's workers); waits for Redis to come back.
  * - `reader`: waits at the server, too, but fails without a connection. A command whose connection is lost is not sent again,
  *   and never settles: listen to `close`.
- * - `subscriber`: only listens. Whoever uses it subscribes on each `ready` (`listenTo`): what was said meanwhile is lost.
+ * - `subscriber`: only listens. Its user subscribes on each `ready` (`listenTo`); messages sent meanwhile are lost.
  */
 export type RedisRole = 'request' | 'blocking' | 'reader' | 'subscriber'
 
@@ -42,7 +42,7 @@ export function createRedis({ url, role, log, timeoutMs = 300 }: RedisOptions): 
     socketTimeout: silentMs[role],
     disconnectTimeout: 500, // a silent connection never confirms its end
     retryStrategy: (tries) => Math.min(50 * 2 ** Math.min(tries, 6), 1000) + Math.random() * 100,
-    // After a failover the old primary answers READONLY: connect again, to whoever is the primary now.
+    // After a failover the old primary answers READONLY: reconnect, to the current primary.
     reconnectOnError: (error) => error.message.startsWith('READONLY'),
     ...(role === 'request'
       ? {
@@ -57,7 +57,7 @@ export function createRedis({ url, role, log, timeoutMs = 300 }: RedisOptions): 
           enableReadyCheck: role !== 'subscriber',
           autoResendUnfulfilledCommands: role !== 'reader',
           enableOfflineQueue: role !== 'reader', // each try of an outage would wait there, and then at the server
-          autoResubscribe: false, // its failure would be nobody's
+          autoResubscribe: false, // its rejection would be unhandled
         }),
   })
   if (role === 'request') writeOncePerTurn(redis)
@@ -79,7 +79,7 @@ export function createRedis({ url, role, log, timeoutMs = 300 }: RedisOptions): 
 }
 
 export interface Listener {
-  /** Of the role `subscriber`. */
+  /** A connection of the role `subscriber`. */
   subscriber: Redis
   channel: string
   onMessage(message: string): void
@@ -87,7 +87,7 @@ export interface Listener {
   onListening(): void
 }
 
-/** Answers with how to stop it. Subscribes again whenever the connection is new, and goes on trying when that fails. */
+/** Returns a function that stops it. Subscribes again whenever the connection is new, and goes on trying when that fails. */
 export function listenTo({ subscriber, channel, onMessage, onListening }: Listener): () => void {
   let timer: NodeJS.Timeout | undefined
   let stopped = false

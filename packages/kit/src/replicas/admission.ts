@@ -14,7 +14,7 @@ export function processScoped({ scopes }: Pick<Self, 'scopes'>): string[] {
   return Object.keys(scopes).filter((part) => scopes[part] === 'process')
 }
 
-/** A part that only one of two replicas has is not shared, and cannot break: the API's sessions beside a worker, say. */
+/** A part that only one of two replicas has is not shared, and cannot break: for example the API's sessions next to a worker. */
 export function scopeConflicts(self: Self, others: Self[]): ScopeConflict[] {
   return Object.keys(self.scopes).flatMap((part) => {
     const sharing = others.filter(({ scopes }) => part in scopes)

@@ -8,7 +8,7 @@ const consequences: Record<string, Consequence> = {
   sessions: { breaks: 'users are logged out at random, since only one replica knows them', slug: 'sessions' },
   carts: { breaks: 'each replica has a cart of its own for the same user', slug: 'session-races' },
   ratelimits: { breaks: 'every limit counts once per replica', slug: 'rate-limits' },
-  cache: { breaks: 'replicas answer old and new values in turns', slug: 'stale-cache' },
+  cache: { breaks: 'replicas return old and new values alternately', slug: 'stale-cache' },
   events: { breaks: 'clients see only what happens on their own replica', slug: 'live-updates' },
   uploads: { breaks: 'files are found on the replica that took them, and nowhere else', slug: 'uploads' },
   flags: { breaks: 'a flag changes on one replica only', slug: 'flags' },

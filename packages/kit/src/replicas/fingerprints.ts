@@ -1,6 +1,6 @@
 import { createHmac } from 'node:crypto'
 
-/** Tells whether two replicas have the same secret without telling the secret: keyed by the secret itself. */
+/** Shows whether two replicas have the same secret without revealing it: keyed by the secret itself. */
 export function fingerprintSecret(secret: string): string {
   return createHmac('sha256', secret).update('escala session secret').digest('hex').slice(0, 16)
 }

@@ -35,7 +35,7 @@ export interface PlaceOptions extends Allowed {
 
 /** The row of this process, and the share of the connections that comes with it. */
 export interface Place {
-  /** Registers, or says why not. Whoever is alive is counted and checked before anybody else can come in. */
+  /** Registers, or returns why not. The running processes are counted and checked before another one can register. */
   register(guarded: boolean): Promise<Refusal | undefined>
   /** Renews the heartbeat, and asks for the place again when it has been lost. */
   renew(): Promise<void>
@@ -83,7 +83,7 @@ export function createPlace(
     return undefined
   }
 
-  /** Before its share is used: whoever had the place before may still be connected. */
+  /** Before its share is used: the previous holder of the place may still be connected. */
   const endOthers = async () => {
     const ended = await endAbandoned(postgres).catch((err: unknown) => {
       log.warn({ err }, 'cannot end the connections of processes that are gone')
@@ -129,7 +129,7 @@ export function createPlace(
     await countAgain(beaten)
   }
 
-  /** Only when somebody came, left or was found dead: it reads the row of everybody. */
+  /** Only when a process started, left or was found dead: it reads all rows. */
   const countAgain = async ({ revisions: { replicas: revision }, neighbourIsDead }: Beat) => {
     if (revision === countedAt && !neighbourIsDead) return
     apis = Math.max(1, await countLiveApis(postgres))

@@ -29,7 +29,7 @@ export interface ReplicasOptions extends PlaceOptions {
 const predecessor = 'waiting for a predecessor'
 const fatal = ['E_PROCESS_SCOPE', 'E_SECRETS_DIFFER', 'E_CONFIG']
 
-/** The registry of everybody who lives, as rows in Postgres. */
+/** The registry of running processes, as rows in Postgres. */
 export function createReplicas(options: ReplicasOptions): Replicas {
   const { self, log, dbConnections, maxProcesses, heartbeatMs = 5000, ttlMs = 3 * heartbeatMs } = options
   const { connections = createConnections({ log }), timeoutMs = 2000 } = options
@@ -47,7 +47,7 @@ export function createReplicas(options: ReplicasOptions): Replicas {
   let beating: Promise<void> | undefined
   let leaving: Promise<void> | undefined
 
-  /** Tries until the database answers and has its tables; tells at most once for each reason. */
+  /** Tries until the database answers and has its tables; logs each reason at most once. */
   const registerWhenPossible = async (): Promise<Refusal | undefined> => {
     for (let told = ''; ; ) {
       left.signal.throwIfAborted()

@@ -2,7 +2,7 @@ import type { Scope } from '../scope.ts'
 
 export type Role = 'api' | 'worker'
 
-/** What a replica tells the others about itself. */
+/** What a replica reports to the others about itself. */
 export interface Self {
   id: string
   role: Role
@@ -16,7 +16,7 @@ export interface Self {
 }
 
 export interface ReplicaRow extends Self {
-  /** One start of one process: two rows of the same `id` are two processes, an old one that drains and its successor, say. */
+  /** One start of one process: two rows of the same `id` are two processes, for example an old one that drains and its successor. */
   incarnation: string
   startedAt: Date
   heartbeatAt: Date

@@ -18,7 +18,7 @@ export interface Replicas {
   problems(): string[]
   /** Live API replicas, as last known; at least 1. */
   liveApis(): number
-  /** Whoever is alive by the database's clock, oldest first. */
+  /** The processes that are alive by the database's clock, oldest first. */
   list(): Promise<ReplicaRow[]>
   /** Who is alive, the connection arithmetic, the clocks, and each check with its verdict. */
   scaleReport(): Promise<ScaleReport>

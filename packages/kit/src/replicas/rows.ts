@@ -28,7 +28,7 @@ export interface NewRow extends Self {
 }
 
 export async function writeRow(tx: Sql, row: NewRow): Promise<void> {
-  // Those that nobody missed for an hour are not coming back.
+  // Remove rows whose heartbeat is more than an hour old.
   await tx.query(`DELETE FROM replicas WHERE heartbeat_at < clock_timestamp() - interval '1 hour'`)
   await tx.query(
     `INSERT INTO replicas (incarnation, id, role, version, scopes, secret_fingerprints, schedules, ttl_ms, pool_size, admitted,
@@ -57,7 +57,7 @@ export interface Beat {
   known: boolean
   /** How often each table has changed; see `Changes`. */
   revisions: Record<string, number>
-  /** Whether the process that this one watches has been silent for its time-to-live, and nobody has found that out yet. */
+  /** Whether the process that this one watches has been silent for its time-to-live, and that has not been found out yet. */
   neighbourIsDead: boolean
   /** The database's clock less this process's. */
   clockOffsetMs: number
@@ -66,7 +66,7 @@ export interface Beat {
 /**
  * Renews the heartbeat in one statement, which reads as much for 300 processes as for 3: this row, that of a neighbour, and the
  * number of changes. Processes watch each other in a ring, each the one whose incarnation comes next, so that of those who
- * died somebody finds the first, and whoever finds one looks for all (`markDead`).
+ * died, one process finds the first, and a process that finds one looks for all (`markDead`).
  */
 export async function beat(sql: Sql, incarnation: string, clockOffsetMs: number): Promise<Beat> {
   const before = Date.now()
@@ -86,7 +86,7 @@ export async function beat(sql: Sql, incarnation: string, clockOffsetMs: number)
   return { ...found, clockOffsetMs: now - (before + Date.now()) / 2 }
 }
 
-/** Marks everybody who has been silent for a time-to-live, which counts as a change. Only whoever has found one asks. */
+/** Marks all processes that have been silent for a time-to-live, which counts as a change. Only a process that has found one calls it. */
 export async function markDead(sql: Sql): Promise<void> {
   await sql.query(`UPDATE replicas SET found_dead = true WHERE NOT found_dead AND NOT (${alive})`)
 }
@@ -133,7 +133,7 @@ export interface ServerConnections {
   /** The least of what the server lets ordinary roles open and what this role and this database may have. */
   allows: number
   allowedBy: 'server' | 'role' | 'database'
-  /** Connections that there are now, everybody's. */
+  /** Connections that exist now, of all processes. */
   open: number
 }
 

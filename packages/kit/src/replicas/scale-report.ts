@@ -1,7 +1,7 @@
 import { type ConnectionLimits, processScoped, scopeConflicts, shareSecret } from './admission.ts'
 import type { ReplicaRow } from './replica.ts'
 
-/** `warn`: true during a roll-out, say, and not for long. */
+/** `warn`: acceptable for a short time, for example during a rollout. */
 export type Verdict = 'pass' | 'warn' | 'fail'
 
 export interface ScaleCheck {
@@ -18,7 +18,7 @@ export interface ScaleReport {
   connections: ConnectionLimits & {
     /** What the live processes may open together. */
     granted: number
-    /** What is open at the server now, everybody's. */
+    /** Connections open at the server now, of all processes. */
     open: number
   }
   checks: ScaleCheck[]

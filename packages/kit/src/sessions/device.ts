@@ -19,12 +19,12 @@ export interface DeviceCookies {
   remember(req: Request, res: Response, account: string): void
 }
 
-// Accounts that one device is known for; whoever logged in longest ago is forgotten first.
+// Accounts that one device is known for; the one that logged in longest ago is forgotten first.
 const maxAccounts = 4
 const pattern = /^([0-9a-z]{1,10})\.([\w-]{22})\.([\w-]{43})$/
 
 /**
- * A cookie that logs nobody in: it shows that a device has logged in to an account before, so that it can be counted apart
+ * A cookie that does not log anyone in: it shows that a device has logged in to an account before, so that it can be counted apart
  * from strangers who guess that account's password. It names no account, and nothing is stored.
  * See "device cookies" in OWASP's page on slowing down online guessing attacks.
  */

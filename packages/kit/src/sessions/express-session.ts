@@ -7,12 +7,12 @@ import { asVisitor, idPrefix, needsHttps } from './request-cookies.ts'
 export interface ExpressSessionOptions {
   store: Store
   secrets: string[]
-  /** Of the cookie. */
+  /** The cookie's value. */
   name: string
   absoluteLifetimeMs: number
 }
 
-/** What was read for a request, until somebody asks for `req.session`. */
+/** What was read for a request, until `req.session` is accessed. */
 interface Pending {
   data: SessionData | null
   hasBegun: boolean
@@ -80,7 +80,7 @@ export function createExpressSession({ store, secrets, name, absoluteLifetimeMs 
 }
 
 /**
- * Returns who is logged in. Unlike `req.session`, asking costs nothing. `undefined`: nobody is, or the session could not be
+ * Returns who is logged in. Unlike `req.session`, asking costs nothing. `undefined`: no user is, or the session could not be
  * read (`req.sessionUnavailable`).
  */
 export function sessionUser(req: Request): string | undefined {
@@ -113,7 +113,7 @@ function answerLater(prototype: object): void {
   }
 }
 
-/** Gives the request a new session with a new id, which shows that nobody has logged in with it. */
+/** Gives the request a new session with a new id, which shows that it belongs to a visitor. */
 export function beginVisitorSession(req: Request): void {
   asVisitor(req, () => newSessionId(req))
 }

@@ -24,7 +24,7 @@ export function requireSession(req: Request): Session {
 /**
  * Returns the key for what is kept beside a session (what a visitor has chosen, for example). It stays the same when log-in renews the session's
  * id: nothing has to be moved, and a write that is under way at that moment is not lost.
- * Throws `E_SESSION_ENDED` (409) for a cookie from before a log-in or log-out: its session belongs to nobody.
+ * Throws `E_SESSION_ENDED` (409) for a cookie from before a log-in or log-out: its session belongs to no user.
  */
 export function sessionOrigin(req: Request): string {
   return requireLiveSession(req).origin ?? req.sessionID

@@ -15,7 +15,7 @@ export interface SessionOptions {
   cookieNames?: string[]
   /** However much it is used, a log-in ends after this long. Default: one week. */
   absoluteLifetimeMs?: number
-  /** Called before a session begins for somebody who has not logged in. When it rejects, none begins. */
+  /** Called before a session begins for a visitor who has not logged in. If it rejects, no session begins. */
   onVisitor?(req: Request): Promise<void>
   /**
    * When the session cannot be read, GET and HEAD go on with `req.sessionUnavailable`. What becomes of everything else:

@@ -5,7 +5,7 @@ import { createRedisList } from './redis-list.ts'
 import { endedSession, type SessionStore, type SessionStoreOptions, sessionDefaults } from './sessions.ts'
 
 export interface RedisSessionsOptions extends SessionStoreOptions {
-  /** Of the role `request`. */
+  /** A connection of the role `request`. */
   redis: Redis
   prefix?: string
 }

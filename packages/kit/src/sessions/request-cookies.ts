@@ -31,7 +31,7 @@ export function sessionKey(req: Request): string | undefined {
   return states.get(req)?.chosen?.id
 }
 
-/** Returns the key of `sessionKey`, unless its id shows that nobody has logged in with it. */
+/** Returns the key of `sessionKey`, unless its id shows that it belongs to a visitor. */
 export function logInKey(req: Request): string | undefined {
   const id = sessionKey(req)
   return id?.startsWith(visitorPrefix) ? undefined : id
@@ -55,7 +55,7 @@ export function needsHttps(name: string): boolean {
   return name.startsWith('__Host-') || name.startsWith('__Secure-')
 }
 
-/** Begins the id of a session that begins now: shows that nobody has logged in with it. */
+/** Prefix of the id of a visitor's session: shows that no log-in has happened with it. */
 export function idPrefix(req: Request): string {
   return states.get(req)?.isVisitor ? visitorPrefix : ''
 }

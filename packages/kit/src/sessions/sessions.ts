@@ -12,7 +12,7 @@ declare module 'express-session' {
     origin?: string
     /** In the list of its user's sessions; absent from sessions that began under a version without lists. */
     listed?: true
-    /** This is what is left of a session that was logged out, or renewed by log-in: nobody's, and never saved. */
+    /** Tombstone of a session that ended or whose id was renewed: belongs to no user and is never saved. */
     ended?: true
   }
 }
@@ -32,7 +32,7 @@ export interface SessionStore {
   /**
    * `get` renews the idle time when a tenth of it has passed, in the same round trip; there is no `touch`.
    * For a minute after `destroy(id)`, `set(id)` does nothing: a slow request cannot bring back what was logged out. And
-   * `get(id)` answers with `endedSession`: a request that left before the log-in was answered still has the old cookie;
+   * `get(id)` returns `endedSession`: a request that left before the log-in was answered still has the old cookie;
    * were it given a new session, its answer would replace the cookie that log-in has just set.
    */
   store: Store
@@ -47,7 +47,7 @@ export interface SessionStore {
 export interface SessionStoreOptions {
   /** A session that is not used for this long is over. Default: one day. */
   idleMs?: number
-  /** The same while nobody has logged in: anybody can make such sessions. Default: one hour. */
+  /** The same for a visitor who has not logged in, since anyone can create such sessions. Default: one hour. */
   visitorIdleMs?: number
   /** How long the id of an ended session stays barred; longer than any request may take. */
   barredMs?: number

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto'
 
 /** A session as the list of its user has it. */
 export interface ListedSession {
-  /** Of the cookie: it never leaves the server. */
+  /** Id of the session; it never leaves the server. */
   id: string
   /** Milliseconds since 1970, as `lastSeenAt`. */
   createdAt: number

@@ -15,7 +15,7 @@ const kinds = { server: SpanKind.SERVER, consumer: SpanKind.CONSUMER, client: Sp
 
 /**
  * Spans of the kit's own making, over OTLP/HTTP: nothing is patched, so it does not matter what was imported first. Where to, with
- * which headers and under which name: OpenTelemetry reads its own `OTEL_` variables. A collector that is away costs spans, nothing else.
+ * which headers and under which name: OpenTelemetry reads its own `OTEL_` variables. An unreachable collector costs spans, nothing else.
  */
 export function createOpenTelemetry(options: Omit<TracingOptions, 'endpoint'>): Tracing {
   const { ratio, appName, service, replicaId, version } = options
@@ -23,7 +23,7 @@ export function createOpenTelemetry(options: Omit<TracingOptions, 'endpoint'>): 
   const kept = new TraceIdRatioBasedSampler(ratio)
   const provider = new TracerProvider({
     resource: resourceFromAttributes(own).merge(detectResources({ detectors: [envDetector] })),
-    // Whoever begins the trace marks it as kept (NGINX marks each), so the mark alone would keep them all.
+    // The process that starts the trace marks it as kept (NGINX marks each), so the mark alone would keep them all.
     sampler: new ParentBasedSampler({
       root: kept,
       remoteParentSampled: kept,

@@ -1,5 +1,5 @@
 export interface SpanOptions {
-  /** One of few: a route, a job's type, a statement's name; never with anybody's values. */
+  /** Low-cardinality name (route, job type, statement); must not contain user data. */
   name: string
   kind: 'server' | 'consumer' | 'client'
   /** W3C's, of what this is a part of: a `client` is a part of what calls it, first of all. With neither, it is no span; the others begin a trace. */

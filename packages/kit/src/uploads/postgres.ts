@@ -21,7 +21,7 @@ const maxCachedBytes = 16 * 1024 * 1024
 
 /**
  * In the database that every replica has anyway: backed up with the rest, and right for some thousands of small files. What
- * is in memory, under a tag that tells its contents, is not sent again: 2 MB from Postgres take 30 ms of the event loop.
+ * is in memory, under a tag that identifies its contents, is not sent again: 2 MB from Postgres take 30 ms of the event loop.
  */
 export function createPostgresUploads({ postgres }: { postgres: Sql }): Uploads {
   const cached = new LRUCache<string, Upload>({

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto'
 import { kitErrors } from '../errors/errors.ts'
 import type { PutOptions, Upload } from './uploads.ts'
 
-/** Enough of a file to tell every type that is taken. */
+/** Enough of a file to recognise every accepted type. */
 const headBytes = 12
 
 const wellFormed = /^[\w-]+(\/[\w-]+)*$/

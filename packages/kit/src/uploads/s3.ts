@@ -4,7 +4,7 @@ import { checkKey, receive, tagOf, typeOf } from './receive.ts'
 import type { Uploads } from './uploads.ts'
 
 export interface S3UploadsOptions {
-  /** Of the bucket: `https://bucket.s3.eu-west-1.amazonaws.com` or `https://storage.example/bucket`. */
+  /** Address of the bucket: `https://bucket.s3.eu-west-1.amazonaws.com` or `https://storage.example/bucket`. */
   bucketUrl: string
   accessKeyId: string
   secretAccessKey: string

@@ -19,7 +19,7 @@ export interface Uploads {
   scope: Scope
   /**
    * Replaces what was there, as a whole or not at all. Throws `E_BODY_TOO_LARGE` as soon as it is more than `maxBytes`,
-   * `E_UNSUPPORTED_MEDIA_TYPE` as soon as its beginning is no PNG, JPEG, WebP or GIF, and the code of a store that is away.
+   * `E_UNSUPPORTED_MEDIA_TYPE` as soon as its beginning is no PNG, JPEG, WebP or GIF, and the code of a store that is unreachable.
    */
   put(key: string, body: AsyncIterable<Uint8Array>, options: PutOptions): Promise<Omit<Upload, 'data'>>
   get(key: string): Promise<Upload | undefined>

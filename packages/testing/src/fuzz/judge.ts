@@ -74,7 +74,7 @@ function judgeError({ method }: FuzzRequest, { status, headers, body }: RawAnswe
     wrong.push(`${code} without title or type`)
   if (typeof problem?.requestId !== 'string') wrong.push(`${code} without requestId`)
   if (/node_modules|\.ts:\d+/.test(body.toString('latin1'))) wrong.push(`${code} shows the code's inside`)
-  // 501 and 505 are the client's: a transfer coding or a version of HTTP that nobody speaks.
+  // 501 and 505 are the client's: a transfer coding or a version of HTTP that does not exist.
   const isOurs = status >= 500 && status !== 501 && status !== 505
   return isOurs && !expected.provoked?.includes(code) ? [...wrong, `${status} ${code}`] : wrong
 }

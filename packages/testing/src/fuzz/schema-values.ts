@@ -91,7 +91,7 @@ function atLength(length: number): fc.Arbitrary<string> {
   return fc.constant('a'.repeat(Math.min(length, 4000)))
 }
 
-/** Not every regular expression can be generated from: look-aheads, say. */
+/** Some regular expressions cannot be generated from, such as those with look-aheads. */
 function matchingOf(pattern: RegExp): fc.Arbitrary<string> | undefined {
   try {
     return fc.stringMatching(pattern)
