@@ -9,7 +9,7 @@ import { runProgram } from './program.ts'
 // npm run lab                          the problems, one line each
 // npm run lab SLUG [-- --replicas N]   both halves of one of them, at full size
 
-// Whoever stops a lab in the middle of it wants nothing of it to be left.
+// A lab that is stopped halfway must leave nothing behind.
 const lifetime = createLifetime()
 const folder = new URL('./', import.meta.url)
 const slugs = readdirSync(folder).filter((name) => existsSync(new URL(`${name}/scenario.ts`, folder)))

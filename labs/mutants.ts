@@ -31,7 +31,7 @@ async function run(copy: string, slug: string, mutant: Mutant): Promise<Result> 
   const report = join(copy, 'report.json')
   try {
     rmSync(report, { force: true })
-    // Of a lab, the half that has what is removed.
+    // For a lab, the half that contains what is removed.
     const tests = mutant.tests ?? [`labs/${slug}/`, '--testNamePattern', '^fix']
     const options = ['run', '--reporter', 'json', '--outputFile', report, ...tests]
     const child = spawn(join(root, 'node_modules/.bin/vitest'), options, {
@@ -40,7 +40,7 @@ async function run(copy: string, slug: string, mutant: Mutant): Promise<Result> 
       stdio: 'ignore',
       signal: lifetime.ended,
     })
-    child.on('error', () => undefined) // the signal's; the exit tells
+    child.on('error', () => undefined) // caused by the signal; the exit event follows
     const [code] = (await once(child, 'close')) as [number | null]
     if (!existsSync(report)) return { ...mutant, slug, verdict: 'did not run' }
     const { numFailedTests, numPassedTests } = JSON.parse(readFileSync(report, 'utf8'))

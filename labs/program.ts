@@ -6,8 +6,8 @@ import type { Lifetime } from '../infra/local/lifetime.ts'
 export class UsageError extends Error {}
 
 /**
- * Runs a program that starts clusters, stops them when it ends or is told to end, and exits: with what `main` resolves to, 2 after a
- * `UsageError`, 1 after any other error, 130 when it was told to end. `stop`: ends what else it has started.
+ * Runs a program that starts clusters, stops them when it ends or is interrupted, and exits: with what `main` resolves to, 2 after a
+ * `UsageError`, 1 after any other error, 130 when it was interrupted. `stop`: ends what else it has started.
  */
 export async function runProgram(
   lifetime: Lifetime,

@@ -11,7 +11,7 @@ export interface Order {
   status: string
 }
 
-/** A show with tickets for everybody, and its path. */
+/** A show with plenty of tickets, and its path. */
 export async function createShow(cluster: Pick<Cluster, 'url'>, capacity = 100_000): Promise<string> {
   const organiser = await createOrganiser(cluster)
   const show = await addShow(organiser, capacity)
@@ -36,7 +36,7 @@ export async function addShow(organiser: Client, capacity: number): Promise<stri
   return `/v1/shows/${expectStatus(await organiser.post('/v1/shows', show), 201).body.id}`
 }
 
-/** Runs `work` while nobody may subscribe to the cache Redis: every message is lost. */
+/** Runs `work` while no process may subscribe to the cache Redis: every message is lost. */
 export async function withoutBroadcast<T>({ cacheRedisUrl }: Pick<Cluster, 'cacheRedisUrl'>, work: () => Promise<T>) {
   const redis = new Redis(cacheRedisUrl)
   try {
@@ -49,7 +49,7 @@ export async function withoutBroadcast<T>({ cacheRedisUrl }: Pick<Cluster, 'cach
   }
 }
 
-/** Somebody who is logged in. Orders carry keys, so what went down with a kept connection is sent again, as an app would. */
+/** A logged-in client. Orders carry keys, so what went down with a kept connection is sent again, as an app would. */
 export async function createBuyer(cluster: Pick<Cluster, 'url'>): Promise<Client> {
   const buyer = createClient(cluster.url, { resendWrites: true })
   const { email, password } = await buyer.signUp()
@@ -69,7 +69,7 @@ export function order(client: Client, show: string, key: string = randomUUID(), 
   return client.post(`${show}/orders`, { quantity }, { 'Idempotency-Key': key })
 }
 
-/** All orders of whoever asks. */
+/** All orders of the client. */
 export async function listOrders(client: Client): Promise<Order[]> {
   const orders: Order[] = []
   for (let cursor = ''; ; ) {

@@ -11,12 +11,12 @@ export interface LoadOptions {
 }
 
 export interface Load {
-  /** Of the better half of the time: whatever else the machine does only takes away. */
+  /** Measured over the better half of the time, because other work on the machine can only reduce it. */
   perSecond: number
   medianMs: number
   /** Answers other than 200, and connections that ended, at any time. */
   failed: number
-  /** The largest `X-Peak` that a replica told. */
+  /** The largest `X-Peak` that a replica reported. */
   peak: number
 }
 

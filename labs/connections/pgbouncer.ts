@@ -24,7 +24,8 @@ export async function startPgBouncer(databaseUrl: string, poolSize: number): Pro
   const target = new URL(databaseUrl)
   const name = target.pathname.slice(1)
   const login = `user=${target.username} password=${target.password}`
-  const root = process.getuid?.() === 0 ? 'user = nobody' : ''
+  const unprivileged = 'nobody' // PgBouncer refuses to run as root
+  const root = process.getuid?.() === 0 ? `user = ${unprivileged}` : ''
   const file = join(folder, 'pgbouncer.ini')
   // auth_type any: it listens on this machine only, for the time of the lab.
   await writeFile(

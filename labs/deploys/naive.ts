@@ -1,4 +1,4 @@
 export { apiParts } from './slow.ts'
 
-/** What an API does that never thought of it: it is told to go, and goes. */
+/** An API without any shutdown handling: it exits on the signal. */
 process.on('SIGTERM', () => process.exit(0))

@@ -85,7 +85,7 @@ async function start({ cluster: startCluster, size }: LabContext<Size>, parts: U
   return { cluster, client, traffic }
 }
 
-/** In place, as a process manager does it; NGINX is told nothing. Goes on when the new one has its share again. */
+/** In place, as a process manager does it; NGINX is not notified. Continues when the new one gets its share again. */
 async function restartAll(cluster: Cluster, client: Client, { size, progress }: LabContext<Size>): Promise<number[]> {
   const codes: number[] = []
   const restarts = size.rounds * cluster.replicas.length

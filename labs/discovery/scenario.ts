@@ -14,7 +14,7 @@ interface Size {
   failTimeoutMs: number
   /** By then each new replica must have been asked. */
   servedMs: number
-  /** By then nobody must be asked who has gone. */
+  /** By then no request may be sent to a replica that has gone. */
   droppedMs: number
   /** How long it is watched after that. */
   watchMs: number

@@ -22,7 +22,7 @@ interface OrderRow {
 
 export interface Account {
   checks: Check[]
-  /** For whoever has to find out: which orders, and what is wrong with them. */
+  /** For the investigation: which orders, and what is wrong with them. */
   findings: string[]
 }
 
@@ -78,7 +78,7 @@ async function withQueue<T>(redisUrl: string, work: (counts: QueueCounts) => Pro
   }
 }
 
-/** Holds the system to what its clients were told. */
+/** Compares the system with the responses that its clients got. */
 export async function account(cluster: Cluster, ledger: Ledger, buyers: Buyer[]): Promise<Account> {
   const findings: string[] = []
   /** Checks that none of these is there, and names those that are. */
@@ -120,7 +120,7 @@ export async function account(cluster: Cluster, ledger: Ledger, buyers: Buyer[])
     const meant = meantOf.get(order.id)
     switch (order.status) {
       case 'confirmed':
-        // Whoever was told that the order is cancelled, or about to be, was told the truth.
+        // An order reported as cancelled, or about to be, must be cancelled.
         return !isCharged(order) || meant?.cancelled === 'cancelled' || meant?.cancelled === 'refunding'
       case 'cancelled':
         return !meant?.cancels
@@ -145,14 +145,14 @@ export async function account(cluster: Cluster, ledger: Ledger, buyers: Buyer[])
   const checks = [
     check('orders that were accepted (201)', accepted.length, { atLeast: 1 }),
     none(
-      'of them missing, or not as they were told',
+      'of them missing, or different from the response',
       accepted.filter((meant) => !sameAsTold(meant)).map(({ key, answer }) => `${key} ${answer?.id}`),
     ),
     none(
       'idempotency keys with more than one order',
       [...byKey].filter(([, list]) => list.length > 1).map(([key]) => key),
     ),
-    check('keys whose requests were never answered', ledger.orders.filter(isOpen).length, { atLeast: 0 }),
+    check('keys whose requests never got a response', ledger.orders.filter(isOpen).length, { atLeast: 0 }),
     check('of them with an order', ledger.orders.filter((m) => isOpen(m) && ordersOf(m).length > 0).length, {
       atLeast: 0,
     }),
@@ -161,18 +161,18 @@ export async function account(cluster: Cluster, ledger: Ledger, buyers: Buyer[])
       ledger.orders.filter((meant) => isRefused(meant) && ordersOf(meant).length > 0).map(({ key }) => key),
     ),
     none(
-      'orders that nobody meant',
+      'orders without a request',
       which(({ key, user_id }) => !ledger.orders.some((m) => m.key === key && m.userId === user_id)),
     ),
     none(
-      'stored answers without their order',
+      'stored responses without their order',
       keys.filter(({ id }) => !byId.has(id)).map(({ key }) => key),
     ),
     none(
       'order numbers used twice',
       [...Map.groupBy(orders, ({ number }) => number)].filter(([, list]) => list.length > 1).map(([number]) => number),
     ),
-    none('orders in a state that is not final, or not right', which(wrongState)),
+    none('orders in a state that is not final, or is wrong', which(wrongState)),
     check('charges', charges.filter(({ status }) => status === 'succeeded').length, { atLeast: 1 }),
     none(
       'orders charged twice',
@@ -217,7 +217,7 @@ export async function account(cluster: Cluster, ledger: Ledger, buyers: Buyer[])
       'accounts that were acknowledged and lost',
       ledger.emails.filter((email) => !users.has(email)),
     ),
-    none('carts that are not as acknowledged', carts),
+    none('carts that differ from what was acknowledged', carts),
     none('dead letters', failed),
     check('schedules', schedules.length, { atLeast: 2 }),
   ]

@@ -30,12 +30,12 @@ export function faultGroups({ jobLockMs, switchOver }: FaultOptions): FaultGroup
         },
         { name: 'the API is rolled', seconds: [0, 0], begin: rollAll },
         {
-          name: "the reader of a replica's log stands still",
+          name: "the reader of a replica's log stalls",
           seconds: [1, 8],
           begin: (c, roll) => stallReaders(some(c.replicas, 1, roll)),
         },
         {
-          name: "the readers of the replicas' logs go away",
+          name: "the readers of the replicas' logs disappear",
           seconds: [0.5, 4],
           begin: (c, roll) => leaveUnread(some(c.replicas, 2, roll)),
         },
@@ -57,18 +57,18 @@ export function faultGroups({ jobLockMs, switchOver }: FaultOptions): FaultGroup
           begin: (c, roll) => pause(some(c.workers, 1, roll)),
         },
         {
-          name: "the reader of a worker's log stands still",
+          name: "the reader of a worker's log stalls",
           seconds: [1, 8],
           begin: (c, roll) => stallReaders(some(c.workers, 1, roll)),
         },
         {
-          name: "the reader of a worker's log goes away",
+          name: "the reader of a worker's log disappears",
           seconds: [0.5, 4],
           begin: (c, roll) => leaveUnread(some(c.workers, 1, roll)),
         },
         { name: 'a worker joins whose clock is an hour ahead', seconds: [2, 12], begin: (c) => addShifted(c, hour) },
         { name: 'a worker joins whose clock is an hour behind', seconds: [2, 12], begin: (c) => addShifted(c, -hour) },
-        { name: 'a worker is told to stop', seconds: [0, 2], begin: (c, roll) => terminate(some(c.workers, 1, roll)) },
+        { name: 'a worker is stopped', seconds: [0, 2], begin: (c, roll) => terminate(some(c.workers, 1, roll)) },
       ],
     },
     { name: 'redis', pause: [5, 14], faults: ofRedis('the state Redis', 'redis', ({ redisProxy }) => redisProxy) },
@@ -90,7 +90,7 @@ export function faultGroups({ jobLockMs, switchOver }: FaultOptions): FaultGroup
         },
         { name: 'the provider fails', seconds: [2, 8], begin: (c, r) => provider(c, { failures: r.whole(3, 60) }) },
         {
-          name: 'the provider cuts off answers',
+          name: 'the provider cuts off responses',
           seconds: [2, 6],
           begin: (c, r) => provider(c, { lostAnswers: r.whole(1, 20) }),
         },
@@ -162,9 +162,9 @@ async function addShifted(cluster: Cluster, shiftMs: number): Promise<Undo> {
   return () => worker.kill()
 }
 
-/** Whoever is told to stop does so in time and without an error, whatever is away. */
+/** A process that is stopped exits in time and without an error, whatever is unreachable. */
 function endedWell(codes: number[]): void {
-  if (codes.some((code) => code !== 0)) throw new Error(`told to stop, they ended with ${codes.join(', ')}`)
+  if (codes.some((code) => code !== 0)) throw new Error(`stopped, they exited with ${codes.join(', ')}`)
 }
 
 async function provider({ payments }: Cluster, behaviour: Parameters<Cluster['payments']['behave']>[0]): Promise<Undo> {

@@ -1,17 +1,17 @@
 import type { ClientAnswer } from '@escala/testing/client.ts'
 
-/** One order that a client meant, under one idempotency key, and everything that it was told of it. */
+/** One order that a client intended, under one idempotency key, and all responses about it. */
 export interface MeantOrder {
   key: string
   userId: string
   showId: string
   quantity: number
-  /** A request got no answer, or one that tells nothing: it may have run, and may still be about to. */
+  /** A request got no response, or one that proves nothing: it may have run, or may still run. */
   unanswered: number
   refused: boolean
-  /** Of the 201. */
+  /** The body of the 201. */
   answer?: { id: string; number: number; totalCents: number }
-  /** How often its cancelling was asked for, and what was answered with 200. */
+  /** How often its cancelling was asked for, and the responses with 200. */
   cancels: number
   cancelled?: string
 }
@@ -23,7 +23,7 @@ export interface CartLedger {
   unanswered: Set<number>
 }
 
-/** What clients have been told: at the end, the system is held to it. */
+/** The responses that clients got; at the end, the system is compared with them. */
 export interface Ledger {
   orders: MeantOrder[]
   /** Acknowledged accounts. */

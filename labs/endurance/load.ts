@@ -16,7 +16,7 @@ export interface Buyer {
   client: Client
   orders: MeantOrder[]
   carts: Map<string, CartLedger>
-  /** Writes of one item come one after the other: else nobody could say which was the last. */
+  /** Writes of one item come one after the other: otherwise it would be unknown which was the last. */
   fillingCart: boolean
   loggingIn?: Promise<void>
 }
@@ -66,7 +66,7 @@ export async function startLoad(cluster: Cluster, options: LoadOptions): Promise
     return answer
   }
 
-  /** Until there is an answer, or nobody would wait any longer. */
+  /** Repeats until there is a response, or the client's patience ends. */
   const insist = async (tries: number, attempt: () => Promise<ClientAnswer>): Promise<ClientAnswer> => {
     for (let n = 1; ; n++) {
       const answer = await attempt()
@@ -116,7 +116,7 @@ export async function startLoad(cluster: Cluster, options: LoadOptions): Promise
     return loggedIn
   }
 
-  /** With another browser: whoever loses the answer to a log-in loses the session that it renewed. */
+  /** With another browser: a client that loses the response to a log-in loses the session that it renewed. */
   const logInElsewhere = async () => {
     const client = newClient()
     const answer = await logIn(client, random.pick(buyers))
@@ -147,7 +147,7 @@ export async function startLoad(cluster: Cluster, options: LoadOptions): Promise
         if (meant.answer && meant.answer.id !== answer.body.id) count(ledger.wrongs, 'order: two ids for one key')
         meant.answer = answer.body
       } else if (answer.body?.code === 'E_SOLD_OUT') {
-        // Of two clicks at once, one may be refused and the other one accepted: somebody has cancelled in between.
+        // Two simultaneous clicks may lead to one refusal and one success, because of a cancellation in between.
         if (wasAccepted) count(ledger.wrongs, 'order: sold out after it was accepted')
         meant.refused = true
       } else if (answer.status === 409) {
@@ -161,7 +161,7 @@ export async function startLoad(cluster: Cluster, options: LoadOptions): Promise
     }
     return await insist(7, async () => {
       if (random.next() > 0.1) return once()
-      const [first, second] = await Promise.all([once(), once()]) // somebody clicked twice
+      const [first, second] = await Promise.all([once(), once()]) // a double click
       return isOpen(first) ? second : first
     })
   }
@@ -256,7 +256,7 @@ export async function startLoad(cluster: Cluster, options: LoadOptions): Promise
   }
 }
 
-/** Tickets for everybody, few tickets, and one whose payment is always declined. */
+/** A show with plenty of tickets, one with few, and one whose payment is always declined. */
 async function addShows(organiser: Client, ledger: Ledger): Promise<string[]> {
   const startsAt = new Date(Date.now() + 30 * 24 * 3_600_000).toISOString()
   const add = async (capacity: number) => {

@@ -92,7 +92,7 @@ function table({ checks }: EnduranceReport): string {
     ['what was counted at the end', ''],
     ...checks.map(({ name, ok, value, expected }) => [
       name,
-      expected === 'at least 0' ? `  ${value}` : `${ok ? '✓' : '✗'} ${value} (expected: ${expected})`, // or only told
+      expected === 'at least 0' ? `  ${value}` : `${ok ? '✓' : '✗'} ${value} (expected: ${expected})`, // or only reported
     ]),
   ] as [string, string][]
   const width = Math.max(...rows.map(([name]) => name.length))

@@ -25,7 +25,7 @@ export interface EnduranceOptions {
   strangersMs: number
   /** Longest wait for an answer once a fault is over. */
   recoverMs: number
-  /** Of the worker, over its defaults. */
+  /** Settings of the worker that differ from its defaults. */
   workerEnv?: Record<string, string>
   jobLockMs: number
   /** Longest time until everything has come to rest. */
@@ -61,7 +61,7 @@ export async function runEndurance(options: EnduranceOptions): Promise<Endurance
     faults: true,
     // A crash of the process loses nothing that was written, with or without fsync; a commit must be written, though.
     database: { settings: { fsync: 'off', full_page_writes: 'off' }, standby: options.switchOver },
-    // Orders that run out while the provider is away; and the limits that keep strangers in theirs.
+    // Orders that expire while the provider is down; and the limits that keep strangers in theirs.
     env: { ORDER_HOLD_MS: '20000', RATE_LIMIT_PER_MINUTE: '600' },
     pipedLogs: true,
     workerEnv: options.workerEnv,
@@ -125,20 +125,20 @@ export async function endure(cluster: Cluster, options: EnduranceOptions): Promi
       checks: [
         check('requests', ledger.requests, { atLeast: (perSecond * forMs) / 2000 }),
         check('faults', nemesis.events.length, { atLeast: 1 }),
-        check('answers that must never be given', JSON.stringify(ledger.wrongs), { equals: '{}' }),
+        check('responses that must never be sent', JSON.stringify(ledger.wrongs), { equals: '{}' }),
         check('requests that failed while only strangers misbehaved', JSON.stringify(spoiled), { equals: '{}' }),
-        check("requests that were refused as if they were strangers'", JSON.stringify(ledger.refusals), {
+        check('requests refused as if they came from strangers', JSON.stringify(ledger.refusals), {
           equals: '{}',
         }),
         ...accounted.checks,
         check('left to do at the end', JSON.stringify(left), { equals: '{}' }),
         check('seconds until nothing was left to do', restSeconds, { atMost: options.restMs / 1000 }),
-        check('longest wait for an answer once a fault was over, ms', recovery(gaps, nemesis.events), {
+        check('longest wait for a response after the end of a fault, ms', recovery(gaps, nemesis.events), {
           atMost: options.recoverMs,
         }),
         check('faults that could not be healed', failed.length, { equals: 0 }),
         check('processes that are not ready', unready.length, { equals: 0 }),
-        check('processes that died of themselves', crashed.length, { equals: 0 }),
+        check('processes that exited by themselves', crashed.length, { equals: 0 }),
         ...(running === undefined
           ? []
           : [check('processes running', running, { equals: cluster.replicas.length + cluster.workers.length })]),
@@ -155,7 +155,7 @@ export async function endure(cluster: Cluster, options: EnduranceOptions): Promi
   }
 }
 
-/** Everything that strangers do, all at once and nothing else: nobody may notice. Returns what the people were refused. */
+/** Everything that strangers do, all at once and nothing else: no person may be affected. Returns what the people were refused. */
 async function onlyStrangers(cluster: Cluster, { strangersMs, seed, signal }: EnduranceOptions, ledger: Ledger) {
   const before = { ...ledger.statuses }
   const random = createRandom(seed)
@@ -171,7 +171,7 @@ async function onlyStrangers(cluster: Cluster, { strangersMs, seed, signal }: En
   return Object.fromEntries(since.filter(([status, count]) => count > 0 && isFailure(status)))
 }
 
-/** Until there is nothing left to do; answers with what is, when that takes too long. */
+/** Waits until no work is left; returns what is left if that takes too long. */
 async function rest(cluster: Cluster, { restMs, signal }: EnduranceOptions, report: (phase: string) => void) {
   for (const deadline = performance.now() + restMs; ; await wait(500, undefined, { signal })) {
     const work = Object.fromEntries(Object.entries(await pendingWork(cluster)).filter(([, number]) => number > 0))
@@ -197,7 +197,7 @@ async function createReader(cluster: Cluster): Promise<Reader> {
   return { client, logIn: () => client.post('/v1/session', { email, password }) }
 }
 
-/** Somebody who is logged in and asks for the own orders all the time: that takes NGINX, a replica, Redis and Postgres. */
+/** A logged-in user who keeps reading the own orders: that needs NGINX, a replica, Redis and Postgres. */
 function startCanary({ client, logIn }: Reader): Canary {
   const good: { sentMs: number; answeredMs: number }[] = []
   // One at a time: log-in has a limit.

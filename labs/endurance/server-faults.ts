@@ -29,7 +29,7 @@ export function ofRedis(
 
 export function ofPostgres({ switchOver }: Pick<FaultOptions, 'switchOver'>): Fault[] {
   const changePlaces: Fault = {
-    name: 'Postgres and its standby change places',
+    name: 'Postgres and its standby swap roles',
     seconds: [0.5, 6],
     begin: switchPostgres,
   }

@@ -4,12 +4,12 @@ import type { Cluster } from '@escala/testing/cluster.ts'
 import type { Begin, Fault } from './fault.ts'
 
 /**
- * Clients that mean harm, or are broken. They come from a few other addresses of this machine; whoever shares the system with
+ * Clients that mean harm, or are broken. They come from a few other addresses of this machine; people who share the system with
  * them must not notice. Their numbers are those of one machine with two cores.
  */
 export const strangers: Fault[] = [
   { name: 'strangers send bodies slowly', seconds: [2, 8], begin: sockets(150, slowBody) },
-  { name: 'strangers connect and say nothing', seconds: [2, 8], begin: sockets(300, () => undefined) },
+  { name: 'strangers connect and stay silent', seconds: [2, 8], begin: sockets(300, () => undefined) },
   { name: 'strangers keep streams open', seconds: [2, 8], begin: sockets(600, openStream) },
   { name: 'strangers try passwords', seconds: [1, 4], begin: requests(20, tryPassword) },
   { name: 'strangers send large heads', seconds: [1, 4], begin: requests(4, sendLargeHead) },
@@ -23,7 +23,7 @@ const addressOf = (index: number) => `127.0.0.${2 + (index % addresses)}`
 interface Target {
   host: string
   port: number
-  /** Of a show. */
+  /** Path of a show. */
   path: string
 }
 

@@ -42,7 +42,7 @@ export const lab = defineLab<Size>({
         const database = { settings, standby: true }
         const cluster = await start({ faults: true, database, env, naive: new URL('./naive.ts', import.meta.url) })
         const writers = startWriters(cluster, await createBuyer(cluster), await createShow(cluster))
-        await until('everybody writes', () => writers.accepted.length > 10)
+        await until('all writers write', () => writers.accepted.length > 10)
         const movedAt = await switchOver(cluster, size)
         progress(1, 2)
         await wait(size.graceMs + size.watchMs)
@@ -65,7 +65,7 @@ export const lab = defineLab<Size>({
         const buyer = await createBuyer(cluster)
         const show = await createShow(cluster)
         const writers = startWriters(cluster, buyer, show)
-        await until('everybody writes', () => writers.accepted.length > 10)
+        await until('all writers write', () => writers.accepted.length > 10)
         const movedAt = await switchOver(cluster, size)
         const late = movedAt + size.graceMs
         await wait(size.graceMs)
@@ -110,13 +110,13 @@ async function switchOver({ postgresPair, postgresProxy }: Cluster, { readOnlyMs
 async function crash(cluster: Cluster, buyer: Client, show: string) {
   const { postgresPair, postgresProxy } = cluster
   const writers = startWriters(cluster, buyer, show)
-  await until('everybody writes', () => writers.accepted.length > 3)
+  await until('all writers write', () => writers.accepted.length > 3)
   postgresPair.holdReplication()
   await wait(500) // what is committed now, only the primary knows
   await postgresPair.failOver()
   postgresProxy.lead(postgresPair.primaryUrl())
   const accepted = [...writers.accepted]
-  await until('everybody writes again', () => writers.accepted.length > accepted.length + 3)
+  await until('all writers write again', () => writers.accepted.length > accepted.length + 3)
   await writers.stop()
   return { accepted: accepted.length, missing: await missing(cluster, accepted) }
 }

@@ -27,7 +27,7 @@ export function startWriters({ replicas }: Cluster, buyer: Client, show: string)
     client.close()
   })
   return {
-    /** Ids of the orders that were answered with 201, so far. */
+    /** Ids of the orders that have got a 201 so far. */
     accepted,
     failedSince: (at: number) => writes.filter((write) => write.at > at && write.status !== 201).length,
     acceptedSince: (at: number) => writes.filter((write) => write.at > at && write.status === 201).length,

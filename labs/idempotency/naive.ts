@@ -2,7 +2,7 @@ import type { EffectStatement, StoredAnswer } from '@escala/kit/idempotency/idem
 import { withoutKey } from '@escala/kit/idempotency/statement.ts'
 import type { Parts } from '../../apps/api/src/parts.ts'
 
-/** Every request is a new one: what an API does that nobody told about retries. */
+/** Every request is a new one: what an API does that does not consider retries. */
 export const apiParts: Partial<Parts> = {
   idempotency: ({ postgres }) => ({
     scope: 'process',

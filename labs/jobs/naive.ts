@@ -21,7 +21,7 @@ export const apiParts: Partial<Parts> = {
         const outcome = await kept.runStatement<Row>(request, effect)
         if (outcome && !outcome.replayed) {
           const { id } = outcome.answer.body as { id: string }
-          // No outbox tells of the mail: it comes after the charge, and does nothing for an order that was not paid.
+          // No outbox message announces the mail: it comes after the charge, and does nothing for an order that was not paid.
           const messages = [chargeMessage(id, ''), mailMessage(id, '')]
           setImmediate(() => void work(deps, messages).catch((err) => deps.log.error({ err }, 'work failed')))
         }

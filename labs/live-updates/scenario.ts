@@ -73,7 +73,7 @@ export const lab = defineLab<Size>({
               atLeast: 1,
             }),
             check('events lost, over all clients', sum(lost), { equals: 0 }),
-            // Of those that were sold in the same moment, one that comes later than a quarter of a second is left out.
+            // A sale announced more than a quarter of a second after one made at the same moment is left out.
             check(`with ${size.together} sales at a time, events that were left out, in %`, 100 * skipped, {
               atMost: 10,
             }),

@@ -10,7 +10,7 @@ import { releaseLate } from './late-release.ts'
 interface Size {
   /** A holder is paused in the middle of its work, past the end of its lease. */
   pauses: number
-  /** Of one lock, by all replicas at once. */
+  /** Contention for one lock by all replicas at once. */
   acquisitions: number
   kills: number
 }
@@ -88,7 +88,7 @@ async function addEntry(replica: Replica, document: string, entry: string, workM
   return body?.outcome as Outcome | undefined
 }
 
-/** Somebody begins, stands still past its lease, and wakes when its successor has written. */
+/** A holder starts, is paused past its lease, and resumes when its successor has written. */
 async function pauseHolders({ cluster, database, progress }: Documents, pauses: number) {
   let lost = 0
   let stopped = 0
@@ -156,7 +156,7 @@ async function killHolders({ cluster, database, progress }: Documents, kills: nu
   return slowestMs
 }
 
-/** Nobody asks it for anything meanwhile, so only the signal can stop it. */
+/** It makes no calls meanwhile, so only the signal can stop it. */
 async function tellLongWorker({ cluster, database }: Documents): Promise<string> {
   const document = 'long'
   await database.query('INSERT INTO lab_documents (id) VALUES ($1)', [document])

@@ -4,7 +4,7 @@ import type { Parts } from '../../apps/api/src/parts.ts'
 
 export const path = '/v1/metrics'
 
-/** As every tutorial has it: one counter, and a route of the API that tells it. */
+/** As every tutorial has it: one counter, and a route of the API that exports it. */
 export const apiParts: Partial<Parts> = {
   listener(app) {
     const registry = new Registry()

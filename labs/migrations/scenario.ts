@@ -59,7 +59,7 @@ export const lab = defineLab<Size>({
         let applied = 0
         for (let round = 1; round <= size.rounds; round++) {
           await empty(cluster)
-          // The step itself is started by everybody, too, and nobody waits for it.
+          // Every replica starts the step too, and none waits for it.
           const running = Array.from({ length: replicas }, () => runStep(cluster.databaseUrl))
           await boot(cluster, replicas, {}, seen)
           steps.push(...(await Promise.all(running)))

@@ -45,7 +45,7 @@ export function makeCheckout({ edits, migrations }: NextVersion): { folder: stri
 export const wanted: Edits = {
   'orders.ts': [
     ['total_cents', 'amount_cents'],
-    // The answer tells the currency, too.
+    // The response contains the currency, too.
     ['status, quantity, amount_cents\n', 'status, quantity, amount_cents, currency\n'],
     ["'totalCents', amount_cents)", "'totalCents', amount_cents, 'currency', placed.currency)"],
   ],

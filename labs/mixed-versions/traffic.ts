@@ -13,9 +13,9 @@ export interface ShopTraffic {
 
 export interface Seen {
   orders: { accepted: number; failures: Record<string, number>; failed: number }
-  /** Of orders that were sent again under their key: how many were answered with anything but the first answer. */
+  /** Number of orders sent again under their key that got a different response than the first one. */
   otherAnswers: number
-  /** Of the show and of the own orders. */
+  /** Reads of the show and of the own orders. */
   reads: { total: number; failures: Record<string, number>; failed: number }
   /** Reads of the show that were older than a change that had been acknowledged two seconds before. */
   staleReads: number
@@ -23,7 +23,7 @@ export interface Seen {
 
 const staleAfterMs = 2000
 
-/** Somebody orders, each order twice under one key; many look; and now and then the organiser changes the show. */
+/** A client orders, each order twice under one key; many look; and now and then the organiser changes the show. */
 export async function startShopTraffic(cluster: Cluster, ordersPerSecond: number): Promise<ShopTraffic> {
   const organiser = await createOrganiser(cluster)
   const show = await addShow(organiser, 100_000)

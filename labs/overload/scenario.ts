@@ -12,7 +12,7 @@ interface Size {
   seconds: number
 }
 
-/** How long a client waits before it gives up: an answer after that is work for nobody. */
+/** How long a client waits before it gives up: a response after that is wasted work. */
 const patienceMs = 1500
 const crowdSize = 40
 

@@ -4,7 +4,7 @@ import express from 'express'
 import type { Parts } from '../../apps/api/src/parts.ts'
 import { path, slots, withWork } from './handler.ts'
 
-/** The kit's own shedding in front of the same handler: half as many again may wait, one more is told so at once. */
+/** The kit's own shedding in front of the same handler: half as many again may wait, one more is refused at once. */
 export const apiParts: Partial<Parts> = {
   listener(app) {
     const { middleware } = createOverload({

@@ -72,7 +72,7 @@ export const lab = defineLab<Size>({
 interface Shop {
   cluster: Cluster
   show: string
-  /** Of the orders that are counted; another one each time. */
+  /** User of the orders that are counted; a different one each time. */
   buyer: Client
   patient: Client
   progress(done: number): void
@@ -89,7 +89,7 @@ async function confirmed({ buyer }: Shop): Promise<number> {
   return (await listOrders(buyer)).filter(({ status }) => status === 'confirmed').length
 }
 
-/** Somebody new orders; how long it takes until all is confirmed, or the time is up. */
+/** A new user orders; returns how long it takes until all is confirmed, or the time is up. */
 async function confirmAll(shop: Shop, orders: number, limitMs: number): Promise<number> {
   shop.buyer = await createBuyer(shop.cluster)
   const startedAt = performance.now()

@@ -46,7 +46,7 @@ export async function terminateAll(databaseUrl: string, times = 1): Promise<void
   })
 }
 
-/** A transaction of somebody who has forgotten it. */
+/** A forgotten transaction. */
 export async function lock(databaseUrl: string, show: string): Promise<pg.Client> {
   const client = await connect(databaseUrl)
   await client.query('SET idle_in_transaction_session_timeout = 0')

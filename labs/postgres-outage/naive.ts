@@ -2,7 +2,7 @@ import { createPostgresIdempotency } from '@escala/kit/idempotency/postgres.ts'
 import pg from 'pg'
 import type { Parts } from '../../apps/api/src/parts.ts'
 
-/** Orders over a pool as `pg` makes it when it is told nothing but the address. */
+/** Orders over a pool that is given only the address. */
 export const apiParts: Partial<Parts> = {
   idempotency: ({ config, postgres }) => {
     const pool = new pg.Pool({ connectionString: config.DATABASE_URL })

@@ -20,7 +20,7 @@ interface Size {
   maxMs: number
 }
 
-/** What somebody who looks at every replica sees while it lasts, and how long it takes until all is well. */
+/** What a client that reads from every replica sees while it lasts, and how long it takes until all is well. */
 export async function outage(
   { cluster, buyer, show }: Shop,
   { name, begin, end }: Fault & { name: string },
@@ -69,7 +69,7 @@ async function workerReadiness(worker: Client): Promise<ClientAnswer> {
 }
 
 /**
- * Milliseconds until every replica takes orders, every process is ready and has told the registry so, the outbox's relay listens
+ * Milliseconds until every replica takes orders, every process is ready and has reported that to the registry, the outbox's relay listens
  * again, and what was ordered since is confirmed.
  */
 async function recovered(cluster: Cluster, buyer: Client, show: string) {
@@ -79,7 +79,7 @@ async function recovered(cluster: Cluster, buyer: Client, show: string) {
   await Promise.all([
     ...cluster.replicas.map(async ({ id, url }) => {
       const direct = elsewhere(buyer, url)
-      const key = randomUUID() // one that was answered with 503 may have been placed
+      const key = randomUUID() // an order that got a 503 may have been placed
       await until(`${id} takes orders`, async () => {
         const { status, body } = await order(direct, show, key)
         if (status === 201) placed.push(body.id)

@@ -54,7 +54,7 @@ export const lab = defineLab<Size>({
       title: (replicas) =>
         `with a default pool, a failover ends ${replicas} replicas, and a full pool is waited for without end`,
       async run({ cluster: start, size, replicas, progress }) {
-        // Neither Express nor a proxy that is told nothing has a deadline of ten seconds.
+        // Neither Express nor a proxy with default settings has a deadline of ten seconds.
         const cluster = await start({
           faults: true,
           naive: new URL('./naive.ts', import.meta.url),
@@ -125,10 +125,12 @@ export const lab = defineLab<Size>({
         const { available } = (await buyer.get(show)).body
         return [
           ...checks,
-          check('orders in conflict with others: answers other than 201 and 503', conflicts.wrong, { equals: 'none' }),
-          check('orders all the while: answers other than 201 and 503', orders.seen.wrong(), { equals: 'none' }),
+          check('orders in conflict with others: responses other than 201 and 503', conflicts.wrong, {
+            equals: 'none',
+          }),
+          check('orders all the while: responses other than 201 and 503', orders.seen.wrong(), { equals: 'none' }),
           check('the slowest of them, ms', orders.seen.slowestMs(), { atMost: size.maxMs }),
-          check('answered with 503', orders.seen.refused(), { atLeast: 1 }),
+          check('with 503', orders.seen.refused(), { atLeast: 1 }),
           check('orders accepted', accepted, { atLeast: size.buyers * size.faults.length }),
           check('of them confirmed', after.confirmed, { equals: accepted }),
           check('charges', after.charges, { equals: accepted }),
@@ -140,7 +142,7 @@ export const lab = defineLab<Size>({
   },
 })
 
-/** The migrate step has told the database to end what takes too long. Here nobody has. */
+/** The migrate step configures the database to end what takes too long; here that is undone. */
 async function removeLimits({ databaseUrl }: Cluster): Promise<void> {
   await withClient(databaseUrl, async (client) => {
     const { rows } = await client.query('SELECT current_database() AS name')

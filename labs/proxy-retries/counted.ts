@@ -2,7 +2,7 @@ import type { Parts } from '../../apps/api/src/parts.ts'
 
 const runs: Record<string, number> = {}
 
-/** `/work/:name` begins something and answers after two seconds; `/runs` tells how often each was begun here. */
+/** `/work/:name` begins something and answers after two seconds; `/runs` returns how often each was started here. */
 export const apiParts: Partial<Parts> = {
   listener: (app) => (req, res) => {
     const [, route, name = ''] = (req.url ?? '').split('/')

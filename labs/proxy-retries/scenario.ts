@@ -61,7 +61,7 @@ async function runSlowRequests({ cluster: startCluster, size, progress }: LabCon
   const answered = { sent: 0, failed: 0 }
   for (let round = 0; round < size.requests * 2; round++) {
     for (const method of methods) {
-      // A route that nobody has: what counts is that a replica says so.
+      // A route that does not exist: what counts is that a replica says so.
       const { status } = await client[method]('/v1/nothing')
       answered.sent++
       if (status !== 404) answered.failed++

@@ -61,7 +61,7 @@ export const mutants: Mutant[] = [
     tests: limits,
   },
   {
-    removed: 'the end of hashes that nobody waits for',
+    removed: 'the end of hashes that are no longer awaited',
     file: 'packages/kit/src/passwords/queue.ts',
     from: "      signal?.addEventListener('abort', drop, { once: true })\n",
     to: '',

@@ -5,7 +5,7 @@ import { until } from '../recovery.ts'
 import type { State } from './matrix.ts'
 
 export interface Fault {
-  /** What becomes of Redis, as far as its clients can tell. */
+  /** What happens to Redis, as its clients see it. */
   state: State
   begin(cluster: Cluster): unknown
   /** Default: the proxy heals. */

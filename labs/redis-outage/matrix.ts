@@ -2,7 +2,7 @@
 export type State = 'away' | 'boot' | 'slow' | 'empty' | 'read-only'
 
 /**
- * What each route answers, to somebody who logged in before. `|`: either, since each refused write makes the connection anew,
+ * What each route answers, to a user who logged in before. `|`: either, since each refused write reconnects,
  * and a read that comes meanwhile is refused, too.
  */
 export const matrix = readMatrix(`

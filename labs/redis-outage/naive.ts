@@ -7,7 +7,7 @@ import { RedisStore } from 'rate-limit-redis'
 import type { Parts } from '../../apps/api/src/parts.ts'
 
 /**
- * Sessions and a limit as the packages' pages show them, on connections that are told nothing but the address. It is that of the
+ * Sessions and a limit as the packages' pages show them, on connections that are given only the address. It is that of the
  * cache: a replica of the kit does not serve before it has reached the state Redis, and this one is to start without its Redis.
  */
 export const apiParts = naiveParts()

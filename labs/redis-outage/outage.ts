@@ -34,7 +34,7 @@ export async function outage(cluster: Cluster, name: string, shop: Shop, size: S
     leaver: elsewhere(shop.leaver, cluster.url),
   }
   const live = listen(`${cluster.url}${shop.show}/live`)
-  await until('somebody watches', async () => live.seen.length > 0)
+  await until('a client watches', async () => live.seen.length > 0)
 
   await fault.begin(cluster)
   await cluster.payments.behave({})

@@ -18,7 +18,7 @@ export interface Recovering {
 
 /**
  * Milliseconds until all is well: every process says so, every replica reads sessions, the schedules stand, a new order is
- * accepted and confirmed, and whoever watches the show sees it.
+ * accepted and confirmed, and clients that watch the show see it.
  */
 export async function recovered(cluster: Cluster, { buyer, logIn, show, accepted, live }: Recovering): Promise<number> {
   const startedAt = performance.now()
@@ -26,7 +26,7 @@ export async function recovered(cluster: Cluster, { buyer, logIn, show, accepted
   await Promise.all([
     ...replicas.map(({ id, url, internalUrl }) =>
       until(`${id} is well`, async () => {
-        // A replica that nobody asks does not find out that it may count together with the others again.
+        // A replica without requests does not find out that it may count together with the others again.
         const { status } = await once(elsewhere(buyer, url), (client) => client.get('/v1/session'))
         return (status === 200 || status === 401) && (await isWell(internalUrl))
       }),

@@ -8,7 +8,7 @@ export interface Asked {
   url: string
   replicas: Replica[]
   workers: Replica[]
-  /** Nobody is logged in. */
+  /** A client that is not logged in. */
   visitor: Client
   /** These three are, and stay what they were when Redis forgets them. */
   buyer: Client
@@ -17,7 +17,7 @@ export interface Asked {
   show: string
   /** One that is cancelled already. */
   order: string
-  /** Accounts of which nobody has tried the password too often. */
+  /** Accounts whose log-in limit is not used up. */
   account(): { email: string; password: string }
   /** Orders that were accepted. */
   accepted(answer: ClientAnswer): ClientAnswer
@@ -67,7 +67,7 @@ export const requests: Record<string, Ask> = {
   'GET worker/metrics': ({ workers }) => internal(workers, 'metrics'),
 }
 
-/** Of each; answers with the worst. */
+/** Sends one on each; returns the worst response. */
 async function internal(replicas: Replica[], page: string): Promise<ClientAnswer> {
   const answers = await Promise.all(
     replicas.map(async ({ internalUrl }) => {
@@ -76,7 +76,7 @@ async function internal(replicas: Replica[], page: string): Promise<ClientAnswer
     }),
   )
   const worst = answers.find(({ status }) => status !== 200) ?? answers[0]
-  if (worst === undefined) throw new Error('nobody was asked')
+  if (worst === undefined) throw new Error('no replica was asked')
   return worst
 }
 

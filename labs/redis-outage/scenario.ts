@@ -60,7 +60,7 @@ export const lab = defineLab<Size>({
       title: (replicas) =>
         `with clients that are given only the address, ${replicas} replicas hang, and return 500 afterwards`,
       async run({ cluster: start, size, progress }) {
-        // Neither Express nor a proxy that is told nothing has a deadline of ten seconds.
+        // Neither Express nor a proxy with default settings has a deadline of ten seconds.
         const cluster = await start({
           faults: true,
           naive: new URL(size.naive, import.meta.url),
@@ -101,7 +101,7 @@ export const lab = defineLab<Size>({
           check(`hung: of them answered within ${size.patienceMs} ms`, meanwhile, { equals: 0 }),
           check('refused at boot: ms until a public read is answered', firstMs, { atLeast: size.triesMs }),
           check('with 500, by so many replicas', withStatus(first, 500), { equals: replicas }),
-          check('Redis is back: public reads answered with 500', withStatus(afterwards, 500), { equals: replicas }),
+          check('Redis is back: public reads that returned 500', withStatus(afterwards, 500), { equals: replicas }),
         ]
       },
     },

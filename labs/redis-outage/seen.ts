@@ -5,7 +5,7 @@ export interface Seen {
   add(route: string, answer: ClientAnswer, ms: number): void
   /** What was answered otherwise than the matrix says, or `none`. */
   unexpected(state: State): string
-  /** Of the route that took longest. */
+  /** Duration of the slowest route. */
   p99Ms(): number
   /** Statuses of a route and its p99. */
   tell(route: string): string

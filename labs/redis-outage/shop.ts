@@ -5,7 +5,7 @@ import { addShow, createOrganiser, listOrders, order } from '../shop.ts'
 import { type Asked, putPoster } from './requests.ts'
 
 export interface Shop extends Asked {
-  /** Of those who are not: a session of before the outage stays in use as long as it lives. */
+  /** Visitors' clients: a session from before the outage stays in use as long as it lives. */
   logIn(): Promise<void>
   acceptedOrders(): number
 }
@@ -61,7 +61,7 @@ export async function openShop(cluster: Cluster, accounts: number): Promise<Shop
   return shop
 }
 
-/** Paid, and cancelled: from then on a cancellation is answered with the order as it is. */
+/** Paid, and cancelled: from then on a cancellation returns the order as it is. */
 export async function cancelled({ buyer, order: path }: Shop): Promise<void> {
   await until('the order is confirmed', async () => (await buyer.get(path)).body.status === 'confirmed')
   expectStatus(await buyer.delete(path), 200)

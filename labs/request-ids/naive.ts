@@ -12,7 +12,7 @@ function outbox(): Outbox {
     add: (tx: Sql, { requestId: _, traceparent: __, ...message }: OutboxMessage) => kept.add(tx, message),
     insert: (select: string) =>
       kept.insert(
-        `SELECT type, aggregate, payload, NULL, NULL FROM (${select}) AS told (type, aggregate, payload, id, trace)`,
+        `SELECT type, aggregate, payload, NULL, NULL FROM (${select}) AS message (type, aggregate, payload, id, trace)`,
       ),
   }
 }

@@ -120,7 +120,7 @@ function pretending(buyer: Client): Client {
   }
 }
 
-/** Every line of NGINX, API and workers, once the workers have told that they are done. */
+/** Every line of NGINX, API and workers, once the workers have logged that they are done. */
 async function completeLog(cluster: Cluster, orders: number): Promise<string[]> {
   for (const deadline = Date.now() + 5000; ; await wait(50)) {
     const texts = [...cluster.replicas, ...cluster.workers].map((replica) => replica.logs())
@@ -130,7 +130,7 @@ async function completeLog(cluster: Cluster, orders: number): Promise<string[]> 
   }
 }
 
-/** How many processes Postgres can tell by their connections' `application_name`. */
+/** How many processes Postgres can identify by their connections' `application_name`. */
 async function names({ databaseUrl, replicas, workers }: Cluster): Promise<number> {
   const client = new pg.Client(databaseUrl)
   await client.connect()

@@ -18,7 +18,7 @@ const patient = {
   },
 } as Breaker
 
-/** A charge must not be lost, so everybody who notices a failure repeats: the client three times, the queue each of its attempts. */
+/** A charge must not be lost, so every layer that notices a failure repeats: the client three times, the queue each of its attempts. */
 export const workerParts: Partial<Parts> = {
   breakers: () => ({ of: () => patient, states: () => ({}) }),
   queue: ({ redis, lanes, config }) => createBullmqQueue({ redis, lanes, attempts: config.JOB_ATTEMPTS, backoffMs: 0 }),

@@ -53,7 +53,7 @@ function startWorkers({ cluster: start, replicas }: LabContext<Size>, parts: URL
 }
 
 interface Run {
-  /** Of the job: the same for both runs of one tick, with a schedule; always another one, with a timer. */
+  /** Id of the job: the same for both runs of one tick with a schedule; always a different one with a timer. */
   id: string
   at: number
   worker: string

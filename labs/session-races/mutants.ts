@@ -8,7 +8,7 @@ export const mutants: Mutant[] = [
     to: '',
   },
   {
-    removed: 'the rule that an ended session is nobody',
+    removed: 'the rule that an ended session belongs to no user',
     file: 'packages/kit/src/sessions/log-in.ts',
     from: 'return session.ended !== true && session.id === sessionKey(req)',
     to: 'return session.id === sessionKey(req)',

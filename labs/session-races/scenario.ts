@@ -79,7 +79,7 @@ async function race({ cluster: start, size, progress }: LabContext<Size>, parts:
   return seen
 }
 
-/** As many as a cart takes; their paths in anybody's cart. */
+/** As many as a cart takes; their paths in any cart. */
 function addShows(databaseUrl: string): Promise<string[]> {
   return withClient(databaseUrl, async (client) => {
     const { rows } = await client.query(
@@ -100,7 +100,7 @@ async function countItems(client: Client): Promise<number> {
   return expectStatus(await client.get('/v1/cart'), 200).body.items.length
 }
 
-/** A visitor logs in while the browser still sends what was put into the cart before. Answers with the items in the end. */
+/** A visitor logs in while the browser still sends what was put into the cart before. Returns the items at the end. */
 async function shopAndLogIn(url: string, [first = '', ...others]: string[]): Promise<number> {
   const visitor = createClient(url)
   const { email, password } = await visitor.signUp()

@@ -6,7 +6,7 @@ import pg from 'pg'
 import type { Parts } from '../../apps/api/src/parts.ts'
 import type { Parts as WorkerParts } from '../../apps/worker/src/parts.ts'
 
-/** Sessions and orders over clients as they come, told nothing but the address. */
+/** Sessions and orders over default clients that are given only the address. */
 export const apiParts: Partial<Parts> = {
   sessions: ({ config }) => createRedisSessions({ redis: new Redis(config.REDIS_URL) }),
   idempotency: ({ config, postgres }) => {

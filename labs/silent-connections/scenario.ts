@@ -10,7 +10,7 @@ import { watchOrders } from './watch.ts'
 interface Size {
   /** How long each replica is watched after its connections have gone silent. */
   watchMs: number
-  /** The same in the naive half, where nothing will come: as long as anybody has patience. */
+  /** The same in the naive half, where nothing will come: as long as the lab has patience. */
   naiveMs: number
   /** Orders at once, for each replica, before: as many connections of its pool are open and idle afterwards. */
   idle: number
@@ -65,7 +65,7 @@ export const lab = defineLab<Size>({
 })
 
 async function goSilent({ cluster: start, size, progress }: LabContext<Size>, naive?: URL) {
-  // Neither Express nor a proxy that is told nothing has a deadline of ten seconds.
+  // Neither Express nor a proxy with default settings has a deadline of ten seconds.
   const [watchMs, patienceMs] = naive ? [size.naiveMs, 500] : [size.watchMs, 5000]
   const env = naive && { REQUEST_TIMEOUT_MS: '120000', DRAIN_DEADLINE_MS: '1000' }
   const cluster = await start({ faults: true, workers: 1, naive, env, workerEnv: { ...workerEnv, ...env } })

@@ -113,7 +113,7 @@ async function changeAndWatch(shop: Shop, { size, progress }: LabContext<Size>):
   return delays
 }
 
-/** Reads every replica until it answers the new price; tells when the last read began that got the old one. */
+/** Reads every replica until it returns the new price; returns when the last read that got the old one began. */
 async function staleFor(shop: Shop, price: number): Promise<number> {
   const changedAt = performance.now()
   let lastStaleAt = changedAt

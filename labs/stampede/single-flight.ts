@@ -2,7 +2,7 @@ import type { Cache } from '@escala/kit/cache/cache.ts'
 import type { Parts } from '../../apps/api/src/parts.ts'
 import { createCacheAside } from './naive.ts'
 
-/** The well-known cure: whoever comes while a load runs waits for its result. Within one process. */
+/** The well-known solution: a reader that arrives while a load runs waits for its result. Within one process. */
 function withSingleFlight(cache: Cache): Cache {
   const running = new Map<string, Promise<unknown>>()
   return {

@@ -1,6 +1,6 @@
 import { renderNginx } from '../../infra/nginx/render.ts'
 
-/** NGINX's default: the replicas in turns, however busy each is. */
+/** NGINX's default: round robin, however busy each replica is. */
 export const roundRobin = { settings: { least_conn: undefined } }
 
 /** The usual answer to "my users are logged out": each address stays with its replica. */

@@ -3,7 +3,7 @@ import { type Client, createClient, expectStatus } from '@escala/testing/client.
 import { check, defineLab, type LabContext } from '../lab.ts'
 
 interface Size {
-  /** Of the poster, while the replica that took it lives, and again when it is gone. */
+  /** Reads of the poster while the replica that accepted it is running, and again when it is gone. */
   reads: number
   bytes: number
 }

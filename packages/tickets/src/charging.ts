@@ -87,7 +87,7 @@ export function chargeJob({ postgres, outbox, payments, touchMs, announce }: Cha
     let outcome: PaymentOutcome | undefined
     try {
       // An order that the breaker holds back stays `pending`, so its buyer can still cancel it. Once it is `charging`, a throw leaves
-      // it so: the money may have moved, and only another try with the same key can tell.
+      // it so: the money may have moved, and only another attempt with the same key can find out.
       outcome = await payments.charge({ ...context, ...terms, key: orderId }, () => beginCharge(postgres, orderId))
     } catch (error) {
       if (!(error instanceof PaymentRefused)) throw error

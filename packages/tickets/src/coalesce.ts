@@ -5,12 +5,12 @@ export interface CoalesceOptions<Item, Result> {
   lane(item: Item): string
   /** No two items with the same value are handled together: the second one is about what becomes of the first. */
   identity(item: Item): string
-  /** Aborted when nobody waits for the outcome any more: an item that has not begun by then never does. */
+  /** Aborted when the outcome is no longer awaited: an item that has not begun by then never does. */
   signal(item: Item): AbortSignal
   alone(item: Item): Promise<Result>
   /** Outcomes in the order of `items`, of which there are two or more. When it rejects, none of them had an effect that counts. */
   together(items: Item[]): Promise<PromiseSettledResult<Result>[]>
-  /** An error that those who wait would only wait for: they are told at once. */
+  /** An error that waiting items would run into as well: they are rejected at once. */
   isOutage(error: unknown): boolean
   /** Most items that are handled together. Default: 100. */
   most?: number
@@ -51,7 +51,7 @@ export function coalesce<Item, Result>(options: CoalesceOptions<Item, Result>): 
     const [first] = batch
     if (first === undefined) return undefined
     const work = () => (items.length === 1 ? Promise.allSettled([alone(first.item)]) : together(items))
-    // Not in the context of whoever came when the lane was idle: that request may be long over.
+    // Not in the context of the request that found the lane idle: it may have ended long ago.
     const outcomes = await first
       .within(work)
       .catch((reason) => items.map(() => ({ status: 'rejected', reason }) as const))

@@ -22,7 +22,7 @@ export interface Confirmation {
 export async function sendConfirmation(mailer: Mailer, confirmation: Confirmation): Promise<void> {
   const { orderId, number, quantity, showName, email, requestId, traceparent, isFirst, signal } = confirmation
   await mailer.send({
-    // Without the user's name: nobody has shown yet that the address is theirs, so a stranger would get whatever text was typed
+    // Without the user's name: the address has not been verified yet, so a stranger would get whatever text was typed
     // as a name.
     to: email,
     id: orderId, // one mail for each order

@@ -30,7 +30,7 @@ export const instantKey = z
 /** For keys: a day that Postgres can read. */
 export const dayKey = z.iso.date().refine((day) => day >= '0001-01-01')
 
-/** `rows`: one more than `limit` was asked for, which tells whether there is a next page. */
+/** `rows`: one more than `limit`, which shows whether there is a next page. */
 export function toPage<Row, Item>(rows: Row[], limit: number, item: (row: Row) => Item, key: (row: Row) => unknown[]) {
   const shown = rows.slice(0, limit)
   const last = rows.length > limit ? shown.at(-1) : undefined

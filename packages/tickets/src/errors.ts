@@ -1,6 +1,6 @@
 import { defineErrors } from '@escala/kit/errors/app-error.ts'
 
-/** What the ticket shop answers with, beside the kit's own codes. */
+/** Errors of the ticket shop, in addition to the kit's own. */
 export const ticketErrors = defineErrors({
   E_SOLD_OUT: { status: 409, title: 'There are not enough tickets left' },
   E_SALES_CLOSED: { status: 409, title: 'Ticket sales are currently closed' },

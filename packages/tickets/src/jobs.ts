@@ -15,7 +15,7 @@ export interface OrderJobsOptions extends Pick<WorkerParts, 'postgres' | 'events
   outbox: Pick<Outbox, 'insert'>
   payments: Payments
   mailer: Mailer
-  /** An order that nobody worked on for so long gets its job again. */
+  /** An order that no job has worked on for so long is queued again. */
   stuckMs: number
 }
 

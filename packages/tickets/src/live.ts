@@ -8,7 +8,7 @@ export const channelOf = (showId: string) => `show:${showId}`
 const message = z.object({ available: z.int(), revision: z.int() })
 
 /**
- * Tells everybody who looks at the show. To be waited for before the sale is answered: else a process that dies in that
+ * Publishes the new availability. Await it before responding: otherwise a process that dies in that
  * moment has sold in secret. Never rejects: a sale does not fail with it, and who looks also asks now and then.
  */
 export async function announceAvailability(
@@ -30,7 +30,7 @@ export interface Place {
   revision: number
 }
 
-/** Of a `Last-Event-ID`; `undefined` when it is none of ours. */
+/** Parses a `Last-Event-ID`; `undefined` if it is not one of ours. */
 export function parsePlace(header: string | undefined): Place | undefined {
   const [, eventId, revision] = /^(\d{1,16}-\d{1,10})\.(\d{1,10})$/.exec(header ?? '') ?? []
   return eventId === undefined ? undefined : { eventId, revision: Number(revision) }
@@ -88,7 +88,7 @@ export function createInOrder({ emit, patienceMs = 250 }: InOrderOptions) {
       for (const revision of early.keys()) if (revision <= from.revision) early.delete(revision)
       flush()
     },
-    /** What the source says; `eventId`: an event that it is not older than. Told if it is news. */
+    /** What the source says; `eventId`: an event that it is not older than. Sent on if it is newer. */
     snapshot({ available, revision }: Availability, eventId?: string) {
       if (place && revision <= place.revision) return
       for (const known of early.keys()) if (known <= revision) early.delete(known)

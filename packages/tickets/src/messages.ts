@@ -4,12 +4,12 @@ import type { OutboxMessage } from '@escala/kit/outbox/outbox.ts'
 import { z } from 'zod'
 
 /**
- * Of the payloads that this code writes, and the newest that it reads. Count it up when an older worker would get the new form wrong,
+ * Version of the payloads written here; also the newest version this code can read. Increment it when an older worker would get the new form wrong,
  * and let the schema take both: a payload of the old form may wait for as long as its order does. A field more needs no new version.
  */
 export const payloadVersion = 1
 const payload = z.object({ orderId: z.uuid() })
-// By the sweep: an earlier job of the order may have had an effect that nobody knows of.
+// By the sweep: an earlier job of the order may have had an unrecorded effect.
 const repeated = z.object({ again: z.boolean().default(false) })
 
 export const chargeMessage = about('order.charge')

@@ -18,7 +18,7 @@ export interface AskedOrder {
   log: Logger
   /** Whether tickets are being sold at all; asked when the order is placed, for which it may have had to wait. */
   isOpen(): boolean
-  /** Aborted when nobody waits for the answer any more. */
+  /** Aborted when the response is no longer awaited. */
   deadline: AbortSignal
 }
 
@@ -37,7 +37,7 @@ const maxBatches = 3
 
 /**
  * Where a replica's orders are placed. A lone order is a statement of its own; those that arrive while it is under way go
- * together, since the show's row, which everybody wants, is locked once for all of them. Each keeps its own key, answer
+ * together, since the show's row, which every order needs, is locked once for all of them. Each keeps its own key, answer
  * and outbox message. Sales are announced before they are answered.
  *
  * `place` throws why an order was refused (`E_SOLD_OUT`, `E_NOT_FOUND`, `E_SALES_CLOSED`, `E_TICKET_LIMIT`), and what is wrong with its key.
@@ -50,7 +50,7 @@ export function createOrderDesk({ postgres, idempotency, outbox, events }: Parts
     once(async () => {
       const placed = outcomes.find((outcome) => !outcome.replayed)
       const now = placed ? placed.row : await readAvailability(postgres, order.showId)
-      // A replay too: whoever comes again may do so because the first one died before it could tell.
+      // After a replay too: a retry may mean that the first replica died before it announced the sale.
       if (now && outcomes.length > 0) await announceAvailability(events, log, order.showId, now)
       return now
     })
@@ -62,7 +62,7 @@ export function createOrderDesk({ postgres, idempotency, outbox, events }: Parts
 
   const together = async (asked: AskedOrder[]): Promise<PromiseSettledResult<Placed>[]> => {
     const [first] = asked
-    // The switch is one for all of them. Closed, each is told so by itself.
+    // One flag applies to all of them. If sales are closed, each is refused by itself.
     if (!runBatch || !first?.isOpen()) return oneByOne(asked)
     const requests = asked.map(({ request }) => request)
     const batch = placeOrders(asked.map(toOrder), outbox)
@@ -104,7 +104,7 @@ export function createOrderDesk({ postgres, idempotency, outbox, events }: Parts
 
   return {
     async place(asked: AskedOrder): Promise<Outcome> {
-      // A limit for each buyer locks the buyer first; whoever waits for that lock must not hold up a batch.
+      // A limit for each buyer locks the buyer first; an order that waits for that lock must not hold up a batch.
       const mayWait = runBatch !== undefined && asked.order.maxPerBuyer === 0
       for (let tries = 1; ; tries++) {
         const { outcome, wasAlone, news } = await (mayWait && tries <= maxBatches ? coalesced(asked) : alone(asked))

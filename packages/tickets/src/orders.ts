@@ -38,8 +38,8 @@ const selectOrders: Statement = {
   text: `SELECT ${columns} FROM orders WHERE user_id = $1 AND number < $3 ORDER BY number DESC LIMIT $2`,
 }
 
-// One winner: whoever changes the status first gives the tickets back, and nobody after. One statement: the show's row,
-// which everybody wants, is locked for no round trip.
+// One winner: only the first to change the status returns the tickets. One statement: the show's row,
+// which every order needs, is not locked during a round trip.
 const cancelOrder = (outbox: Pick<Outbox, 'insert'>): Statement => ({
   name: 'tickets-order-cancel',
   text: `WITH cancelled AS (
@@ -74,8 +74,8 @@ export interface NewOrder {
 }
 
 /**
- * Takes the tickets, writes the order and tells the outbox, in one statement with the key: the show's row, which everybody
- * wants, is locked for no round trip, and a replica that stops in the middle holds up nobody.
+ * Takes the tickets, writes the order and its outbox message, in one statement with the key: the show's row, which every order
+ * needs, is not locked during a round trip, and a replica that hangs in the middle holds up no other order.
  */
 export function placeOrder(order: NewOrder, outbox: Outbox): EffectStatement {
   const { id, userId, showId, quantity, holdMs, requestId, isOpen, traceparent, maxPerBuyer } = order

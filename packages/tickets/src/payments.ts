@@ -26,7 +26,7 @@ export interface PaymentContext {
 }
 
 export interface PaymentRequest extends PaymentContext {
-  /** One key, one charge: the order's id, whoever tries and however often. */
+  /** One key, one charge: the order's id, for every attempt by any worker. */
   key: string
   /** Shown to the buyer: the order's number. */
   reference: string
@@ -70,7 +70,7 @@ export class PaymentRefused extends PermanentFailure {
   }
 }
 
-// Of all 4xx these alone may be another answer at the next try.
+// The only 4xx that may be different at the next attempt.
 const worthAnotherTry = new Set([408, 409, 425, 429])
 
 export interface PaymentsOptions {
@@ -146,7 +146,7 @@ export function createPayments(options: GuardedPaymentsOptions): Payments {
 }
 
 /**
- * For the breaker: asks about a charge that nobody made. A provider that says so is well, and so is one that refuses the question
+ * For the breaker: asks about a charge that does not exist. A provider that says so is well, and so is one that refuses the question
  * (400, 405): it answers, and a breaker that waited for more would never close.
  */
 export function createPaymentsCheck(options: PaymentsOptions): () => Promise<void> {

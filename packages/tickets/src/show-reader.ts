@@ -13,8 +13,8 @@ export interface ShowReaderOptions {
 }
 
 /**
- * Shows through the cache, in two entries that live differently. Details change seldom, and a change is told at once.
- * What is available changes with each sale: telling every replica would cost more than reading it four times a second.
+ * Shows through the cache, in two entries that live differently. Details change seldom, and a change is announced at once.
+ * The availability changes with each sale: notifying every replica would cost more than reading it four times a second.
  */
 export function createShowReader({ cache, postgres, freshMs = 10_000 }: ShowReaderOptions) {
   const details = (id: string) =>

@@ -70,7 +70,7 @@ const updateShow: Statement = {
     WHERE id = $1 AND version = ANY ($2::int[]) RETURNING ${columns}`,
 }
 
-/** From the source; whoever shows a show asks the show reader. */
+/** Read from the source; to display a show, use the show reader. */
 export async function readDetails(sql: Sql, id: string): Promise<Details | undefined> {
   const { rows } = await sql.query<ShowRow>(selectShow, [id])
   if (rows[0] === undefined) return undefined

@@ -42,7 +42,7 @@ export const log = createLog({ service: 'test', replicaId: 'test', version: '', 
 
 export type Shop = Awaited<ReturnType<typeof createShop>>
 
-/** The shop's routes on three replicas' worth of connections, its jobs, and both peers: all real, but for Redis and log-in. */
+/** The shop's routes on three replicas' worth of connections, its jobs, and both peers: all real, except Redis and log-in. */
 export async function createShop(
   adminUrl: string,
   { maxPerBuyer = 0, around = (postgres: Postgres) => postgres } = {},
@@ -110,7 +110,7 @@ export async function createShop(
     jobs,
     /** What the jobs have asked of Postgres. */
     asked: counted.asked,
-    /** Of a replica. */
+    /** Base URL of a replica. */
     url: (path: string, replica = 0) => `http://127.0.0.1:${servers[replica]?.port}${path}`,
     payments: paymentsControl(payments.url),
     dead,
@@ -152,7 +152,7 @@ export async function createShop(
       const headers = { 'idempotency-key': key }
       return this.send('POST', `/v1/shows/${showId}/orders`, { userId, replica, headers, body: { quantity } })
     },
-    /** Runs one job as the queue would; answers with what it threw. */
+    /** Runs one job as the queue would; returns what it threw. */
     async run(type: string, payload: unknown = {}, part: Partial<Job> = {}) {
       const job: Job = {
         id: `${type}-${randomUUID()}`,

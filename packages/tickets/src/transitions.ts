@@ -216,7 +216,7 @@ function toAtWork(row: AtWorkRow): OrderAtWork {
   }
 }
 
-/** From now on the money may move, and only the provider's answer ends it. `false`: it must not; the order was cancelled, say. */
+/** From now on the money may move, and only the provider's response ends this. `false`: it must not, for example because the order was cancelled. */
 export async function beginCharge(sql: Sql, id: string): Promise<boolean> {
   return (await sql.query(beginCharging, [id])).rowCount === 1
 }
@@ -242,7 +242,7 @@ export async function noteReturnedCharge(sql: Sql, id: string, chargeId: string)
   await sql.query(noteReturn, [id, chargeId])
 }
 
-/** `charging` → `failed`; the tickets come back: answers with what is available then. */
+/** `charging` → `failed`; the tickets are returned; returns the new availability. */
 export async function markFailed(sql: Sql, id: string): Promise<ShowAvailability[]> {
   const { rows } = await sql.query<ShowAvailability>(decline, [id])
   return rows

@@ -9,7 +9,7 @@ export const ticketsWorker = workerModule({
   settings: {
     PAYMENTS_URL: url('http', 'https'),
     PAYMENTS_TIMEOUT_MS: integer(10, 60_000, 5000),
-    /** An order that nobody worked on for so long gets its job again; well above the time that a job's tries take. */
+    /** An order that no job has worked on for so long is queued again; well above the time that a job's attempts take. */
     ORDER_STUCK_MS: integer(100, 86_400_000, 60_000),
   },
   migrations: ticketsData.migrations,

@@ -8,7 +8,7 @@ import { readAvailability } from '../shows.ts'
 
 type Parts = Pick<ApiParts, 'postgres' | 'events' | 'streams'>
 
-// Heals what no event told: one that was lost between a sale and its announcement.
+// Repairs what no event reported: one that was lost between a sale and its announcement.
 const askAgainMs = 10_000
 
 export function liveRoutes({ postgres, events, streams }: Parts, shows: ShowReader): Route[] {

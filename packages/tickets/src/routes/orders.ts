@@ -48,7 +48,7 @@ export function orderRoutes(
       async handle({ params, body, user, requestId, traceparent, req, log }) {
         const key = parseKey(req.headers['idempotency-key'])
         if (needsVerifiedEmail) await requireVerifiedEmail(postgres, user.id)
-        // Of what the client sent: what a schema makes of it may be another thing in the next version.
+        // Fingerprint the raw body: schema output may change between versions.
         const path = `/v1/shows/${params.id}/orders`
         const request = { owner: user.id, key, fingerprint: fingerprint('POST', path, req.body) }
         const wanted = {

@@ -62,7 +62,7 @@ export function showRoutes({ postgres, events, idempotency }: Parts, shows: Show
           fingerprint: fingerprint('POST', '/v1/shows', req.body),
         }
         const outcome = await idempotency.runStatement(request, addShowOnce(body))
-        if (outcome === undefined) throw new Error('a show was refused that nothing refuses')
+        if (outcome === undefined) throw new Error('a new show was refused without a reason')
         const { answer, replayed } = outcome
         const response = created(answer.body as Show)
         if (!replayed) return response
