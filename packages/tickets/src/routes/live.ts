@@ -16,7 +16,7 @@ export function liveRoutes({ postgres, events, streams }: Parts, shows: ShowRead
     route({
       method: 'get',
       path: '/v1/shows/:id/live',
-      summary: 'What is available, at once and then with each change: server-sent events of the type `availability`',
+      summary: 'The availability, now and after each change: server-sent events of the type `availability`',
       access: 'public',
       params: idParams,
       headers: { 'Last-Event-ID': 'The last event that arrived: what was missed since comes first' },

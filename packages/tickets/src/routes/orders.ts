@@ -34,7 +34,7 @@ export function orderRoutes(
       params: idParams,
       body: orderInput,
       headers: { 'Idempotency-Key': 'One for each order that is meant; the same again when the answer was lost' },
-      answers: { 201: { description: 'The tickets are held, and will be charged', schema: placedOrder } },
+      answers: { 201: { description: 'The tickets are held, and the charge follows', schema: placedOrder } },
       errors: [
         'E_NOT_FOUND',
         'E_SOLD_OUT',
@@ -73,7 +73,7 @@ export function orderRoutes(
     route({
       method: 'get',
       path: '/v1/orders',
-      summary: 'Own orders, the newest first',
+      summary: "The user's orders, newest first",
       access: 'user',
       query: pageQuery,
       answers: { 200: { description: 'One page of orders', schema: pageOf(order) } },
@@ -86,7 +86,7 @@ export function orderRoutes(
     route({
       method: 'get',
       path: '/v1/orders/:id',
-      summary: 'One of the own orders',
+      summary: "One of the user's orders",
       access: 'user',
       essential: true,
       params: idParams,
@@ -101,7 +101,7 @@ export function orderRoutes(
     route({
       method: 'delete',
       path: '/v1/orders/:id',
-      summary: 'Cancel an order: the tickets come back at once, the money through the provider',
+      summary: 'Cancel an order: the tickets are released at once, and the provider refunds the money',
       access: 'user',
       essential: true,
       params: idParams,

@@ -17,7 +17,7 @@ export function posterRoutes(
     route({
       method: 'put',
       path: '/v1/shows/:id/poster',
-      summary: 'Put up a poster: a PNG, JPEG, WebP or GIF image of at most 2 MiB, as the body',
+      summary: 'Upload a poster: a PNG, JPEG, WebP or GIF image of at most 2 MiB, as the body',
       access: { role: 'organiser' },
       params: idParams,
       answers: { 200: { description: 'What was stored', schema: poster } },
@@ -37,7 +37,7 @@ export function posterRoutes(
       access: 'public',
       params: idParams,
       headers: { 'If-None-Match': 'The ETag of an earlier answer: 304 while it is still the same' },
-      answers: { 200: { description: 'The image' }, 304: { description: 'Still the same' } },
+      answers: { 200: { description: 'The image' }, 304: { description: 'Not modified' } },
       errors: ['E_NOT_FOUND', 'E_STORAGE_UNAVAILABLE', 'E_OVERLOADED', 'E_TOO_MANY_CONNECTIONS'],
       async handle({ params, req, res }) {
         downloads.begin(req, res)

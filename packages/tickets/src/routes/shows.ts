@@ -32,7 +32,7 @@ export function showRoutes({ postgres, events, idempotency }: Parts, shows: Show
       access: 'public',
       params: idParams,
       headers: { 'If-None-Match': 'The ETag of an earlier answer: 304 while it is still the same' },
-      answers: { 200: { description: 'The show', schema: show }, 304: { description: 'Still the same' } },
+      answers: { 200: { description: 'The show', schema: show }, 304: { description: 'Not modified' } },
       errors: ['E_NOT_FOUND'],
       async handle({ params, req }) {
         const found = await shows.read(params.id)
