@@ -23,7 +23,7 @@ export function flagRoutes({ flags, role }: { flags: Flags; role: string }): Rou
     route({
       method: 'put',
       path: '/v1/flags/:name',
-      summary: 'Set a flag: every replica goes by it at once, or within five seconds when the broadcast is lost',
+      summary: 'Set a flag: every replica follows it at once, or within five seconds if the broadcast is lost',
       access: { role },
       params: z.strictObject({ name: z.string().max(100) }),
       body: z.strictObject({ value: input }),
