@@ -25,7 +25,7 @@ export const lab = defineLab<Size>({
           naive: new URL('./naive.ts', import.meta.url),
         })
         return [
-          check('orders in the time of one round trip to Postgres', sale.perRoundTrip, { atMost: 0.16 }),
+          check('orders in the time of one round trip to Postgres', sale.perRoundTrip, { atMost: 0.13 }),
           check('an order when there is no other, in such round trips', sale.alone, { atLeast: 8 }),
           check('updates of the row for each order', sale.updates / sale.placed, { equals: 1 }),
           ...exact(sale),
@@ -38,7 +38,7 @@ export const lab = defineLab<Size>({
         const sale = await sell({ cluster, progress, orders: size.orders * 10 })
         const last = await sellOut(sale.cluster, size.crowd)
         return [
-          check('orders in the time of one round trip to Postgres', sale.perRoundTrip, { atLeast: 1.6 }),
+          check('orders in the time of one round trip to Postgres', sale.perRoundTrip, { atLeast: 1.3 }),
           check('an order when there is no other, in such round trips', sale.alone, { atMost: 4 }),
           check('updates of the row for each order', sale.updates / sale.placed, { atMost: 0.4 }),
           ...exact(sale),
