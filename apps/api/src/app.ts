@@ -41,7 +41,7 @@ export function createApp(options: AppOptions): Express {
   app.use(requestContext(options))
   app.use(options.shed)
   app.use(options.gate)
-  mountRoutes(app, options.routes, options)
+  mountRoutes(app, options.routes, { ...options, reserved: ['/docs', '/docs/', '/v1/openapi.json'] })
   mountDocs(app, options)
   app.use(notFound)
   app.use(problemHandler)

@@ -3,6 +3,7 @@ import type { z } from 'zod'
 import { bootErrors, kitErrors } from '../errors/errors.ts'
 import { sessionUser } from '../sessions/express-session.ts'
 import { canonicalParams, redirectToCanonical } from './canonical.ts'
+import { refuseCollisions } from './collisions.ts'
 import type { Context, Route } from './route.ts'
 
 export interface MountOptions {
@@ -10,6 +11,8 @@ export interface MountOptions {
   roles: readonly string[]
   /** Decides about routes that ask for a role. */
   hasRole(userId: string, role: string, req: Request): Promise<boolean>
+  /** Paths of the application that no route may take. */
+  reserved?: readonly string[]
   /** Largest JSON body. */
   maxBodyBytes?: number
 }
@@ -17,9 +20,11 @@ export interface MountOptions {
 /**
  * Puts routes on a router: access, then input, then the handler, whose answer is checked too. Another method of a known path is
  * a 405. On a router with strict routing, GET and HEAD with one trailing slash get a redirect to the path without it.
- * Throws `E_MODULE` when a route asks for a role that is not in `roles`: no user could ever have it.
+ * Throws `E_MODULE` when a route asks for a role that is not in `roles`, which no user could ever have, and when a route could
+ * never be reached.
  */
 export function mountRoutes(router: Router, routes: Route[], options: MountOptions): void {
+  refuseCollisions(routes, options.reserved ?? [])
   const json = express.json({ limit: options.maxBodyBytes ?? 100_000, strict: true })
   for (const route of routes) {
     if (typeof route.access === 'object' && !options.roles.includes(route.access.role)) {

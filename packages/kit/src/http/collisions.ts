@@ -1,0 +1,34 @@
+import { bootErrors } from '../errors/errors.ts'
+import type { Route } from './route.ts'
+
+/**
+ * Throws `E_MODULE` when a route could never be reached: one before it, or one of the application's own paths (`reserved`),
+ * answers all of its requests. Express takes the first route that fits, so `/things/:id` before `/things/new` hides the latter.
+ * The other way round both work.
+ */
+export function refuseCollisions(routes: Pick<Route, 'method' | 'path'>[], reserved: readonly string[]): void {
+  const problems = routes.flatMap((later, index) => {
+    const hiding = routes
+      .slice(0, index)
+      .find(({ method, path }) => method === later.method && covers(path, later.path))
+    return hiding ? [`${nameOf(hiding)} hides ${nameOf(later)}: declare the latter first`] : []
+  })
+  for (const route of routes) {
+    const taken = reserved.find((path) => covers(route.path, path))
+    if (taken !== undefined) problems.push(`${nameOf(route)} hides ${taken}: give it another path`)
+  }
+  if (problems.length > 0) throw bootErrors.E_MODULE({ detail: problems.join('\n  ') })
+}
+
+const nameOf = ({ method, path }: Pick<Route, 'method' | 'path'>) => `${method.toUpperCase()} ${path}`
+
+/** Whether every address of `path` is one of `pattern`, too. */
+function covers(pattern: string, path: string): boolean {
+  const wanted = pattern.split('/')
+  const given = path.split('/')
+  const rest = wanted.findIndex((segment) => segment.startsWith('*'))
+  if (rest === -1 ? wanted.length !== given.length : given.length <= rest) return false
+  return wanted
+    .slice(0, rest === -1 ? undefined : rest)
+    .every((segment, index) => segment.startsWith(':') || segment === given[index])
+}
