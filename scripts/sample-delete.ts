@@ -50,7 +50,7 @@ function deleteSample(root: string): void {
   ]) {
     remove(path)
   }
-  for (const app of ['api', 'worker']) edit(`apps/${app}/src/modules.ts`, withoutImports)
+  edit('apps/modules.ts', (text) => text.replace(/^.*@escala\/tickets\/.*\n/m, ''))
   for (const path of [
     'apps/api/src/parts.ts',
     'packages/kit/src/module.ts',
@@ -151,16 +151,6 @@ function packagesUsed(root: string): Set<string> {
     ...text.matchAll(/\bfrom '([a-z][a-z0-9-]*|@[^/']+\/[^/']+)(?:\/[^']*)?'$/gm),
   ])
   return new Set(imports.map(([, name = '']) => name))
-}
-
-function withoutImports(text: string): string {
-  const names = [...text.matchAll(/^import \{ (.*) \} from '@escala\/tickets\/.*$/gm)].flatMap(([, list = '']) =>
-    list.split(', '),
-  )
-  return text
-    .replace(/^import .* from '@escala\/tickets\/.*\n/gm, '')
-    .replace(new RegExp(`\\b(${names.join('|')})\\b(, )?`, 'g'), '')
-    .replace(/ `npm run sample:delete`[^.]*\./g, '')
 }
 
 // biome-ignore lint/suspicious/noExplicitAny: JSON that this repository wrote itself

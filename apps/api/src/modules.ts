@@ -1,15 +1,12 @@
-import { accountsApi } from '@escala/accounts/api.ts'
-import { accountsData } from '@escala/accounts/data.ts'
-import type { ApiModule, DataModule } from '@escala/kit/module.ts'
+import { type ApiModule, type DataModule, loadHalves } from '@escala/kit/module.ts'
 import { kitMigrations, type MigrationFolder, migrationsOf } from '@escala/kit/postgres/migrations.ts'
-import { ticketsApi } from '@escala/tickets/api.ts'
-import { ticketsData } from '@escala/tickets/data.ts'
+import { modules } from '../../modules.ts'
 
-/** The domains that this API serves. `npm run sample:delete` removes the ticket shop from here. */
-export const apiModules: ApiModule[] = [accountsApi, ticketsApi]
+/** What the domains serve. */
+export const apiModules: ApiModule[] = await loadHalves(modules, 'api')
 
 /** Their tables, errors and first rows. */
-export const dataModules: DataModule[] = [accountsData, ticketsData]
+export const dataModules: DataModule[] = await loadHalves(modules, 'data')
 
 /** The role whose users may turn flags over HTTP. */
 export const flagsRole = 'organiser'

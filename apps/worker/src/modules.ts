@@ -1,9 +1,8 @@
-import { accountsWorker } from '@escala/accounts/worker.ts'
-import type { WorkerModule } from '@escala/kit/module.ts'
-import { ticketsWorker } from '@escala/tickets/worker.ts'
+import { loadHalves, type WorkerModule } from '@escala/kit/module.ts'
+import { modules } from '../../modules.ts'
 
-/** The domains that this worker works for. `npm run sample:delete` removes the ticket shop from here. */
-export const workerModules: WorkerModule[] = [accountsWorker, ticketsWorker]
+/** The jobs and schedules of the domains. */
+export const workerModules: WorkerModule[] = await loadHalves(modules, 'worker')
 
 /** The lanes of every module's job types. */
 export const workerLanes = (): Record<string, string> => Object.assign({}, ...workerModules.map(({ lanes }) => lanes))

@@ -126,6 +126,25 @@ export interface DataModule {
   seed?(postgres: Postgres): Promise<void>
 }
 
+/** A domain as an application lists it. Each half is loaded by the processes that need it; a domain may lack one. */
+export interface Module {
+  data?(): Promise<DataModule>
+  api?(): Promise<ApiModule>
+  worker?(): Promise<WorkerModule>
+}
+
+interface Halves {
+  data: DataModule
+  api: ApiModule
+  worker: WorkerModule
+}
+
+/** Loads one half of each module, in the order of the list. */
+export async function loadHalves<H extends keyof Halves>(modules: Module[], half: H): Promise<Halves[H][]> {
+  const loaded = await Promise.all(modules.map((module) => module[half]?.()))
+  return loaded.filter((one) => one !== undefined) as Halves[H][]
+}
+
 /**
  * A process's own settings and those of its modules. Throws `E_MODULE` when a name is declared twice: one rule would silently
  * replace the other, and a module could change what `TRUST_PROXY` means.
