@@ -38,6 +38,12 @@ export async function fill(databaseUrl: string, size: Size, report: (what: strin
        SELECT ${uuid(`'show' || n`)}, 'Show ' || n, now() + n * interval '1 hour', 2500, 'EUR', 1000000, 900000
        FROM generate_series(1, ${shows}) AS n`,
     )
+    await add(
+      'a code for each user',
+      `INSERT INTO account_codes (hash, user_id, purpose, created_at)
+       SELECT sha256(n::text::bytea), ${uuid(`'user' || n`)}, 'password-reset', now() - n * interval '0.1 seconds'
+       FROM generate_series(1, ${users}) AS n`,
+    )
     const order = `${uuid(`'order' || n`)}, ${uuid(`'user' || 1 + n * 7919 % ${users}`)}, ${uuid(`'show' || 1 + n * 104729 % ${shows}`)}, 1 + n % 4, 2500, 'EUR', 'r'`
     const columns =
       'id, user_id, show_id, quantity, total_cents, currency, request_id, status, hold_until, charge_id, paid_at, created_at, touched_at'

@@ -26,6 +26,7 @@ const ofMany: Record<string, number> = {
   'outbox-mark': 5,
   'delete-older-idempotency_keys-created_at': 10, // 1,000 rows
   'delete-older-outbox-published_at': 10,
+  'delete-older-account_codes-created_at': 10,
 }
 /** Run once, on an empty database, by whoever sets the system up. */
 const seeds = ['users.seed', 'tickets-seed-show']
@@ -53,10 +54,10 @@ for (const finding of findings) {
   const key = `${finding.name} ${finding.plan}`
   if (finding.ms > (worst.get(key)?.ms ?? -1)) worst.set(key, finding)
 }
-console.log(`\n${'statement'.padEnd(32)} ${'plan'.padEnd(8)} ${'ms'.padStart(8)} ${'pages'.padStart(7)}`)
+console.log(`\n${'statement'.padEnd(42)} ${'plan'.padEnd(8)} ${'ms'.padStart(8)} ${'pages'.padStart(7)}`)
 for (const { name, plan, ms, pages, scans } of worst.values()) {
   console.log(
-    `${name.padEnd(32)} ${plan.padEnd(8)} ${ms.toFixed(3).padStart(8)} ${String(pages).padStart(7)}  ${scans.join('; ')}`,
+    `${name.padEnd(42)} ${plan.padEnd(8)} ${ms.toFixed(3).padStart(8)} ${String(pages).padStart(7)}  ${scans.join('; ')}`,
   )
 }
 const seen = new Set(findings.map(({ name }) => name))

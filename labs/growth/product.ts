@@ -1,5 +1,4 @@
 import { randomUUID } from 'node:crypto'
-import { addAccount, findAccount, findByEmail, hasRole, renewPasswordHash } from '@escala/accounts/accounts.ts'
 import { createPostgresFlags } from '@escala/kit/flags/postgres.ts'
 import { cleanIdempotencyKeys } from '@escala/kit/idempotency/clean.ts'
 import { createPostgresIdempotency } from '@escala/kit/idempotency/postgres.ts'
@@ -12,8 +11,7 @@ import { ticketFlags } from '@escala/tickets/flags.ts'
 import { type NewOrder, placeOrder, whyRefused } from '@escala/tickets/orders.ts'
 import type { Shop } from '@escala/tickets/test-shop.ts'
 import { markFailed, noteReturnedCharge, readOrderAtWork, releaseOrder } from '@escala/tickets/transitions.ts'
-import { requireUser } from '@escala/tickets/users.ts'
-import type { Request } from 'express'
+import { useAccounts } from './accounts.ts'
 import { uuid } from './fill.ts'
 
 /** Runs what the product does with Postgres: its routes, its jobs, and what the processes do by themselves. */
@@ -96,13 +94,7 @@ async function useKit(postgres: Postgres, shop: Shop, customer: string, show: st
   }
   await idempotency.runStatement(request(), placeOrder(limited, shop.outbox))
   await whyRefused(postgres, { ...limited, maxPerBuyer: 1 })
-  await addAccount(postgres, { email: 'new@example.com', name: 'New', passwordHash: 'x' })
-  await findAccount(postgres, customer)
-  await findByEmail(postgres, 'user777@example.com')
-  await renewPasswordHash(postgres, customer, 'x', 'y')
-  const req = { session: { userId: customer } } as unknown as Request
-  await hasRole(postgres)(customer, 'organiser', req)
-  await requireUser(postgres, req)
+  await useAccounts(postgres, customer)
   await everyReplicaVerifiesArgon2id(postgres)
   const flags = createPostgresFlags({ declared: Object.values(ticketFlags), postgres, log: shop.log })
   await flags.start()
