@@ -39,7 +39,7 @@ const leastTries = 3
 
 /**
  * Explains each named statement before it runs, in the transaction in which it runs, with both kinds of plans; undoes what
- * explaining has changed, and lets the statement run. So whoever uses the database finds what the product would find.
+ * explaining has changed, and lets the statement run. So every user of the database finds what the product would find.
  */
 export function createExplainer(limits: Limits) {
   const findings: Finding[] = []

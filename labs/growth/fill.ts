@@ -4,7 +4,7 @@ export interface Size {
   users: number
   shows: number
   orders: number
-  /** Of the orders: not settled yet, as while the provider is down. */
+  /** Orders that are not settled yet, as while the provider is down. */
   unsettled: number
   /** Messages of the outbox that wait, and as many that were published. */
   messages: number

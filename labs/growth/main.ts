@@ -28,7 +28,7 @@ const ofMany: Record<string, number> = {
   'delete-older-outbox-published_at': 10,
   'delete-older-account_codes-created_at': 10,
 }
-/** Run once, on an empty database, by whoever sets the system up. */
+/** Run once, on an empty database, during set-up. */
 const seeds = ['users.seed', 'tickets-seed-show']
 
 const began = performance.now()

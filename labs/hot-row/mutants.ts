@@ -30,7 +30,7 @@ export const mutants: Mutant[] = [
     tests: ['packages/tickets/src/coalesce.unit.test.ts'],
   },
   {
-    removed: 'the end of everybody’s wait when one order meets an outage',
+    removed: 'the end of every wait when one order meets an outage',
     file: 'packages/tickets/src/coalesce.ts',
     from: 'if (outage !== undefined) for (const { reject } of queue.splice(0)) reject(outage)',
     to: '',

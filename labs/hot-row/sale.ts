@@ -30,7 +30,7 @@ interface Options extends Pick<LabContext<unknown>, 'cluster' | 'progress'> {
   naive?: URL
 }
 
-/** Sells so many orders of one show, of which everybody wants one ticket; then one order after the other. */
+/** Sells so many orders of one show, one ticket each; then one order after another. */
 export async function sell({ cluster: start, progress, orders, naive }: Options): Promise<Sale> {
   const cluster = await start({ naive, faults: true, env: { DB_CONNECTIONS: '60' } })
   const show = await createShow(cluster)

@@ -11,12 +11,12 @@ interface Size {
 
 export const lab = defineLab<Size>({
   slug: 'hot-row',
-  problem: 'A sale that everybody wants is as slow as one row’s lock, however many replicas there are.',
+  problem: 'A popular sale is as slow as one row’s lock, however many replicas there are.',
   replicas: { min: 2, max: 8 },
   sizes: { full: { orders: 120, crowd: 400 }, test: { orders: 30, crowd: 120 } },
   halves: {
     problem: {
-      title: (replicas) => `with a Redis lock for each show, ${replicas} replicas sell one order after the other`,
+      title: (replicas) => `with a Redis lock for each show, ${replicas} replicas sell one order after another`,
       async run({ cluster, size, progress }) {
         const sale = await sell({
           cluster,
@@ -43,8 +43,8 @@ export const lab = defineLab<Size>({
           check('updates of the row for each order', sale.updates / sale.placed, { atMost: 0.4 }),
           ...exact(sale),
           check('last tickets, a replica killed: sold beyond them', last.oversold, { equals: 0 }),
-          check('orders that were confirmed and are not there', last.lost, { equals: 0 }),
-          check('orders that nobody has asked for, or twice', last.doubled, { equals: 0 }),
+          check('confirmed orders that are missing', last.lost, { equals: 0 }),
+          check('orders without a request, or twice', last.doubled, { equals: 0 }),
           check('orders refused although there were tickets', last.refused, { equals: 0 }),
         ]
       },
@@ -55,6 +55,6 @@ export const lab = defineLab<Size>({
 const exact = ({ asked, placed, sold, complete, copies }: Sale) => [
   check('orders placed, of those that were sent', placed === asked ? 'all' : placed, { equals: 'all' }),
   check('tickets sold, less those in orders', sold - placed, { equals: 0 }),
-  check('orders without a message or a stored answer', placed - complete, { equals: 0 }),
+  check('orders without a message or a stored response', placed - complete, { equals: 0 }),
   check('second orders under the same key', copies, { equals: 0 }),
 ]
