@@ -108,6 +108,7 @@ export function createRegistry(config: BaseConfig, base: Base, options: Registry
     maxProcesses: config.MAX_PROCESSES,
     heartbeatMs: config.HEARTBEAT_MS,
     timeoutMs: config.DATABASE_TIMEOUT_MS,
+    namedStatements: config.PG_NAMED_STATEMENTS,
     allowProcessScope: config.ALLOW_PROCESS_SCOPE,
   })
   base.lifecycle.addCheck('replicas', replicas.unreadyReason)

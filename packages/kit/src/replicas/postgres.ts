@@ -22,6 +22,8 @@ export interface ReplicasOptions extends PlaceOptions {
   /** A replica that was silent for so long is dead. Default: three heartbeats. */
   ttlMs?: number
   timeoutMs?: number
+  /** `false` behind a pooler that knows no named statements (PgBouncer before 1.21). */
+  namedStatements?: boolean
   /** What the database must have before this process may serve; default: only that the registry's own table is there. */
   migrations?: MigrationFolder[]
 }
@@ -39,6 +41,7 @@ export function createReplicas(options: ReplicasOptions): Replicas {
     applicationName: `${self.id} registry`,
     maxConnections: 1,
     timeoutMs,
+    namedStatements: options.namedStatements,
     connections,
     exempt: true,
   })
