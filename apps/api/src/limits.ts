@@ -1,6 +1,7 @@
 import type { Logger } from '@escala/kit/log/log.ts'
 import { addressKey, createRateLimit, type RateLimit } from '@escala/kit/rate-limits/middleware.ts'
 import type { RateLimitStores } from '@escala/kit/rate-limits/rate-limits.ts'
+import { bearerKey, bearerUser } from '@escala/kit/sessions/bearer.ts'
 import { sessionUser } from '@escala/kit/sessions/express-session.ts'
 import { logInKey, sessionKey } from '@escala/kit/sessions/request-cookies.ts'
 import type { Request, RequestHandler, Response } from 'express'
@@ -39,7 +40,7 @@ export function createLimits({ config, rateLimits, log, share }: LimitsOptions):
     })
   const perMinute = config.RATE_LIMIT_PER_MINUTE
   // What the cookie alone says; a visitor's session is counted by its address, so it grants no additional budget.
-  const general = create('general', perMinute, (req) => logInKey(req) ?? addressKey(req))
+  const general = create('general', perMinute, (req) => bearerKey(req) ?? logInKey(req) ?? addressKey(req))
   const address = create('address', config.ADDRESS_LIMIT_PER_MINUTE ?? 10 * perMinute, addressKey)
   const visitors = create('visitors', Math.ceil(perMinute / 10), addressKey)
   return {
@@ -49,7 +50,8 @@ export function createLimits({ config, rateLimits, log, share }: LimitsOptions):
     settle(req, res) {
       if (req.sessionUnavailable) return undefined
       const isLoggedIn = sessionUser(req) !== undefined
-      const key = (isLoggedIn ? sessionKey(req) : undefined) ?? addressKey(req)
+      const ofToken = bearerUser(req) === undefined ? undefined : bearerKey(req)
+      const key = ofToken ?? (isLoggedIn ? sessionKey(req) : undefined) ?? addressKey(req)
       return key === general.countedBy(req) ? undefined : general.check(req, res, key)
     },
     degraded: () => general.degraded() || address.degraded(),

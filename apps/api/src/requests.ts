@@ -1,9 +1,11 @@
 import { hasRole } from '@escala/accounts/accounts.ts'
+import { findBearer } from '@escala/accounts/tokens.ts'
 import type { Base } from '@escala/kit/composition.ts'
 import type { Config } from '@escala/kit/config/config.ts'
 import { createPlaces } from '@escala/kit/events/places.ts'
 import { createEventStreams } from '@escala/kit/events/sse.ts'
 import { createGate } from '@escala/kit/http/gate.ts'
+import type { Route } from '@escala/kit/http/route.ts'
 import type { ApiParts, Downloads } from '@escala/kit/module.ts'
 import { createOverload, essentialRoutes } from '@escala/kit/overload/overload.ts'
 import { createPasswords, type Passwords } from '@escala/kit/passwords/passwords.ts'
@@ -11,6 +13,7 @@ import { createPasswordForms } from '@escala/kit/passwords/roll-out.ts'
 import { createLogInGuard } from '@escala/kit/rate-limits/log-in-guard.ts'
 import { addressKey } from '@escala/kit/rate-limits/middleware.ts'
 import type { Replicas } from '@escala/kit/replicas/replicas.ts'
+import { withBearers } from '@escala/kit/sessions/bearer.ts'
 import { createDeviceCookies } from '@escala/kit/sessions/device.ts'
 import { createSessionMiddleware } from '@escala/kit/sessions/middleware.ts'
 import type { Request } from 'express'
@@ -56,8 +59,9 @@ export function createRequests({ config, base, deps, parts, replicas }: Requests
   })
   const downloads = createDownloads(replicas.liveApis, (req) => overload.exempt(req))
   const passwords = createPasswords({ mayWriteArgon2id: passwordForms.mayWriteArgon2id })
-  const moduleParts: ApiParts = { ...parts, postgres, log, streams, downloads, ...accountParts(passwords) }
-  const routes = [
+  const scopes = () => [...new Set(routes.flatMap((route) => route.scopes ?? []))]
+  const moduleParts: ApiParts = { ...parts, postgres, log, streams, downloads, scopes, ...accountParts(passwords) }
+  const routes: Route[] = [
     ...flagRoutes({ flags: parts.flags, role: flagsRole }),
     ...apiModules.flatMap((module) => module.routes(moduleParts, config)),
   ]
@@ -77,6 +81,13 @@ export function createRequests({ config, base, deps, parts, replicas }: Requests
     locks: parts.locks,
     redis: { state: base.redis, cache: deps.cacheRedis },
   })
+  const session = createSessionMiddleware({
+    sessions: parts.sessions,
+    secrets: config.SESSION_SECRETS,
+    cookieNames: config.SESSION_COOKIE,
+    onVisitor: limits.admitVisitor,
+    unreadableWrites: 'go-on',
+  })
   const app = createApp({
     log,
     onRequest: metrics.request,
@@ -91,13 +102,7 @@ export function createRequests({ config, base, deps, parts, replicas }: Requests
     problemBaseUrl: config.PROBLEM_BASE_URL,
     sessionCookie: config.SESSION_COOKIE[0] as string,
     gate: createGate({
-      session: createSessionMiddleware({
-        sessions: parts.sessions,
-        secrets: config.SESSION_SECRETS,
-        cookieNames: config.SESSION_COOKIE,
-        onVisitor: limits.admitVisitor,
-        unreadableWrites: 'go-on',
-      }),
+      session: withBearers(session, (token) => findBearer(postgres, token)),
       limiters: limits.limiters,
       settle: limits.settle,
     }),

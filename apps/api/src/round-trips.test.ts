@@ -151,6 +151,12 @@ async function measure(): Promise<Row[]> {
   await row('PUT /v1/email-verifications', 'an unknown token', 400, () =>
     nobody.put('/v1/email-verifications', { token: 'none' }),
   )
+  const unknownScope = { name: 'CI', scopes: ['none'] }
+  await row('POST /v1/tokens', 'an unknown scope', 400, () => ann.post('/v1/tokens', unknownScope))
+  await row('GET /v1/tokens', 'no token', 200, () => ann.get('/v1/tokens'))
+  await row('DELETE /v1/tokens/:id', 'there is none', 404, () => ann.delete(`/v1/tokens/${randomUUID()}`))
+  const worthless = { authorization: `Bearer escala_${'x'.repeat(43)}` }
+  await row('GET /v1/session', 'with an unknown token', 401, () => nobody.get('/v1/session', undefined, worthless))
   const limited = await loggedIn()
   await state.set(`rate-limit:general:${sessionId(limited)}`, 100_000, 'PX', 60_000)
   await row('GET /v1/session', 'over the limit', 429, () => limited.get('/v1/session'))
@@ -225,6 +231,11 @@ async function measure(): Promise<Row[]> {
   await row('POST /v1/shows/:id/orders', 'no cookie', 401, () => order(nobody, randomUUID()))
   const own = `/v1/orders/${placed.body.id}`
   await row('GET /v1/orders', 'logged in', 200, () => ann.get('/v1/orders'))
+  const made = await row('POST /v1/tokens', 'after a log-in', 201, () =>
+    ann.post('/v1/tokens', { name: 'CI', scopes: ['orders:read'] }),
+  )
+  const bearer = { authorization: `Bearer ${made.body.token}` }
+  await row('GET /v1/orders', 'with a token', 200, () => nobody.get('/v1/orders', undefined, bearer))
   await row('GET /v1/orders/:id', 'logged in', 200, () => ann.get(own))
   await row('GET /v1/orders/:id', "another user's", 404, () => bob.get(own))
   await row('GET /v1/orders/:id', 'no cookie', 401, () => nobody.get(own))

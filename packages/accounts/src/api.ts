@@ -1,9 +1,11 @@
 import { apiModule } from '@escala/kit/module.ts'
 import { createLogInLimits } from './log-in-limits.ts'
 import { createMailLimits } from './mail-limits.ts'
+import { createCheckPassword } from './routes/check-password.ts'
 import { passwordRoutes } from './routes/passwords.ts'
 import { logInPath, sessionRoutes } from './routes/session.ts'
 import { sessionListRoutes } from './routes/sessions.ts'
+import { tokenRoutes } from './routes/tokens.ts'
 import { userRoutes } from './routes/users.ts'
 import { verificationRoutes } from './routes/verifications.ts'
 import { accountsSettings } from './settings.ts'
@@ -23,13 +25,15 @@ export const accountsApi = apiModule({
       perAddress: settings.LOG_IN_LIMIT_PER_ADDRESS ?? Math.ceil(perMinute / 4),
     })
     const mailLimits = createMailLimits({ ...limits, log })
-    const deps = { ...parts, devices, limits: logInLimits, mailLimits }
+    const checkPassword = createCheckPassword({ ...parts, limits: logInLimits })
+    const deps = { ...parts, devices, limits: logInLimits, mailLimits, checkPassword }
     return [
       ...userRoutes(deps),
       ...sessionRoutes(deps),
       ...sessionListRoutes(deps),
       ...passwordRoutes(deps),
       ...verificationRoutes(deps),
+      ...tokenRoutes(deps),
     ]
   },
 })

@@ -3,6 +3,7 @@ import { workerModule } from '@escala/kit/module.ts'
 import { cleanCodes } from './codes.ts'
 import { accountsData } from './data.ts'
 import { sendAccountMail } from './mails.ts'
+import { cleanTokens } from './tokens.ts'
 
 export const accountsWorker = workerModule({
   name: accountsData.name,
@@ -23,7 +24,8 @@ export const accountsWorker = workerModule({
       }),
     async 'accounts.clean'(job) {
       const codes = await cleanCodes(postgres)
-      job.log.info({ codes }, 'deleted expired account codes')
+      const tokens = await cleanTokens(postgres)
+      job.log.info({ codes, tokens }, 'deleted expired account codes and tokens')
     },
   }),
   schedules: [{ id: 'accounts-clean', type: 'accounts.clean', every: { ms: 600_000 } }],

@@ -68,6 +68,8 @@ export interface ApiParts {
   limits: LimitParts
   logInGuard: LogInGuard
   userSessions: UserSessions
+  /** Every scope that some route names. */
+  scopes(): string[]
   /** Creates the cookies of known devices; only requests to `path` carry them. */
   deviceCookies(path: string): DeviceCookies
   log: Logger

@@ -1,25 +1,24 @@
-import { kitErrors } from '@escala/kit/errors/errors.ts'
 import { type Route, route } from '@escala/kit/http/route.ts'
 import type { ApiParts } from '@escala/kit/module.ts'
-import { endSession } from '@escala/kit/sessions/log-in.ts'
 import { z } from 'zod'
-import { findWithHash } from '../accounts.ts'
 import { checkCode } from '../codes.ts'
-import { judge, type LogInLimits } from '../log-in-limits.ts'
+import type { LogInLimits } from '../log-in-limits.ts'
 import type { MailLimits } from '../mail-limits.ts'
 import { requestReset } from '../messages.ts'
 import { changePassword, resetPassword } from '../passwords.ts'
+import type { CheckPassword } from './check-password.ts'
 import { email, newPassword } from './users.ts'
 
 export interface PasswordDeps extends Pick<ApiParts, 'postgres' | 'outbox' | 'passwords' | 'userSessions'> {
   limits: LogInLimits
   mailLimits: MailLimits
+  checkPassword: CheckPassword
 }
 
 export const code = z.string().min(1).max(200)
 
 export function passwordRoutes(deps: PasswordDeps): Route[] {
-  const { postgres, outbox, passwords, userSessions, limits, mailLimits } = deps
+  const { postgres, outbox, passwords, userSessions, limits, mailLimits, checkPassword } = deps
   return [
     route({
       method: 'put',
@@ -29,20 +28,13 @@ export function passwordRoutes(deps: PasswordDeps): Route[] {
       body: z.strictObject({ current: z.string().min(1).max(200), password: newPassword }),
       answers: { 204: { description: 'The new password is in force' } },
       errors: ['E_BAD_CREDENTIALS', 'E_RATE_LIMITED', 'E_OVERLOADED'],
-      async handle({ body, user, req, res, signal, log }) {
-        const found = await findWithHash(postgres, user.id)
-        if (found === undefined) throw await endSession(req)
-        // With a stolen session, passwords could be tried here: the limits are those of a log-in.
-        const attempt = await limits.beginLogIn(req, res, found.email)
-        await judge(attempt, log, async () => {
-          if (!(await passwords.verify(body.current, found.passwordHash, signal, attempt.client)))
-            throw kitErrors.E_BAD_CREDENTIALS()
-        })
-        await attempt.giveBack()
-        const to = await passwords.hash(body.password, signal, attempt.client)
+      async handle(context) {
+        const { body, user, req, signal } = context
+        const { hash: from, client } = await checkPassword(context, body.current)
+        const to = await passwords.hash(body.password, signal, client)
         await changePassword(postgres, userSessions, {
           userId: user.id,
-          from: found.passwordHash,
+          from,
           to,
           keepSession: req.sessionID,
         })

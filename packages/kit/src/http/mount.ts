@@ -1,6 +1,7 @@
 import express, { type Request, type RequestHandler, type Router } from 'express'
 import type { z } from 'zod'
 import { bootErrors, kitErrors } from '../errors/errors.ts'
+import { type Bearer, bearerOf } from '../sessions/bearer.ts'
 import { sessionUser } from '../sessions/express-session.ts'
 import { canonicalParams, redirectToCanonical } from './canonical.ts'
 import { refuseCollisions } from './collisions.ts'
@@ -78,6 +79,8 @@ function handle(route: Route, { hasRole }: MountOptions): RequestHandler {
 }
 
 async function checkAccess(route: Route, req: Request, hasRole: MountOptions['hasRole']) {
+  const bearer = bearerOf(req)
+  if (bearer !== undefined) return await checkBearer(route, bearer, req, hasRole)
   const userId = sessionUser(req)
   if (req.sessionUnavailable && !isServedWithoutSession(route)) {
     throw kitErrors.E_REDIS_UNAVAILABLE({ retryAfterMs: 1000 })
@@ -87,6 +90,16 @@ async function checkAccess(route: Route, req: Request, hasRole: MountOptions['ha
   if (route.access === 'user') return userId
   if (!(await hasRole(userId, route.access.role, req))) throw kitErrors.E_FORBIDDEN()
   return userId
+}
+
+/** A token has no session: it is for routes that name what it needs. */
+async function checkBearer(route: Route, bearer: Bearer | 'invalid', req: Request, hasRole: MountOptions['hasRole']) {
+  const { access, method, scopes } = route
+  if (access === 'public' && method === 'get') return undefined
+  if (bearer === 'invalid') throw kitErrors.E_NOT_LOGGED_IN()
+  if (!scopes?.every((scope) => bearer.scopes.includes(scope))) throw kitErrors.E_SCOPE()
+  if (typeof access === 'object' && !(await hasRole(bearer.userId, access.role, req))) throw kitErrors.E_FORBIDDEN()
+  return bearer.userId
 }
 
 /** Never anonymous: a public route that reads asks for the session itself where it needs it. */

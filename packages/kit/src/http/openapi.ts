@@ -31,7 +31,10 @@ export function openApi(routes: Route[], { title, version, sessionCookie }: Open
     info: { title, version },
     paths,
     components: {
-      securitySchemes: { session: { type: 'apiKey', in: 'cookie', name: sessionCookie } },
+      securitySchemes: {
+        session: { type: 'apiKey', in: 'cookie', name: sessionCookie },
+        token: { type: 'http', scheme: 'bearer' },
+      },
       schemas: { Problem: jsonSchema(problemSchema, 'output') },
     },
   }
@@ -45,10 +48,12 @@ function operation(route: Route): Record<string, unknown> {
       ...(schema && { content: { [contentType ?? 'application/json']: { schema: jsonSchema(schema, 'output') } } }),
     },
   ])
-  const codes = [...(route.errors ?? []), ...(route.access === 'public' ? [] : ['E_NOT_LOGGED_IN'])]
+  const codes = [...(route.errors ?? []), ...(route.access === 'public' ? [] : ['E_NOT_LOGGED_IN', 'E_SCOPE'])]
   return {
     summary: route.summary,
-    ...(route.access !== 'public' && { security: [{ session: [] }] }),
+    ...(route.access !== 'public' && {
+      security: [{ session: [] }, ...(route.scopes ? [{ token: route.scopes }] : [])],
+    }),
     parameters: [
       ...parameters(route.params, 'path'),
       ...parameters(route.query, 'query'),

@@ -4,6 +4,7 @@ import { kitErrors } from '../errors/errors.ts'
 import { type Logger, withoutRedaction } from '../log/log.ts'
 import { withRequestId } from '../log/request-id.ts'
 import type { RequestSeen } from '../metrics/metrics.ts'
+import { bearerUser } from '../sessions/bearer.ts'
 import { sessionUser } from '../sessions/express-session.ts'
 import { carriedTracing, isTraceparent, type Tracing } from '../tracing/tracing.ts'
 import { withoutPorts } from './forwarded.ts'
@@ -70,7 +71,7 @@ export function requestContext(options: RequestContextOptions): RequestHandler {
       const status = statusOf(res)
       onRequest?.({ method: req.method, route: routeOf(req), status, ms })
       const { id: requestId, method, path } = req
-      const line = { requestId, method, path, status, ms, userId: sessionUser(req) }
+      const line = { requestId, method, path, status, ms, userId: sessionUser(req) ?? bearerUser(req) }
       if (res.writableFinished) lines.info(line, 'request')
       else lines.warn(line, 'request cut off')
     })

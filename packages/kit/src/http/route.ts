@@ -63,6 +63,11 @@ export interface Route<
    * cannot be read. Other routes that write return a 503 then, since the owner of the session is unknown.
    */
   ignoresSession?: boolean
+  /**
+   * What a token needs to be used here, all of it. A route that names none takes no token (403 `E_SCOPE`): name none where the
+   * route is about the account. Public routes that read respond as without a token.
+   */
+  scopes?: string[]
   params?: Params
   query?: Query
   body?: Body

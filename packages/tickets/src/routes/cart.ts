@@ -2,6 +2,7 @@ import type { Cart } from '@escala/kit/cart/cart.ts'
 import { kitErrors } from '@escala/kit/errors/errors.ts'
 import { type Route, route } from '@escala/kit/http/route.ts'
 import type { ApiParts } from '@escala/kit/module.ts'
+import { bearerOf } from '@escala/kit/sessions/bearer.ts'
 import { sessionUser } from '@escala/kit/sessions/express-session.ts'
 import { beginSession, hasStoredSession, sessionOrigin } from '@escala/kit/sessions/log-in.ts'
 import type { Request } from 'express'
@@ -23,6 +24,7 @@ export function cartRoutes({ carts, postgres, shows }: Parts): Route[] {
       answers: { 200: { description: 'The cart', schema: cart } },
       errors: ['E_NOT_LOGGED_IN'],
       async handle({ req }) {
+        if (bearerOf(req) !== undefined) throw kitErrors.E_SCOPE() // a token has no cart
         if (!hasStoredSession(req)) return { status: 200, body: toCart({}) }
         const [found] = await Promise.all([carts.get(sessionOrigin(req), use(req)), requireUser(postgres, req)])
         return { status: 200, body: toCart(found) }

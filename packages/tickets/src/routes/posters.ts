@@ -19,6 +19,7 @@ export function posterRoutes(
       path: '/v1/shows/:id/poster',
       summary: 'Upload a poster: a PNG, JPEG, WebP or GIF image of at most 2 MiB, as the body',
       access: { role: 'organiser' },
+      scopes: ['shows:write'],
       params: idParams,
       answers: { 200: { description: 'What was stored', schema: poster } },
       errors: ['E_FORBIDDEN', 'E_NOT_FOUND', 'E_BODY_TOO_LARGE', 'E_UNSUPPORTED_MEDIA_TYPE', 'E_STORAGE_UNAVAILABLE'],

@@ -10,6 +10,7 @@ export function reportRoutes({ postgres }: Pick<ApiParts, 'postgres'>): Route[] 
       path: '/v1/reports/sales',
       summary: 'Sales by day and show, as the nightly schedule computed them',
       access: { role: 'organiser' },
+      scopes: ['reports:read'],
       query: pageQuery,
       answers: { 200: { description: 'One page, the newest day first', schema: pageOf(salesReport) } },
       errors: ['E_FORBIDDEN'],

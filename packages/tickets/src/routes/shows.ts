@@ -47,6 +47,7 @@ export function showRoutes({ postgres, events, idempotency }: Parts, shows: Show
       path: '/v1/shows',
       summary: 'Put a show on sale',
       access: { role: 'organiser' },
+      scopes: ['shows:write'],
       body: showInput,
       headers: {
         'Idempotency-Key': 'Optional: one for each show that is meant; the same again when the response was lost',
@@ -74,6 +75,7 @@ export function showRoutes({ postgres, events, idempotency }: Parts, shows: Show
       path: '/v1/shows/:id',
       summary: 'Change a show',
       access: { role: 'organiser' },
+      scopes: ['shows:write'],
       params: idParams,
       body: showChange,
       headers: { 'If-Match': 'The ETag of the show as it was read, or its version in quotes: "3"' },

@@ -1,0 +1,34 @@
+import { kitErrors } from '@escala/kit/errors/errors.ts'
+import type { Context } from '@escala/kit/http/route.ts'
+import type { ApiParts } from '@escala/kit/module.ts'
+import type { HashClient } from '@escala/kit/passwords/queue.ts'
+import { endSession } from '@escala/kit/sessions/log-in.ts'
+import { findWithHash } from '../accounts.ts'
+import { judge, type LogInLimits } from '../log-in-limits.ts'
+
+/**
+ * Checks the password of a logged-in user, and returns its hash. With a stolen session passwords could be tried, so the limits
+ * are those of a log-in. Throws `E_BAD_CREDENTIALS`, `E_RATE_LIMITED`, `E_OVERLOADED`, and `E_NOT_LOGGED_IN` for a deleted user.
+ */
+export type CheckPassword = (
+  context: Pick<Context<unknown, unknown, unknown>, 'req' | 'res' | 'signal' | 'log'> & { user: { id: string } },
+  password: string,
+) => Promise<{ hash: string; client: HashClient }>
+
+interface Deps extends Pick<ApiParts, 'postgres' | 'passwords'> {
+  limits: LogInLimits
+}
+
+export function createCheckPassword({ postgres, passwords, limits }: Deps): CheckPassword {
+  return async ({ user, req, res, signal, log }, password) => {
+    const found = await findWithHash(postgres, user.id)
+    if (found === undefined) throw await endSession(req)
+    const attempt = await limits.beginLogIn(req, res, found.email)
+    await judge(attempt, log, async () => {
+      if (await passwords.verify(password, found.passwordHash, signal, attempt.client)) return
+      throw kitErrors.E_BAD_CREDENTIALS()
+    })
+    await attempt.giveBack()
+    return { hash: found.passwordHash, client: attempt.client }
+  }
+}
