@@ -4,6 +4,7 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as wait } from 'node:timers/promises'
+import { withSession } from '@escala/kit/postgres/session.ts'
 import { freePort, isAlive } from '../infra/local/processes.ts'
 import { until } from '../infra/local/waiting.ts'
 import { createPm2 } from '../infra/pm2/pm2.ts'
@@ -191,6 +192,25 @@ async function pm2Dies(cookie: string) {
   )
 }
 
+/** Places of killed processes are free before three heartbeats are missed: who comes after them may need those. */
+async function replicasAreKilled() {
+  const killed = (await pm2.list('api')).map(({ pid }) => pid)
+  for (const pid of killed) process.kill(pid, 'SIGKILL')
+  const { env } = JSON.parse(readFileSync(join(folder, 'running.json'), 'utf8'))
+  const places = await withSession({ url: env.DATABASE_URL, applicationName: 'smoke' }, async (session) => {
+    const ids = async () => (await session.query<{ id: string }>('SELECT id FROM replicas')).rows.map(({ id }) => id)
+    const isFree = async () => (await ids()).every((id) => killed.every((pid) => !id.endsWith(`-${pid}`)))
+    return await until(isFree, 10_000, 'the places of the replicas that were killed are not free')
+  })
+  assert.ok(places)
+  await until(
+    async () => (await replicasSeen().catch(() => [])).length === killed.length,
+    20_000,
+    'they do not serve again',
+  )
+  say('replicas that were killed left their places at once, and serve again')
+}
+
 /** Everything that was started inherited the name of the folder; on Linux that finds it again. */
 function processesLeft(): number[] {
   if (process.platform !== 'linux') return []
@@ -294,6 +314,7 @@ try {
   await pm2.command(['scale', 'api', '2'])
   await until(async () => (await replicasSeen()).length === 2, 20_000, 'one of three replicas did not leave')
   say('the readers of its output left, and it goes on')
+  await replicasAreKilled()
   second.child.kill('SIGKILL')
   await nothingIsLeft()
   say('killing npm left nothing running')

@@ -1,13 +1,30 @@
+import { hostname } from 'node:os'
 import { join } from 'node:path'
+import { defaultReplicaId } from '@escala/kit/config/base.ts'
 import { withSession } from '@escala/kit/postgres/session.ts'
 import type { Pm2 } from '../pm2/pm2.ts'
 import { pm2Home } from './instance.ts'
-import { freeRange, tail } from './processes.ts'
+import { freeRange, isAlive, tail } from './processes.ts'
 import { statusOf, until } from './waiting.ts'
 
 /** All processes that know this database have ended: their places are free at once, not after three missed heartbeats. */
 export async function forgetProcesses(url = ''): Promise<void> {
   await withSession({ url, applicationName: 'start' }, (session) => session.query('DELETE FROM replicas'))
+}
+
+/** Frees the places of processes of this machine that were killed, at once and not after three missed heartbeats. */
+export async function forgetDead(url = ''): Promise<void> {
+  await withSession({ url, applicationName: 'start' }, async (session) => {
+    const { rows } = await session.query<{ id: string }>('SELECT DISTINCT id FROM replicas')
+    const dead = rows.map(({ id }) => id).filter((id) => pidOf(id) > 0 && !isAlive(pidOf(id)))
+    if (dead.length > 0) await session.query('DELETE FROM replicas WHERE id = ANY($1)', [dead])
+  })
+}
+
+/** Returns the process of an id that was made here and not set; otherwise 0. */
+function pidOf(id: string): number {
+  const pid = Number(id.slice(id.lastIndexOf('-') + 1))
+  return id === defaultReplicaId(hostname(), pid) ? pid : 0
 }
 
 /** Resolves when every process is ready, or when there is no time left for it. */

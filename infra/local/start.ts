@@ -8,7 +8,7 @@ import { claim, folder, forget, logFolders, pm2Home, readRunning, readSecrets, r
 import { createLifetime } from './lifetime.ts'
 import { outliveOutput } from './output.ts'
 import { freeRange, isFree } from './processes.ts'
-import { forgetProcesses, freePorts, untilReady } from './replicas.ts'
+import { forgetDead, forgetProcesses, freePorts, untilReady } from './replicas.ts'
 import { startRotation } from './rotation.ts'
 import { findBinaries, startNginx } from './servers.ts'
 import { startServices } from './services.ts'
@@ -98,6 +98,7 @@ async function main() {
       addresses = now
       progress('replicas', now.join(', '))
     },
+    moved: () => forgetDead(services.env.DATABASE_URL),
     failed: (error) => console.error(error),
   })
   started.defer(() => following.stop())

@@ -11,6 +11,8 @@ export interface FollowOptions {
   addresses: string[]
   /** Gets all of them whenever there are others than before. */
   changed(addresses: string[]): Promise<void>
+  /** Called when a process has come or gone: one that PM2 starts again after it was killed, say. */
+  moved?(): Promise<void>
   failed(error: unknown): void
 }
 
@@ -25,11 +27,14 @@ export async function replicaAddresses(pm2: Pm2): Promise<string[]> {
 }
 
 /** Reports replicas that `pm2 scale` adds or removes, until it is stopped. */
-export function followReplicas({ pm2, home, addresses, changed, failed }: FollowOptions): { stop(): Promise<void> } {
+export function followReplicas({ pm2, home, addresses, changed, moved, failed }: FollowOptions): {
+  stop(): Promise<void>
+} {
   let known = addresses.join()
   let stopped = false
   let timer: NodeJS.Timeout | undefined
   let looking = Promise.resolve()
+  let moving = Promise.resolve()
 
   const look = async () => {
     // A process has its file when it starts; it is online when it has said that it is ready.
@@ -42,6 +47,7 @@ export function followReplicas({ pm2, home, addresses, changed, failed }: Follow
   const watcher = watch(join(home, 'pids'), () => {
     clearTimeout(timer)
     timer = setTimeout(() => {
+      moving = moving.then(moved).catch(failed)
       looking = looking.then(look).catch(failed)
     }, settleMs)
   })
@@ -51,7 +57,7 @@ export function followReplicas({ pm2, home, addresses, changed, failed }: Follow
       stopped = true
       watcher.close()
       clearTimeout(timer)
-      await looking
+      await Promise.all([looking, moving])
     },
   }
 }
