@@ -88,6 +88,7 @@ export function createQueue(options: QueueOptions): Queue {
 
   return async (work, signal, client = { from: '', isKnown: false }) => {
     await takePlace(signal, client)
+    line.count(client.from)
     running++
     const begunAt = performance.now()
     const before = process.cpuUsage()

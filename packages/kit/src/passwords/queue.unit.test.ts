@@ -49,6 +49,30 @@ test('clients take turns, and the one that has most waiting gives up places for 
   expect(order).toEqual(['a1', 'b1', 'c1', 'd1'])
 })
 
+test('whoever had little work lately gets a place among those that had much, and every other turn', async () => {
+  const queue = createQueue({ maxConcurrent: 1, maxWaitMs: 200, firstCostMs: 50, maxRestMs: 0 })
+  const order: string[] = []
+  const send = (from: string, until: Promise<void> = Promise.resolve()) =>
+    queue(
+      async () => {
+        order.push(from)
+        await until
+        throw new Error('done') // what fails is not measured: there are four places to the end
+      },
+      undefined,
+      { from, isKnown: false },
+    ).catch((error: { code?: string; message: string }) => error.code ?? error.message)
+  for (const from of ['a', 'b', 'c', 'd', 'a', 'b', 'c', 'd', 'a']) await send(from)
+  const end = Promise.withResolvers<void>()
+  const atWork = send('at work', end.promise)
+  order.splice(0)
+  const waiting = ['a', 'b', 'c', 'd', 'new', 'newer'].map((from) => send(from))
+  end.resolve()
+  await atWork
+  expect(await Promise.all(waiting)).toEqual(['E_OVERLOADED', 'E_OVERLOADED', 'done', 'done', 'done', 'done'])
+  expect(order.indexOf('new')).toBeLessThan(3)
+})
+
 test('strangers, from however many addresses, leave half of the places and turns to known clients', async () => {
   const { send, order, end } = heldQueue()
   for (const from of ['a', 'b', 'c', 'd', 'e']) send(from, from)
