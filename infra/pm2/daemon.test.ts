@@ -1,6 +1,7 @@
 import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { setTimeout as wait } from 'node:timers/promises'
 import { afterAll, beforeAll, expect, test, vi } from 'vitest'
 import { freePort, isAlive } from '../local/processes.ts'
 import { statusOf, until } from '../local/waiting.ts'
@@ -88,7 +89,12 @@ test('a daemon that is killed is noticed, what it left is ended, and it can be s
   expect(await answers()).toBe(true)
   const began = Date.now()
   const noticed = new Promise<void>((resolve) => daemon.watch(resolve))
+  const [api] = await pm2.list('api')
+  process.kill(pm2.daemonPid() as number, 'SIGSTOP') // so that it does not answer before it dies
+  const reloaded = pm2.reload(api?.id ?? 0, {}).catch((error: Error) => error.message)
+  await wait(1000)
   process.kill(pm2.daemonPid() as number, 'SIGKILL')
+  expect(await reloaded).toContain('PM2 has ended meanwhile')
   await noticed
   await daemon.stop()
   for (const pid of Object.values(before)) expect(isAlive(pid)).toBe(false)

@@ -14,6 +14,9 @@ export interface Pm2Process {
   internalPort: number
 }
 
+/** What was asked may have been answered just before the daemon ended. */
+const lastWordsMs = 500
+
 interface CommandOptions {
   /** What `start` hands on to the applications. */
   env?: Record<string, string | undefined>
@@ -40,9 +43,17 @@ export function createPm2(home: string): Pm2 {
   const script = async (file: string, args: string[], { env = basicEnvironment(), signal }: CommandOptions = {}) => {
     // PM2's sockets and logs are for this user alone, and its daemon takes the mask over.
     const shell = ['-c', 'umask 077; exec "$0" "$@"', process.execPath, join(root, file), ...args]
+    // PM2's clients wait for ever for the answer of a daemon that has died.
+    const daemon = daemonPid()
+    const given = new AbortController()
+    const watching = setInterval(() => {
+      if (daemon === undefined || daemonPid() === daemon || args.includes('kill')) return
+      clearInterval(watching)
+      setTimeout(() => given.abort(), lastWordsMs).unref()
+    }, 250)
     const { code, output } = await run('/bin/sh', shell, {
       cwd: root,
-      signal,
+      signal: signal ? AbortSignal.any([signal, given.signal]) : given.signal,
       // Actions in parallel: a stop takes as long as the slowest drain, not as long as all of them.
       env: {
         ...env,
@@ -55,7 +66,8 @@ export function createPm2(home: string): Pm2 {
         PM2_NO_INTERACTION: 'true',
         PM2_CONCURRENT_ACTIONS: '32',
       },
-    })
+    }).finally(() => clearInterval(watching))
+    if (given.signal.aborted) throw new Error(`${file} ${args.join(' ')}: PM2 has ended meanwhile`)
     if (code !== 0) throw new Error(`${file} ${args.join(' ')} failed:\n${output.trim()}`)
     return output
   }
