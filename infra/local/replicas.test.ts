@@ -2,15 +2,19 @@ import { spawnSync } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
 import { hostname } from 'node:os'
 import { defaultReplicaId } from '@escala/kit/config/base.ts'
+import { createLog } from '@escala/kit/log/log.ts'
 import { kitMigrations, migrate } from '@escala/kit/postgres/migrations.ts'
 import { createTestDatabase, withClient } from '@escala/testing/test-database.ts'
-import { pino } from 'pino'
 import { expect, inject, test } from 'vitest'
 import { forgetDead } from './replicas.ts'
 
 test('processes of this machine that were killed lose their places at once; all others keep them', async () => {
   const database = await createTestDatabase(inject('postgresUrl'))
-  await migrate({ url: database.url, folders: [kitMigrations], log: pino({ level: 'silent' }) })
+  await migrate({
+    url: database.url,
+    folders: [kitMigrations],
+    log: createLog({ service: 'test', replicaId: 'test', version: '0', level: 'silent' }),
+  })
   const { pid: ended } = spawnSync(process.execPath, ['--version'])
   const dead = defaultReplicaId(hostname(), ended)
   const others = [defaultReplicaId(hostname(), process.pid), `another-machine-${ended}`, 'api-1', 'worker'].sort()
