@@ -11,7 +11,7 @@ export interface FollowOptions {
   addresses: string[]
   /** Gets all of them whenever there are others than before. */
   changed(addresses: string[]): Promise<void>
-  /** Called when a process has come or gone: one that PM2 starts again after it was killed, say. */
+  /** Called when a process has come or gone, such as one that PM2 starts again after it was killed. */
   moved?(): Promise<void>
   failed(error: unknown): void
 }

@@ -16,7 +16,7 @@ export interface Line {
   remove(entry: Waiting): void
   /** Takes out the one whose turn it is. */
   next(): Waiting | undefined
-  /** Counts work of this client that is begun: whoever has had little lately comes first in every other turn. */
+  /** Counts work of this client that is begun: the client with the least of it lately comes first in every other turn. */
   count(from: string): void
 }
 
