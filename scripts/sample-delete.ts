@@ -9,6 +9,7 @@ import { ticketsWorker } from '@escala/tickets/worker.ts'
 import { freePort } from '../infra/local/processes.ts'
 import { until } from '../infra/local/waiting.ts'
 import { copyCheckout } from './copy-checkout.ts'
+import { labsOfSample } from './sample/labs.ts'
 import { withoutSample } from './sample/pages.ts'
 
 // npm run sample:delete              removes the ticket shop from this checkout
@@ -78,6 +79,7 @@ function deleteSample(root: string): void {
     withoutJson(text, ({ packages }) => {
       delete packages['packages/tickets']
       delete packages['node_modules/@escala/tickets']
+      for (const app of ['api', 'worker']) delete packages[`apps/${app}`].dependencies['@escala/tickets']
       for (const name of unused) delete packages[''].devDependencies[name]
     }),
   )
@@ -124,20 +126,6 @@ function withoutPages(text: string, labs: string[]): string {
   return text
     .replace(new RegExp(`docs/problems/(${labs.join('|')})\\.md`, 'g'), 'docs/problems/README.md')
     .replace(new RegExp(`(slug: )'(${labs.join('|')})'`, 'g'), "$1'README'")
-}
-
-/** A lab whose code names a route, a table or a word of the shop's goes with it. */
-function labsOfSample(root: string): string[] {
-  const words =
-    /\/v1\/(shows|orders|cart|reports)|ticket|shop\b|sales_reports|\b(from|into|update|table) (shows|orders)\b/i
-  return readdirSync(join(root, 'labs'), { withFileTypes: true })
-    .filter((entry) => entry.isDirectory())
-    .map(({ name }) => name)
-    .filter((lab) => {
-      const files = readdirSync(join(root, 'labs', lab)).filter((name) => name.endsWith('.ts'))
-      const code = files.map((name) => readFileSync(join(root, 'labs', lab, name), 'utf8')).join('\n')
-      return words.test(code.replace(/\/\*[\s\S]*?\*\/|^\s*\/\/.*$/gm, ''))
-    })
 }
 
 /** Packages that scripts, labs and infra import: what the sample's labs alone needed is not needed any more. */

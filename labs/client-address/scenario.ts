@@ -14,6 +14,7 @@ const env = { RATE_LIMIT_PER_MINUTE: String(limit) }
 
 export const lab = defineLab<Size>({
   slug: 'client-address',
+  sample: true,
   problem: 'Behind NGINX all clients have one address, and with the usual cure each can choose its own.',
   sizes: { full: { requests: 300 }, test: { requests: 60 } },
   localOnly: 'through a published port of Docker every client has the address of the bridge',

@@ -17,6 +17,7 @@ const workerEnv = { ORDER_STUCK_MS: '3600000' }
 
 export const lab = defineLab<Size>({
   slug: 'eviction',
+  sample: true,
   problem: 'The cache fills up, and users are logged out and orders are lost.',
   sizes: { full: { users: 60, orders: 100, megabytes: 200 }, test: { users: 6, orders: 12, megabytes: 100 } },
   halves: {

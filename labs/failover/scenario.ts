@@ -28,6 +28,7 @@ const settings = {
 
 export const lab = defineLab<Size>({
   slug: 'failover',
+  sample: true,
   problem:
     'After a switch to another Postgres, replicas stay connected to the old one, and their writes fail for ever.',
   localOnly: 'It needs a Postgres with a standby, and an address that changes.',

@@ -13,6 +13,7 @@ interface Size {
 
 export const lab = defineLab<Size>({
   slug: 'flags',
+  sample: true,
   problem: 'A flag is changed, and only one replica notices.',
   sizes: { full: { turns: 30, unheard: 5 }, test: { turns: 5, unheard: 1 } },
   halves: {

@@ -11,6 +11,7 @@ interface Size {
 
 export const lab = defineLab<Size>({
   slug: 'hot-row',
+  sample: true,
   problem: 'A popular sale is as slow as one row’s lock, however many replicas there are.',
   replicas: { min: 2, max: 8 },
   sizes: { full: { orders: 120, crowd: 400 }, test: { orders: 30, crowd: 120 } },

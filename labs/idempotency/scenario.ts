@@ -18,6 +18,7 @@ interface Size {
 
 export const lab = defineLab<Size>({
   slug: 'idempotency',
+  sample: true,
   problem: 'A client that retries after a lost response buys twice.',
   sizes: {
     full: { copies: 60, lostAnswers: 50, interruptions: 5 },

@@ -19,6 +19,7 @@ const workerEnv = {
 
 export const lab = defineLab<Size>({
   slug: 'jobs',
+  sample: true,
   problem: 'Work that is done after the response dies with the replica that promised it.',
   replicas: { min: 2, max: 6 },
   sizes: { full: { orders: 200, kills: 5 }, test: { orders: 60, kills: 2 } },

@@ -18,6 +18,7 @@ const show = { name: 'Gig', startsAt: '2030-01-01T20:00:00Z', priceCents: 1000, 
 
 export const lab = defineLab<Size>({
   slug: 'live-updates',
+  sample: true,
   problem: 'Only visitors connected to the replica that sold see the sale at once.',
   sizes: {
     full: { sales: 100, clients: 60, together: 4 },

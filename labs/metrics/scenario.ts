@@ -15,6 +15,7 @@ const places = { MAX_PROCESSES: '14' } // it begins with one replica
 
 export const lab = defineLab<Size>({
   slug: 'metrics',
+  sample: true,
   problem: 'A request counter jumps up and down, and the real number is unknown.',
   sizes: { full: { requests: 1200, every: 20 }, test: { requests: 120, every: 10 } },
   halves: {

@@ -27,6 +27,7 @@ const log = createLog({ service: 'lab', replicaId: 'lab', version: '', level: 's
 
 export const lab = defineLab<Size>({
   slug: 'mixed-versions',
+  sample: true,
   problem:
     'A migration that works only with the next version: until the last old replica has gone, requests and jobs fail.',
   sizes: {

@@ -11,6 +11,7 @@ const concurrency = 20
 
 export const lab = defineLab<Size>({
   slug: 'order-numbers',
+  sample: true,
   problem: 'Two customers call about order 1042, and both are right.',
   sizes: { full: { orders: 3000 }, test: { orders: 300 } },
   halves: {

@@ -19,6 +19,7 @@ const workerEnv = { ...maxProcesses, JOB_LOCK_MS: '1000', JOB_STALLED_MS: '500',
 
 export const lab = defineLab<Size>({
   slug: 'outbox',
+  sample: true,
   problem: 'A crash or a Redis outage between the commit and the queue leaves an order without a job.',
   replicas: { min: 2, max: 8 },
   sizes: { full: { orders: 300, kills: 20 }, test: { orders: 80, kills: 2 } },

@@ -16,6 +16,7 @@ const buyers = 60
 
 export const lab = defineLab<Size>({
   slug: 'oversell',
+  sample: true,
   problem: 'The last ticket is sold three times.',
   sizes: { full: { rounds: 10, users: 60 }, test: { rounds: 3, users: 6 } },
   halves: {

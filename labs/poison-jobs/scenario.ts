@@ -23,6 +23,7 @@ const workerEnv = { JOB_CONCURRENCY: '1', JOB_ATTEMPTS: '4', JOB_BACKOFF_MS: '20
 
 export const lab = defineLab<Size>({
   slug: 'poison-jobs',
+  sample: true,
   problem: 'A few jobs that can never succeed are retried for ever, and all others wait behind them.',
   sizes: { full: { orders: 100, bad: 100 }, test: { orders: 20, bad: 20 } },
   halves: {

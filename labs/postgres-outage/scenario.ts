@@ -32,6 +32,7 @@ const settings = { ...postgresSettings, max_connections: '60', synchronous_commi
 
 export const lab = defineLab<Size>({
   slug: 'postgres-outage',
+  sample: true,
   problem: 'A failover of the database ends every replica, and a database that hangs holds every request for ever.',
   sizes: {
     full: {

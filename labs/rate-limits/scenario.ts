@@ -12,6 +12,7 @@ const env = { RATE_LIMIT_PER_MINUTE: String(limit) }
 
 export const lab = defineLab<Size>({
   slug: 'rate-limits',
+  sample: true,
   problem: 'A client gets as many times its limit as there are replicas.',
   sizes: { full: { requests: 600 }, test: { requests: 300 } },
   halves: {

@@ -32,6 +32,7 @@ const workerEnv = { ORDER_STUCK_MS: '1000', JOB_BACKOFF_MS: '200' }
 
 export const lab = defineLab<Size>({
   slug: 'redis-outage',
+  sample: true,
   problem: 'Redis is unreachable for a moment, and everything hangs, even routes that do not need it.',
   sizes: {
     full: {

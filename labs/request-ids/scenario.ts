@@ -20,6 +20,7 @@ const forgedTrace = `00-${'a'.repeat(32)}-${'b'.repeat(16)}-01`
 
 export const lab = defineLab<Size>({
   slug: 'request-ids',
+  sample: true,
   problem: 'An order cannot be followed through the logs of several processes.',
   sizes: { full: { orders: 60 }, test: { orders: 9 } },
   halves: {

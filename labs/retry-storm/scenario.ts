@@ -21,6 +21,7 @@ const unwanted = 10
 /** The demand: each order needs one request to the provider, whatever happens. */
 export const lab = defineLab<Size>({
   slug: 'retry-storm',
+  sample: true,
   problem: 'One slow payment provider gets many times its traffic, because every layer retries.',
   sizes: {
     full: { orders: 500, slowMs: 5000, failingMs: 10_000 },

@@ -14,6 +14,7 @@ const items = 50
 
 export const lab = defineLab<Size>({
   slug: 'session-races',
+  sample: true,
   problem: 'Parallel requests of one user overwrite each other, and a slow request undoes a log-out.',
   sizes: { full: { visitors: 20, users: 25 }, test: { visitors: 6, users: 5 } },
   halves: {

@@ -24,6 +24,7 @@ const workerEnv = { JOB_BACKOFF_MS: '200', JOB_LOCK_MS: '4000', JOB_STALLED_MS: 
 
 export const lab = defineLab<Size>({
   slug: 'silent-connections',
+  sample: true,
   problem: 'Connections go silent without a close or a reset, and every process waits for replies that never come.',
   sizes: {
     full: { watchMs: 15_000, naiveMs: 25_000, idle: 4, maxMs: 5000 },

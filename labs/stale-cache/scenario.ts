@@ -15,6 +15,7 @@ interface Size {
 
 export const lab = defineLab<Size>({
   slug: 'stale-cache',
+  sample: true,
   problem: 'After a price change, the old and the new price alternate.',
   sizes: { full: { changes: 200, reads: 30 }, test: { changes: 100, reads: 30 } },
   halves: {

@@ -20,6 +20,7 @@ const lateInLife = 0.95
 
 export const lab = defineLab<Size>({
   slug: 'stampede',
+  sample: true,
   problem: 'A popular cache entry expires, and every reader at that moment queries the database.',
   sizes: {
     full: { readers: 300, loadMs: 300, slowLoadMs: 1200, freshMs: 10_000 },

@@ -12,6 +12,7 @@ const show = { name: 'Gig', startsAt: '2030-01-01T20:00:00Z', priceCents: 1000, 
 
 export const lab = defineLab<Size>({
   slug: 'uploads',
+  sample: true,
   problem: 'An uploaded picture is found by one read and missing for the next.',
   sizes: { full: { reads: 300, bytes: 500_000 }, test: { reads: 60, bytes: 300_000 } },
   halves: {
