@@ -87,7 +87,6 @@ export function pageOf<Item extends z.ZodType>(item: Item) {
 export type Show = z.output<typeof show>
 export type ShowInput = z.output<typeof showInput>
 export type ShowChange = z.output<typeof showChange>
-export type PlacedOrder = z.output<typeof placedOrder>
 export type Order = z.output<typeof order>
 export type OrderStatus = z.output<typeof orderStatus>
 export type SalesReport = z.output<typeof salesReport>

@@ -20,8 +20,6 @@ export interface Flight {
 /** Versions of keys that are remembered, for each entry that may be kept. */
 const versionsPerEntry = 10
 
-export type FirstTier = ReturnType<typeof createFirstTier>
-
 /** What one process remembers: entries, the flights under way, and for each key the newest version that it has heard of. */
 export function createFirstTier({ maxEntries, maxBytes }: FirstTierOptions) {
   const entries = new LRUCache<string, Entry>({ max: maxEntries, maxSize: maxBytes, maxEntrySize: maxBytes })

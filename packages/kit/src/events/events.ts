@@ -35,13 +35,6 @@ export interface Events extends EventPublisher {
   stop(): Promise<void>
 }
 
-const wellFormed = /^\d{1,16}-\d{1,10}$/
-
-/** Whether a client can have got this id from us. */
-export function isEventId(id: string): boolean {
-  return wellFormed.test(id)
-}
-
 export function isAfter(id: string, other: string): boolean {
   const [ms = 0, number = 0] = id.split('-').map(Number)
   const [otherMs = 0, otherNumber = 0] = other.split('-').map(Number)

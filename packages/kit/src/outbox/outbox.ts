@@ -27,11 +27,6 @@ export interface Outbox {
   insert(select: string): string
 }
 
-/** What a relay hands to the queue. At least once: after a crash the same `id` comes again. */
-export interface RelayedMessage extends OutboxMessage {
-  id: string
-}
-
 /** Where a relay publishes: a `JobQueue`, or whatever drops the second of two jobs with one id. */
 export interface MessageQueue {
   add(job: MessageJob): Promise<void>
@@ -41,7 +36,7 @@ export interface MessageQueue {
   missing(jobs: (Pick<MessageJob, 'id' | 'type'> & { addedMs?: number })[]): Promise<string[]>
 }
 
-/** A message as a job; its id is `<type>-<id of the message>`. */
+/** A message as a job, at least once: its id, `<type>-<id of the message>`, is the same when it comes again after a crash. */
 export interface MessageJob extends Omit<OutboxMessage, 'aggregate'> {
   id: string
   aggregate?: string
