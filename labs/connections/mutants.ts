@@ -31,7 +31,7 @@ export const mutants: Mutant[] = [
   },
   {
     removed: 'the limit of the role',
-    file: 'packages/kit/src/replicas/rows.ts',
+    file: 'packages/kit/src/replicas/statements.ts',
     from: 'WHERE rolname = session_user AND rolconnlimit >= 0 AND NOT rolsuper',
     to: 'WHERE false',
     tests: ['packages/kit/src/replicas/postgres.test.ts'],

@@ -19,7 +19,7 @@ export interface AppOptions extends RequestContextOptions, MountOptions {
   /** Refuses early what could only be answered too late; before anything that costs. */
   shed: RequestHandler
   /** Session and general rate limit, side by side: one wait for Redis. */
-  gate: RequestHandler
+  sessionAndLimits: RequestHandler
   routes: Route[]
   /** For the files of the documentation. */
   downloads: Downloads
@@ -40,7 +40,7 @@ export function createApp(options: AppOptions): Express {
 
   app.use(requestContext(options))
   app.use(options.shed)
-  app.use(options.gate)
+  app.use(options.sessionAndLimits)
   mountRoutes(app, options.routes, { ...options, reserved: ['/docs', '/docs/', '/v1/openapi.json'] })
   mountDocs(app, options)
   app.use(notFound)

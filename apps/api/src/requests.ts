@@ -4,8 +4,8 @@ import type { Base } from '@escala/kit/composition.ts'
 import type { Config } from '@escala/kit/config/config.ts'
 import { createPlaces } from '@escala/kit/events/places.ts'
 import { createEventStreams } from '@escala/kit/events/sse.ts'
-import { createGate } from '@escala/kit/http/gate.ts'
 import type { Route } from '@escala/kit/http/route.ts'
+import { createSessionAndLimits } from '@escala/kit/http/session-and-limits.ts'
 import type { ApiParts, Downloads } from '@escala/kit/module.ts'
 import { createOverload, essentialRoutes } from '@escala/kit/overload/overload.ts'
 import { createPasswords, type Passwords } from '@escala/kit/passwords/passwords.ts'
@@ -101,7 +101,7 @@ export function createRequests({ config, base, deps, parts, replicas }: Requests
     appName: config.APP_NAME,
     problemBaseUrl: config.PROBLEM_BASE_URL,
     sessionCookie: config.SESSION_COOKIE[0] as string,
-    gate: createGate({
+    sessionAndLimits: createSessionAndLimits({
       session: withBearers(session, (token) => findBearer(postgres, token)),
       limiters: limits.limiters,
       settle: limits.settle,

@@ -23,8 +23,8 @@ import type { Postgres } from '@escala/kit/postgres/postgres.ts'
 import type { redisPrefixes } from '@escala/kit/redis/prefixes.ts'
 import type { Tracing } from '@escala/kit/tracing/tracing.ts'
 import type { Redis } from 'ioredis'
-import { kitSchedules } from './clean.ts'
 import type { WorkerConfig } from './config.ts'
+import { kitSchedules } from './kit-jobs.ts'
 import { workerModules } from './modules.ts'
 
 /** What an adapter may need. */

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { createLog } from '@escala/kit/log/log.ts'
 import { createPostgres } from '@escala/kit/postgres/postgres.ts'
-import { beat, writeRow } from '@escala/kit/replicas/rows.ts'
+import { beat, writeRow } from '@escala/kit/replicas/statements.ts'
 import { templateDatabase } from '@escala/testing/template.ts'
 import { createTestDatabase } from '@escala/testing/test-database.ts'
 import { cpuBetween, readCpu } from '../cpu.ts'

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { MailControl } from '../../../infra/local/peers/mail.ts'
 import type { PaymentsControl } from '../../../infra/local/peers/payments.ts'
-import { type Backing, type BackingOptions, startBacking } from './backing.ts'
+import { type BackingServers, type BackingServersOptions, startBackingServers } from './backing-servers.ts'
 import { type CleanUps, createCleanUps } from './clean-ups.ts'
 import type { NginxOptions } from './driver.ts'
 import { type Environment, environment } from './environment.ts'
@@ -17,7 +17,7 @@ export type { Replica } from './replica.ts'
 
 export type ServerName = 'postgres' | 'redis' | 'cacheRedis' | 'nginx'
 
-export interface ClusterOptions extends Partial<BackingOptions> {
+export interface ClusterOptions extends Partial<BackingServersOptions> {
   /** API replicas; default 3. */
   replicas?: number
   /** Default 0. With workers there are `peers`, unless this says otherwise. */
@@ -124,7 +124,7 @@ interface Own extends Environment {
 async function start(options: ClusterOptions, own: Own): Promise<Cluster> {
   const { driver, folder, cleanUps, stop } = own
   const { workers: workerCount = 0, peers = workerCount > 0, faults = false, database, oneRedis, checkout } = options
-  const backing = await startBacking(own, folder, cleanUps, { peers, faults, database, oneRedis, checkout })
+  const backing = await startBackingServers(own, folder, cleanUps, { peers, faults, database, oneRedis, checkout })
   const network = options.nginx?.discovery && (await driver.startNetwork())
   if (network) cleanUps.keep(network)
   const environments = environmentsOf(options, backing)
@@ -269,7 +269,7 @@ function environmentsOf(options: ClusterOptions, backing: { env: object; peersEn
   }
 }
 
-function primaryUrl({ databaseUrl, pair }: Pick<Backing, 'databaseUrl' | 'pair'>): string {
+function primaryUrl({ databaseUrl, pair }: Pick<BackingServers, 'databaseUrl' | 'pair'>): string {
   if (pair === undefined) return databaseUrl
   const url = new URL(databaseUrl)
   url.port = new URL(pair.primaryUrl()).port

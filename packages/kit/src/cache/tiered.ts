@@ -7,9 +7,9 @@ import type { Logger } from '../log/log.ts'
 import { listenTo } from '../redis/redis.ts'
 import type { Cache, FirstTierOptions, Reading } from './cache.ts'
 import { createFirstTier, type Entry, type Flight } from './first-tier.ts'
+import { createInvalidations } from './invalidations.ts'
 import { createLoader, defaultLoadTimeoutMs, type Loaded, lifeOf } from './loader.ts'
 import { createSharedTier } from './shared-tier.ts'
-import { createTold } from './told.ts'
 
 export interface TieredCacheOptions {
   /** A connection of the role `request`. */
@@ -53,7 +53,7 @@ export function createTieredCache(options: TieredCacheOptions): Cache {
     const settled = work.catch(() => undefined).finally(() => background.delete(settled))
     background.add(settled)
   }
-  const told = createTold({
+  const told = createInvalidations({
     tell: shared.invalidate,
     tellAll: shared.invalidateAll,
     failed: away,

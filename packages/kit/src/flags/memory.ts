@@ -1,5 +1,5 @@
+import { createFlagValues } from './flag-values.ts'
 import type { Flag, Flags } from './flags.ts'
-import { createFlagValues } from './values.ts'
 
 /** Set in this process, seen by this process. */
 export function createMemoryFlags({ declared }: { declared: Flag[] }): Flags {

@@ -4,8 +4,8 @@ import type { Logger } from '../log/log.ts'
 import type { Changes } from '../postgres/changes.ts'
 import type { Sql, Statement } from '../postgres/postgres.ts'
 import { listenTo } from '../redis/redis.ts'
+import { createFlagValues } from './flag-values.ts'
 import type { Flag, Flags, FlagValue } from './flags.ts'
-import { createFlagValues } from './values.ts'
 
 export interface PostgresFlagsOptions {
   declared: Flag[]

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, expect, inject, test, vi } from 'vitest'
 import type { Postgres, Sql } from '../postgres/postgres.ts'
-import { cleanIdempotencyKeys } from './clean.ts'
+import { cleanIdempotencyKeys } from './delete-old-keys.ts'
 import { createEffects, describeIdempotency } from './idempotency.contract.ts'
 import type { BatchEffect } from './idempotency.ts'
 import { createMemoryIdempotency } from './memory.ts'

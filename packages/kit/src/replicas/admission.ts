@@ -1,7 +1,7 @@
 import { bootErrors } from '../errors/errors.ts'
 import { consequenceOf } from './consequences.ts'
 import type { ReplicaRow, Self } from './replica.ts'
-import type { ServerConnections } from './rows.ts'
+import type { ServerConnections } from './statements.ts'
 
 /** A part that two replicas have and that at least one of them keeps in its process. */
 export interface ScopeConflict {

@@ -17,7 +17,7 @@ import {
   measureClockOffset,
   serverConnections,
   writeRow,
-} from './rows.ts'
+} from './statements.ts'
 
 export interface PlaceOptions extends Allowed {
   self: Self

@@ -10,8 +10,8 @@ import { consequenceOf } from './consequences.ts'
 import { beatForEver, retryMs } from './heartbeat.ts'
 import { createPlace, type PlaceOptions } from './place.ts'
 import type { Replicas } from './replicas.ts'
-import { listAlive, serverConnections } from './rows.ts'
 import { createScaleReport } from './scale-report.ts'
+import { listAlive, serverConnections } from './statements.ts'
 
 export interface ReplicasOptions extends PlaceOptions {
   /** The registry keeps one connection of its own: a heartbeat must not queue behind the requests. */

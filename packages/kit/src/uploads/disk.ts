@@ -1,7 +1,7 @@
 import { createHash, randomUUID } from 'node:crypto'
 import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { checkKey, receive, tagOf, typeOf } from './receive.ts'
+import { checkKey, receive, tagOf, typeOf } from './upload-body.ts'
 import type { Uploads } from './uploads.ts'
 
 /** Files in a folder of this machine: another replica elsewhere does not find them, nor does this one after it was moved. */

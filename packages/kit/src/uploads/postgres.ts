@@ -1,6 +1,6 @@
 import { LRUCache } from 'lru-cache'
 import type { Sql, Statement } from '../postgres/postgres.ts'
-import { checkKey, receive } from './receive.ts'
+import { checkKey, receive } from './upload-body.ts'
 import type { Upload, Uploads } from './uploads.ts'
 
 const upsert: Statement = {

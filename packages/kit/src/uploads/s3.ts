@@ -1,6 +1,6 @@
 import { AwsClient } from 'aws4fetch'
 import { kitErrors } from '../errors/errors.ts'
-import { checkKey, receive, tagOf, typeOf } from './receive.ts'
+import { checkKey, receive, tagOf, typeOf } from './upload-body.ts'
 import type { Uploads } from './uploads.ts'
 
 export interface S3UploadsOptions {

@@ -1,6 +1,6 @@
 import type { Request, RequestHandler, Response } from 'express'
 
-export interface GateOptions {
+export interface SessionAndLimitsOptions {
   session: RequestHandler
   /** Their keys cannot depend on the session's content, only on its signed id. */
   limiters: RequestHandler[]
@@ -9,7 +9,7 @@ export interface GateOptions {
 }
 
 /** Begins all at once, so that their commands leave in one turn of the event loop: one wait for Redis instead of several. */
-export function createGate({ session, limiters, settle }: GateOptions): RequestHandler {
+export function createSessionAndLimits({ session, limiters, settle }: SessionAndLimitsOptions): RequestHandler {
   return (req, res, next) => {
     let waitingFor = 1 + limiters.length
     let refused: unknown

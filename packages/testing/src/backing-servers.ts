@@ -9,7 +9,7 @@ import type { PostgresPair } from './standby.ts'
 import { templateDatabase } from './template.ts'
 import { createTestDatabase } from './test-database.ts'
 
-export interface BackingOptions {
+export interface BackingServersOptions {
   /** The fake payment provider and mail server. */
   peers: boolean
   /** Puts `postgresProxy`, `redisProxy` and `cacheRedisProxy` in between; without, replicas connect directly. */
@@ -27,7 +27,7 @@ export interface BackingOptions {
 }
 
 /** What the replicas of one cluster share, and nobody else. */
-export interface Backing {
+export interface BackingServers {
   /** For the test itself, past any fault. */
   databaseUrl: string
   redisUrl: string
@@ -50,12 +50,12 @@ export interface Backing {
 const stateSettings = { 'maxmemory-policy': 'noeviction', appendonly: 'yes' }
 const cacheSettings = { maxmemory: '64mb', 'maxmemory-policy': 'allkeys-lru' }
 
-export async function startBacking(
+export async function startBackingServers(
   { driver, postgresUrl }: Environment,
   folder: string,
   { keep }: CleanUps,
-  options: BackingOptions,
-): Promise<Backing> {
+  options: BackingServersOptions,
+): Promise<BackingServers> {
   const { listen: host, reachedAs } = driver.here
 
   const startOwn = async ({ settings, standby }: { settings: Record<string, string>; standby?: boolean }) => {

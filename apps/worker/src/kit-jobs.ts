@@ -1,6 +1,6 @@
-import { cleanIdempotencyKeys } from '@escala/kit/idempotency/clean.ts'
+import { cleanIdempotencyKeys } from '@escala/kit/idempotency/delete-old-keys.ts'
 import type { JobHandler, Schedule } from '@escala/kit/jobs/jobs.ts'
-import { cleanOutbox } from '@escala/kit/outbox/clean.ts'
+import { cleanOutbox } from '@escala/kit/outbox/delete-published.ts'
 import type { Postgres } from '@escala/kit/postgres/postgres.ts'
 
 /** What the kit itself has to do from time to time. */

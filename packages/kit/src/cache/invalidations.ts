@@ -1,4 +1,4 @@
-export interface ToldOptions {
+export interface InvalidationsOptions {
   tell(key: string, version: number | undefined): Promise<void>
   /** Invalidates everything: for invalidations that are not remembered one by one. */
   tellAll(): Promise<void>
@@ -13,7 +13,7 @@ export interface ToldOptions {
  * Invalidations that Redis did not take are sent again, each second, until it does: otherwise the second tier would keep
  * returning the old values. Only the death of this process in between loses them.
  */
-export function createTold({ tell, tellAll, failed, maxPending = 10_000, overflowed }: ToldOptions) {
+export function createInvalidations({ tell, tellAll, failed, maxPending = 10_000, overflowed }: InvalidationsOptions) {
   const pending = new Map<string, number | undefined>()
   let everything = false
   let timer: NodeJS.Timeout | undefined

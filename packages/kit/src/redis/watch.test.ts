@@ -6,9 +6,9 @@ import { createDriver } from '@escala/testing/environment.ts'
 import { Redis } from 'ioredis'
 import { afterEach, beforeEach, expect, inject, test, vi } from 'vitest'
 import { createLog } from '../log/log.ts'
-import { readRedisFacts, watchRedis } from './facts.ts'
 import { describeFailure } from './failure.ts'
 import { createRedis, stopRedis } from './redis.ts'
+import { readRedisFacts, watchRedis } from './watch.ts'
 
 const stops: (() => Promise<unknown>)[] = []
 afterEach(async () => {
