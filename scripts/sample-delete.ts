@@ -83,6 +83,15 @@ function deleteSample(root: string): void {
       for (const name of unused) delete packages[''].devDependencies[name]
     }),
   )
+  for (const app of ['api', 'worker']) {
+    edit(`apps/${app}/package.json`, (text) =>
+      withoutJson(text, ({ dependencies }) => void delete dependencies['@escala/tickets']),
+    )
+  }
+  // What the kit offers and no module uses any more is no mistake.
+  edit('knip.json', (text) =>
+    withoutJson(text, ({ workspaces }) => void delete workspaces['packages/*'].includeEntryExports),
+  )
   for (const path of ['README.md', 'CONTRIBUTING.md', 'AGENTS.md', ...markdown(root, 'docs')]) {
     edit(path, (text) => withoutSample(text, { labs, errors, settings }))
   }
@@ -104,6 +113,7 @@ function deleteSample(root: string): void {
     'scripts',
     'labs',
     'biome.json',
+    'knip.json',
     'package.json',
   ])
 }

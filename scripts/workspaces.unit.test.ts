@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process'
-import { readFileSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { builtinModules } from 'node:module'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
@@ -13,7 +13,9 @@ interface Package {
   devDependencies?: Record<string, string>
 }
 
-const files = execFileSync('git', ['ls-files', 'apps', 'packages'], { cwd: root, encoding: 'utf8' }).split('\n')
+const files = execFileSync('git', ['ls-files', 'apps', 'packages'], { cwd: root, encoding: 'utf8' })
+  .split('\n')
+  .filter((path) => existsSync(join(root, path)))
 const workspaces = files
   .filter((path) => /^[^/]+\/[^/]+\/package\.json$/.test(path))
   .map((path) => path.replace('/package.json', ''))

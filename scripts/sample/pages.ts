@@ -13,7 +13,7 @@ export interface Sample {
 export function withoutSample(page: string, { labs, errors, settings }: Sample): string {
   const lab = `(?:${labs.join('|') || '-'})`
   const names = new RegExp(
-    `packages/tickets|packages/kit/src/cart|npm run sample:delete|npm run lab ${lab}(?![\\w-])|\\]\\([^)]*\\b${lab}\\.md\\)`,
+    `packages/tickets|packages/kit/src/cart|npm run sample:delete|npm run lab ${lab}(?![\\w-])|\\]\\((?:[^)]*/)?${lab}\\.md\\)`,
   )
   const row = new RegExp(`^\\| \`(?:${settings.join('|')})\` \\|`)
   const section = new RegExp(`^### \`?(?:${errors.join('|')})\`?\\n[\\s\\S]*?(?=^#|(?![\\s\\S]))`, 'gm')
@@ -32,7 +32,7 @@ export function withoutSample(page: string, { labs, errors, settings }: Sample):
     .replaceAll('`npm run sample:delete`', 'a script')
     .replaceAll('/v1/shows', '/v1/openapi.json') // in a walkthrough any public route will do
     .replaceAll(', orders-sweep, reports-sales', '')
-    .replace(new RegExp(`\\[([^\\]]*)\\]\\([^)]*\\b${lab}\\.md(?:#[^)]*)?\\)`, 'g'), '$1')
+    .replace(new RegExp(`\\[([^\\]]*)\\]\\((?:[^)]*/)?${lab}\\.md(?:#[^)]*)?\\)`, 'g'), '$1')
 }
 
 /** In a diagram, the node `tickets` and the arrows to it. */
