@@ -102,6 +102,7 @@ function deleteSample(root: string): void {
     '--unsafe',
     '--only=correctness/noUnusedImports',
     '--log-level=error',
+    'apps',
     'scripts',
   ])
   run(root, 'biome', [
