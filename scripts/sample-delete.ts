@@ -39,6 +39,7 @@ function deleteSample(root: string): void {
     'packages/tickets',
     'apps/api/src/outage.test.ts',
     'apps/api/src/refusals.test.ts',
+    'apps/api/src/scoped-tokens.test.ts',
     'apps/api/src/streams.test.ts',
     'packages/kit/src/cart',
     'labs/shop.ts',

@@ -21,7 +21,9 @@ beforeAll(async () => {
   cluster = await startTestCluster({
     postgresUrl: inject('postgresUrl'),
     redisUrl: inject('redisUrl'),
+    // sample
     env: { REQUIRE_VERIFIED_EMAIL: '1' },
+    // /sample
   })
 })
 afterAll(async () => {
