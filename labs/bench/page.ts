@@ -45,8 +45,8 @@ function figures(reports: Report[]): string {
   return [
     `${runs} on ${last.machine}${compared}; ${last.versions}. ${held} of ${held + missed} budgets hold${unmeasured ? `; ${unmeasured} not measured` : ''}.`,
     table(sections),
-    bars('Requests a second for one row, in percent of bare Express', readChart(reports)),
-    bars('Orders a second on one row, 30 in flight', saleChart(sections)),
+    ...bars('Requests a second for one row, in percent of bare Express', readChart(reports)),
+    ...bars('Orders a second on one row, 30 in flight', saleChart(sections)),
     `The output of the last run:\n\n\`\`\`\n$ npm run bench\n${output(last)}\n\`\`\``,
   ].join('\n\n')
 }
@@ -88,9 +88,11 @@ function saleChart(sections: Section[]): Bars {
   )
 }
 
-function bars(title: string, values: Bars): string {
+/** None of nothing: Mermaid draws no empty chart. */
+function bars(title: string, values: Bars): string[] {
+  if (values.length === 0) return []
   const most = Math.max(1, ...values.map(([, value]) => value))
-  return [
+  const lines = [
     '```mermaid',
     'xychart-beta horizontal',
     `  title "${title}"`,
@@ -98,7 +100,8 @@ function bars(title: string, values: Bars): string {
     `  y-axis 0 --> ${Math.ceil(most + most / 10)}`,
     `  bar [${values.map(([, value]) => value.toFixed(0)).join(', ')}]`,
     '```',
-  ].join('\n')
+  ]
+  return [lines.join('\n')]
 }
 
 function find({ sections }: Report, measure: string, what: string): Row | undefined {
