@@ -27,13 +27,12 @@ const maxReplyBytes = 65_536
 const closeMs = 1000
 // Then a new connection, so that a server that moved to another address is found while mails never pause.
 const maxMails = 100
-// Times that a mail of which nothing was sent yet goes to another connection.
-const maxMoves = 2
 
 /**
  * Sends each mail over a connection that an earlier mail left open, if there is one: connecting, TLS and log-in take longer than
  * a mail. A connection that nothing was sent over for `timeoutMs` is closed. When the server closes one before it takes
- * any part of the next mail, that mail goes over another connection; after that it fails, since the server may have taken it.
+ * any part of the next mail, that mail goes over another connection, at most once for each of `connections`; after that it fails, since
+ * the server may have taken it.
  */
 export function createMailTransport(options: MailTransportOptions): MailTransport {
   const { smtpUrl, timeoutMs = 5000, totalMs = 15_000, connections = 10 } = options
@@ -53,7 +52,7 @@ export function createMailTransport(options: MailTransportOptions): MailTranspor
     pool: true,
     maxConnections: connections,
     maxMessages: maxMails,
-    maxRequeues: maxMoves,
+    maxRequeues: connections, // a server that restarts has closed every kept connection
     // `socketTimeout` ends idle connections too. This one would wait for the reply to a QUIT, however long that takes.
     idleTimeout: 0,
   })
