@@ -47,11 +47,11 @@ export function documentPart(addEntry: AddEntry): Partial<Parts> {
 const editor =
   (postgres: Postgres, { document, entry, workMs }: Work): Edit =>
   async (signal, write) => {
+    const { rows } = await postgres.query<{ entries: string[] }>('SELECT entries FROM lab_documents WHERE id = $1', [
+      document,
+    ])
     await postgres.query('INSERT INTO lab_sections (document, entry) VALUES ($1, $2)', [document, entry])
     try {
-      const { rows } = await postgres.query<{ entries: string[] }>('SELECT entries FROM lab_documents WHERE id = $1', [
-        document,
-      ])
       await wait(workMs, undefined, { signal })
       return await write([...(rows[0]?.entries ?? []), entry])
     } finally {

@@ -6,6 +6,7 @@ import pg from 'pg'
 import { check, defineLab, type LabContext } from '../lab.ts'
 import { type Outcome, tables } from './document.ts'
 import { releaseLate } from './late-release.ts'
+import { writeLate } from './late-write.ts'
 
 interface Size {
   /** A holder is paused in the middle of its work, past the end of its lease. */
@@ -50,6 +51,7 @@ export const lab = defineLab<Size>({
         const slowestMs = await killHolders(documents, size.kills)
         const told = await tellLongWorker(documents)
         const thirdGotIn = await giveBackLate(documents)
+        const overwritten = await sendLate(documents)
         return [
           check("successors' work overwritten", paused.lost, { equals: 0 }),
           check('holders that noticed, or were rejected by their fence', paused.stopped, { equals: size.pauses }),
@@ -57,6 +59,9 @@ export const lab = defineLab<Size>({
           check('entries lost under contention', overlaps.lost, { equals: 0 }),
           check('a holder with much work left, once its lease has expired', told, { equals: 'stopped' }),
           check('a third holder gets in when a release arrives after its lease', thirdGotIn, { equals: false }),
+          check('a successor overwritten by a write that was sent in time and arrives late', overwritten, {
+            equals: false,
+          }),
           check('longest time until a killed holder’s successor started, ms', slowestMs, { atMost: leaseMs + 100 }),
         ]
       },
@@ -71,7 +76,8 @@ interface Documents {
 }
 
 async function openDocuments({ cluster: start, size, progress }: LabContext<Size>, naive: URL): Promise<Documents> {
-  const cluster = await start({ naive, replicas: 3, faults: true })
+  // A paused holder must not be taken for dead: the others would end its connections, and with them a write that is late.
+  const cluster = await start({ naive, replicas: 3, faults: true, env: { HEARTBEAT_MS: '5000' } })
   const database = new pg.Pool({ connectionString: cluster.databaseUrl, max: 1, allowExitOnIdle: true })
   database.on('error', () => undefined) // the lab's database is dropped with the cluster
   await database.query(tables)
@@ -179,6 +185,24 @@ async function giveBackLate({ cluster, database }: Documents): Promise<boolean> 
   })
 }
 
+async function sendLate({ cluster, database }: Documents): Promise<boolean> {
+  const document = 'late-write'
+  await database.query('INSERT INTO lab_documents (id) VALUES ($1)', [document])
+  const [holder, successor] = pick(cluster, 1)
+  await writeLate({
+    cluster,
+    holder,
+    leaseMs,
+    async begin(workMs) {
+      const ended = addEntry(holder, document, 'holder', workMs)
+      await began(database, document, 'holder')
+      return { ended }
+    },
+    succeed: () => addEntry(successor, document, 'successor', 0),
+  })
+  return !(await entriesOf(database, document)).includes('successor')
+}
+
 function pick({ replicas }: Cluster, n: number): [Replica, Replica] {
   const [holder, successor] = [replicas[n % replicas.length], replicas[(n + 1) % replicas.length]]
   if (!holder || !successor) throw new Error('this lab needs 3 replicas')
@@ -187,7 +211,12 @@ function pick({ replicas }: Cluster, n: number): [Replica, Replica] {
 
 async function began(database: pg.Pool, document: string, entry: string): Promise<void> {
   const text = 'SELECT FROM lab_sections WHERE document = $1 AND entry = $2'
-  while ((await database.query(text, [document, entry])).rowCount === 0) await wait(5)
+  for (
+    const startedAt = performance.now();
+    (await database.query(text, [document, entry])).rowCount === 0;
+    await wait(5)
+  )
+    if (performance.now() - startedAt > 20_000) throw new Error(`${entry} has not begun to change ${document}`)
 }
 
 async function entriesOf(database: pg.Pool, document: string): Promise<string[]> {
