@@ -22,13 +22,21 @@ export function refuseCollisions(routes: Pick<Route, 'method' | 'path'>[], reser
 
 const nameOf = ({ method, path }: Pick<Route, 'method' | 'path'>) => `${method.toUpperCase()} ${path}`
 
-/** Whether every address of `path` is one of `pattern`, too. */
+/** Whether every address of `path` is one of `pattern`, too. `false` where that is not plain to see: forms with `{}` or parts of segments. */
 function covers(pattern: string, path: string): boolean {
+  if (pattern === path) return true
   const wanted = pattern.split('/')
   const given = path.split('/')
-  const rest = wanted.findIndex((segment) => segment.startsWith('*'))
-  if (rest === -1 ? wanted.length !== given.length : given.length <= rest) return false
-  return wanted
-    .slice(0, rest === -1 ? undefined : rest)
-    .every((segment, index) => segment.startsWith(':') || segment === given[index])
+  const takesRest = /^\*\w+$/.test(wanted.at(-1) ?? '')
+  const own = takesRest ? wanted.slice(0, -1) : wanted
+  if (own.some((segment) => !isPlain(segment)) || given.some((segment) => /[{}]/.test(segment))) return false
+  if (takesRest ? given.length <= own.length : given.length !== own.length) return false
+  return own.every((segment, index) => {
+    const other = given[index] ?? ''
+    return isParameter(segment) ? other !== '' && !other.includes('*') : segment === other
+  })
 }
+
+const isParameter = (segment: string) => /^:\w+$/.test(segment)
+/** One parameter, or a text. */
+const isPlain = (segment: string) => isParameter(segment) || !/[:*{}]/.test(segment)

@@ -18,6 +18,8 @@ test.each([
   [['/:code'], 'GET /:code hides /docs: give it another path'],
   [['/:code/'], 'GET /:code/ hides /docs/: give it another path'],
   [['/*all'], 'GET /*all hides /docs: give it another path'],
+  [['/files/*path', '/files/:id'], 'GET /files/*path hides GET /files/:id: declare the latter first'],
+  [['/r/:id', '/r/:id.csv'], 'GET /r/:id hides GET /r/:id.csv: declare the latter first'],
   [['/v1/:document'], 'GET /v1/:document hides /v1/openapi.json: give it another path'],
 ])('%j is refused', (paths, detail) => {
   expect(refused(...paths)).toBe(detail)
@@ -28,6 +30,10 @@ test.each([
   [['/things/:id', '/things/:id/parts']],
   [['/files/*path', '/files']],
   [['/a/:b/c', '/a/:b/d']],
+  [['/files/:id', '/files/*path']],
+  [['/r/:id.csv', '/r/:id']],
+  [['/files/*path/meta', '/files/:id']],
+  [['/x/:a', '/x{/:id}']],
 ])('%j is accepted', (paths) => {
   expect(refused(...paths)).toBeUndefined()
 })
