@@ -30,6 +30,8 @@ const backlog = 4096
 
 /** Under so many new connections that they never pause, the last ones are cut after all. */
 const longestClosingMs = 1000
+/** The same while the listener may open again: what it accepts meanwhile is refused, and another replica would serve it. */
+const longestRefusingMs = 20
 /** Longer than the primary of a Node cluster, which by default accepts for its workers, takes to hand over a connection. */
 const quietMs = 2
 
@@ -77,7 +79,7 @@ export function createListener(server: Server, { host, port, onListenError }: Li
     return closing ?? Promise.resolve()
   }
   const closeOnceQuiet = async () => {
-    await allAccepted(server, isWanted)
+    await allAccepted(server, isWanted, stopped ? longestClosingMs : longestRefusingMs)
     closing = undefined
     // http.Server's own close() would end idle connections, too.
     if (!isWanted() && server.listening) Server.prototype.close.call(server)
@@ -116,14 +118,14 @@ export function createListener(server: Server, { host, port, onListenError }: Li
  * Resolves when no connection waits to be accepted, right after Node has looked. The kernel would cut those that wait, and with
  * them requests that have already been sent; Node accepts one in each turn of the event loop.
  */
-async function allAccepted(server: Server, isGivenUp: () => boolean): Promise<void> {
+async function allAccepted(server: Server, isGivenUp: () => boolean, longestMs: number): Promise<void> {
   let quietSince = performance.now()
   const accepted = () => {
     quietSince = Number.POSITIVE_INFINITY
   }
   server.on('connection', accepted)
   const startedAt = performance.now()
-  for (let turnAt = startedAt; !isGivenUp() && turnAt - startedAt < longestClosingMs; ) {
+  for (let turnAt = startedAt; !isGivenUp() && turnAt - startedAt < longestMs; ) {
     await turn()
     const now = performance.now()
     // What came during a long turn is seen in the next one.
