@@ -3,7 +3,7 @@ import type { Config } from '@escala/kit/config/config.ts'
 import type { JobConsumer } from '@escala/kit/jobs/jobs.ts'
 import type { Composition } from '@escala/kit/lifecycle/process.ts'
 import { runSteps } from '@escala/kit/lifecycle/steps.ts'
-import { collectSettings } from '@escala/kit/module.ts'
+import { collectSettings, mergeOnce } from '@escala/kit/module.ts'
 import { kitMigrations, migrationsOf } from '@escala/kit/postgres/migrations.ts'
 import { workerSettings } from './config.ts'
 import { kitJobs } from './kit-jobs.ts'
@@ -38,7 +38,8 @@ export async function compose(
   const closing: (() => void)[] = [parts.mailer.stop]
   const onStop = (close: () => void) => void closing.push(close)
   const forModules = { ...given, deadLetters, postgres, tracing, log, onStop }
-  const handlers = Object.assign(kitJobs(postgres), ...workerModules.map((module) => module.jobs(forModules, config)))
+  const jobs = [kitJobs(postgres), ...workerModules.map((module) => module.jobs(forModules, config))]
+  const handlers = mergeOnce('job', jobs)
   const own = make.ownSchedules()
   const declared = async () => (await replicas.list()).flatMap((process) => process.schedules)
   const schedules = make.schedules({ ...deps, queue, own, declared })

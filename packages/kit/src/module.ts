@@ -164,6 +164,16 @@ export function collectSettings<S extends Settings>(own: S, modules: { name: str
   return settings as S
 }
 
+/** Merges what several modules declare by name. Throws `E_MODULE` when two declare the same: one would silently replace the other. */
+export function mergeOnce<T>(what: string, lists: Record<string, T>[]): Record<string, T> {
+  const merged: Record<string, T> = {}
+  for (const [name, one] of lists.flatMap((list) => Object.entries(list))) {
+    if (Object.hasOwn(merged, name)) throw bootErrors.E_MODULE({ detail: `two modules declare the ${what} ${name}` })
+    merged[name] = one
+  }
+  return merged
+}
+
 /** Keeps a module's settings typed while lists of modules stay plain. */
 export function apiModule<S extends Settings>(module: ApiModule<S>): ApiModule {
   return module as unknown as ApiModule

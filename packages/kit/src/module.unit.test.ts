@@ -2,7 +2,7 @@ import { expect, test } from 'vitest'
 import { z } from 'zod'
 import { readConfig } from './config/config.ts'
 import { type Access, route } from './http/route.ts'
-import { collectSettings } from './module.ts'
+import { collectSettings, mergeOnce } from './module.ts'
 
 const own = { PORT: z.string().default('3000'), TRUST_PROXY: z.string().default('1') }
 const module = (name: string, ...names: string[]) => ({
@@ -27,6 +27,13 @@ test('a setting that is declared twice is refused, whether the process has it or
         /links declares TRUST_PROXY[\s\S]*images declares LINK_DAYS[\s\S]*images declares PORT/,
       ),
     }),
+  )
+})
+
+test('a job that two modules declare is refused', () => {
+  expect(mergeOnce('job', [{ 'link.count': 1 }, { 'image.resize': 2 }])).toEqual({ 'link.count': 1, 'image.resize': 2 })
+  expect(() => mergeOnce('job', [{ 'link.count': 1 }, { 'link.count': 2 }])).toThrow(
+    expect.objectContaining({ code: 'E_MODULE', message: expect.stringContaining('the job link.count') }),
   )
 })
 
