@@ -5,7 +5,7 @@ import { createPostgresFlags } from '@escala/kit/flags/postgres.ts'
 import { connectDatabase, explain } from './database.ts'
 
 // npm run flags                  shows every flag
-// npm run flags -- NAME VALUE    sets one; every replica sees it within a second, by its poll
+// npm run flags -- NAME VALUE    sets one; every replica sees it within a heartbeat
 const [name, text] = process.argv.slice(2)
 
 if (name !== undefined && text === undefined) {

@@ -29,16 +29,23 @@ try {
     log,
     report: say,
     limits: limitsFor(config.DATABASE_TIMEOUT_MS),
+  }).catch(async (error) => {
+    await grant().catch(() => undefined) // what was applied before serves already
+    throw error
   })
-  if (config.MIGRATION_DATABASE_URL) {
-    const role = decodeURIComponent(new URL(config.DATABASE_URL).username)
-    await withSession(own, (session) => grantServing(session, role))
-  }
+  await grant()
   say(applied.length === 0 ? 'the schema is up to date' : `${applied.length} migration(s) applied`)
   if (wantsSeed(process.argv)) await seed()
 } catch (error) {
   console.error(`migrate: ${error instanceof Error ? error.message : String(error)}`)
   process.exitCode = 1
+}
+
+/** Lets the role that serves use the tables, where another one owns them. */
+async function grant(): Promise<void> {
+  if (!config.MIGRATION_DATABASE_URL) return
+  const role = decodeURIComponent(new URL(config.DATABASE_URL).username)
+  await withSession(own, (session) => grantServing(session, role))
 }
 
 function read() {

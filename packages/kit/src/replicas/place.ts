@@ -121,11 +121,11 @@ export function createPlace(
     const clock = startClock()
     const beaten = await beat(postgres, incarnation, clockOffsetMs)
     clockOffsetMs = beaten.clockOffsetMs // the next heartbeat brings it
-    changes.heard(beaten.revisions)
     // Gone, or silent for so long that the place may have been given away: ask for it again. It ran before, so it is not refused.
-    if (!beaten.known || reason !== undefined) return void (await register(false))
-    keepPlace(clock)
+    if (!beaten.known || reason !== undefined) await register(false)
+    else keepPlace(clock)
     if (beaten.neighbourIsDead) await markDead(postgres)
+    changes.heard(beaten.revisions) // after what keeps the place: a listener may fail
     await countAgain(beaten)
   }
 

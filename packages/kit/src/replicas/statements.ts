@@ -70,7 +70,7 @@ const beatStatement: Statement = {
       UPDATE replicas SET heartbeat_at = clock_timestamp(), clock_offset_ms = $2 WHERE incarnation = $1 AND ${alive}
       RETURNING incarnation)
     SELECT EXISTS (SELECT FROM beaten) AS known, extract(epoch FROM clock_timestamp())::float8 * 1000 AS now,
-      (SELECT jsonb_object_agg(table_name, revision) FROM changes) AS revisions,
+      (SELECT coalesce(jsonb_object_agg(table_name, revision), '{}') FROM changes) AS revisions,
       coalesce(
         (SELECT NOT (${alive}) FROM replicas WHERE incarnation > $1 AND NOT found_dead ORDER BY incarnation LIMIT 1),
         (SELECT NOT (${alive}) FROM replicas WHERE incarnation < $1 AND NOT found_dead ORDER BY incarnation LIMIT 1),
@@ -94,7 +94,10 @@ export async function beat(sql: Sql, incarnation: string, clockOffsetMs: number)
 
 /** Marks all processes that have been silent for a time-to-live, which counts as a change. Only a process that has found one calls it. */
 export async function markDead(sql: Sql): Promise<void> {
-  await sql.query(`UPDATE replicas SET found_dead = true WHERE NOT found_dead AND NOT (${alive})`)
+  await sql.query(
+    `UPDATE replicas SET found_dead = true WHERE incarnation IN (
+       SELECT incarnation FROM replicas WHERE NOT found_dead AND NOT (${alive}) FOR UPDATE SKIP LOCKED)`,
+  )
 }
 
 /** API replicas that live and have a place. */

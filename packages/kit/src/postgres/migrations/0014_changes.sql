@@ -7,10 +7,14 @@ CREATE TABLE changes (
 );
 INSERT INTO changes VALUES ('replicas', 1), ('flags', 1);
 
-CREATE FUNCTION count_change() RETURNS trigger LANGUAGE plpgsql AS $$
+-- With the rights of its owner: the roles that serve, or that set flags, need none on `changes`, also those that were there before it.
+CREATE FUNCTION count_change() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
 BEGIN
-  UPDATE changes SET revision = revision + 1 WHERE table_name = TG_TABLE_NAME;
+  INSERT INTO changes VALUES (TG_TABLE_NAME, 1) ON CONFLICT (table_name) DO UPDATE SET revision = changes.revision + 1;
   RETURN NULL;
+END $$;
+DO $$ BEGIN
+  EXECUTE format('ALTER FUNCTION count_change() SET search_path = %I, pg_temp', current_schema());
 END $$;
 
 CREATE TRIGGER flags_changed AFTER INSERT OR UPDATE OR DELETE ON flags
@@ -18,6 +22,15 @@ CREATE TRIGGER flags_changed AFTER INSERT OR UPDATE OR DELETE ON flags
 
 -- Somebody found that it has been silent for its time-to-live.
 ALTER TABLE replicas ADD COLUMN found_dead boolean NOT NULL DEFAULT false;
+
+-- Versions that know nothing of this register again without it.
+CREATE FUNCTION alive_again() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  NEW.found_dead := false;
+  RETURN NEW;
+END $$;
+CREATE TRIGGER replicas_again BEFORE UPDATE OF admitted ON replicas
+  FOR EACH ROW WHEN (OLD.found_dead AND NEW.heartbeat_at > OLD.heartbeat_at) EXECUTE FUNCTION alive_again();
 
 CREATE TRIGGER replicas_came AFTER INSERT ON replicas
   FOR EACH ROW EXECUTE FUNCTION count_change();
