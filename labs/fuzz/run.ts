@@ -6,7 +6,7 @@ import { type Cluster, startCluster } from '@escala/testing/cluster.ts'
 import type { OpenApiDocument } from '@escala/testing/fuzz/document.ts'
 import { type FuzzReport, fuzz, type SentRequest, type Suspicion } from '@escala/testing/fuzz/fuzz.ts'
 import { seedPassword } from '@escala/testing/template.ts'
-import { ticketsData } from '@escala/tickets/data.ts'
+import { dataModules } from '../../apps/api/src/modules.ts'
 
 export interface ShopFuzzOptions {
   seed: number
@@ -77,7 +77,7 @@ const png = Buffer.from(
 )
 
 function codesOf(): Record<string, number[]> {
-  const errors = [kitErrors, ticketsData.errors, bootErrors]
+  const errors = [kitErrors, bootErrors, ...dataModules.map((module) => module.errors)]
   const codes = Object.fromEntries(
     errors.flatMap((catalogue) => Object.entries(catalogue).map(([code, make]) => [code, [make().kind.status]])),
   )
