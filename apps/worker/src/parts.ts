@@ -87,6 +87,7 @@ export const clusterParts: Parts = {
       queue,
       log,
       pollMs: config.OUTBOX_POLL_MS,
+      addsMs: config.DATABASE_TIMEOUT_MS / 4, // a third of what `migrate` lets a transaction idle for
       listen: (wake) =>
         createListener({
           url: config.DATABASE_URL,

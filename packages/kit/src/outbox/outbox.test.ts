@@ -314,6 +314,23 @@ test('many waiting messages of one aggregate are published in order, and hold up
   for (const other of ['a 7', 'z 7']) expect(others.get(other), other).toBeLessThanOrEqual(before + 2000)
 })
 
+test('an aggregate whose messages take longer than a transaction may idle is published bit by bit, each once', async () => {
+  const many = 250
+  await addMany('large', many)
+  const applicationName = 'slow'
+  const limited = createPostgres({ url: database.url, log, applicationName, maxConnections: 1, timeoutMs: 2000 })
+  const seen: unknown[] = []
+  const publish = async ({ payload }: NewJob) => {
+    await new Promise((resolve) => setTimeout(resolve, 10)) // as a queue that is far away: two hundred take over two seconds
+    seen.push((payload as { n: number }).n)
+  }
+  relay(publish, { postgres: limited })
+  await vi.waitFor(async () => expect(await waiting()).toBe(0), 20_000)
+  expect(seen).toEqual(Array.from({ length: many }, (_, at) => at + 1))
+  await relays.pop()?.stop()
+  await limited.stop()
+}, 30_000)
+
 test('what it costs to find the next messages does not grow with those that wait behind them', async () => {
   await addMany('large', 20_000)
   await postgres.query('VACUUM (ANALYZE) outbox') // without what other tests have left in the index

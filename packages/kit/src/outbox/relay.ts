@@ -14,6 +14,11 @@ export interface RelayOptions {
   pollMs?: number
   /** Most aggregates at a time; of each so many messages that there are no more than twice as many in one transaction. */
   batch?: number
+  /**
+   * Time for adding messages before they are marked. Must be far below that for which the server lets a transaction idle
+   * (see `limits` of `migrate`): what the server ends would be published again and again and never be marked.
+   */
+  addsMs?: number
   /** Interval between looks whether the queue still has what was published last. */
   verifyMs?: number
   /** Builds what calls `wake` when there is something new: a hint, so that most messages need not wait for the poll. */
@@ -30,7 +35,7 @@ const soonMs = 50
  * taken gets it again.
  */
 export function createRelay(options: RelayOptions): Relay {
-  const { postgres, queue, log, pollMs = 1000, batch = 100, verifyMs = 5000 } = options
+  const { postgres, queue, log, pollMs = 1000, batch = 100, addsMs = 500, verifyMs = 5000 } = options
   const stopping = new AbortController()
   let running: Promise<void> | undefined
   let awake = false
@@ -55,11 +60,15 @@ export function createRelay(options: RelayOptions): Relay {
     return jobs.map(() => result)
   }
 
-  /** The next message of each aggregate, and again: a failure must stop those behind it. Returns the ids of those that the queue has taken. */
+  /**
+   * The next message of each aggregate, and again, until the time is up: a failure must stop those behind it. Returns the ids of those
+   * that the queue has taken.
+   */
   const publishRuns = async (runs: Row[][]) => {
     const published: string[] = []
     let failed: { failure: unknown; refused: Row | undefined } | undefined
-    for (let at = 0, open = runs; open.length > 0; at++) {
+    const endAt = performance.now() + addsMs
+    for (let at = 0, open = runs; open.length > 0 && (at === 0 || performance.now() < endAt); at++) {
       const rows = open.map((run) => run[at] as Row)
       const wasApart = isApart || rows.length === 1
       const results = await addEach(rows)
