@@ -231,6 +231,23 @@ test('what cannot be added together is added by itself, and only what is refused
   expect(added.toSorted()).toEqual(['a 1', 'a 2', 'c 1', 'c 2'])
 })
 
+test('a message that is refused holds up no other aggregate, however steadily others come', async () => {
+  for (const aggregate of ['a', 'b', 'c', 'd']) await addMany(aggregate, 1)
+  const seen: unknown[] = []
+  const take = async ({ aggregate = '' }: NewJob) => {
+    if (aggregate === 'a') throw new Error('refused')
+    seen.push(aggregate)
+    if (aggregate > 'b') await add(aggregate, 1) // its next message, so that the next page is always full and all right
+  }
+  const addAll = async (jobs: NewJob[]) => {
+    if (jobs.some(({ aggregate }) => aggregate === 'a')) throw new Error('one of them is refused')
+    for (const job of jobs) await take(job)
+  }
+  relay(take, { queue: { add: take, addAll, missing: noLoss }, batch: 2 })
+  await vi.waitFor(() => expect(seen).toContain('b'), 3000)
+  await relays.pop()?.stop()
+})
+
 test('a queue that is away is asked once while rows are locked, however many messages there are', async () => {
   for (const aggregate of ['a', 'b', 'c']) await addMany(aggregate, 2)
   const { postgres: counted, asked } = countStatements(postgres)

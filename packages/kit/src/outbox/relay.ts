@@ -78,7 +78,7 @@ export function createRelay(options: RelayOptions): Relay {
       }
       open = open.filter((run, n) => results[n]?.status === 'fulfilled' && run.length > at + 1)
     }
-    if (failed === undefined) isApart = false
+    if (failed === undefined && runs.length > 0) isApart = false
     return { published, ...failed }
   }
 
@@ -95,6 +95,8 @@ export function createRelay(options: RelayOptions): Relay {
       const { rows } = await tx.query<Row>(takeRuns, [heads.map(({ id }) => id), 2 * batch])
       const runs = [...Map.groupBy(rows, ({ aggregate }) => aggregate).values()]
       const { published, failure, refused } = await publishRuns(runs)
+      // The same page again, each by itself: had others their turn before, they would be added together, and then this page again.
+      if (failure !== undefined && refused === undefined) cursor = from
       if (published.length > 0) await tx.query(mark, [published])
       return { published: published.length, isEnd, failure, refused }
     })
