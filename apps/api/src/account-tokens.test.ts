@@ -16,6 +16,17 @@ test('a token that is not one is refused everywhere but on public reads', async 
   }
 })
 
+test('a token that cannot be looked up is refused where one is needed; public reads go on', async () => {
+  const machine = cluster.client(0, undefined, { authorization: `Bearer escala_${'x'.repeat(43)}` })
+  await cluster.postgres.query('ALTER TABLE access_tokens RENAME TO tokens_elsewhere')
+  try {
+    expect((await machine.get('/v1/openapi.json')).status).toBe(200)
+    expect((await machine.get('/v1/session')).status).toBe(500)
+  } finally {
+    await cluster.postgres.query('ALTER TABLE tokens_elsewhere RENAME TO access_tokens')
+  }
+})
+
 test('tokens need the scopes of some route, an end within a year, and a log-in or the password', async () => {
   const { user, password } = await cluster.loggedIn(0)
   const make = (more: object) => user.post('/v1/tokens', { name: 'CI', scopes: ['none:such'], ...more })

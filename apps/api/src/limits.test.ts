@@ -1,4 +1,4 @@
-import { randomUUID } from 'node:crypto'
+import { createHash, randomUUID } from 'node:crypto'
 import { readConfig } from '@escala/kit/config/config.ts'
 import { createLog } from '@escala/kit/log/log.ts'
 import { scrypt } from '@escala/kit/passwords/scrypt.ts'
@@ -6,6 +6,8 @@ import { createPostgres } from '@escala/kit/postgres/postgres.ts'
 import { type Client, createClient, expectStatus } from '@escala/testing/client.ts'
 import { templateDatabase } from '@escala/testing/template.ts'
 import { createTestDatabase } from '@escala/testing/test-database.ts'
+import { startWireTap } from '@escala/testing/wire-tap.ts'
+import { Redis } from 'ioredis'
 import { afterAll, afterEach, expect, inject, test } from 'vitest'
 import { type Api, apiConfigSettings, compose } from './compose.ts'
 import { onLoopback } from './test-replica.ts'
@@ -148,6 +150,34 @@ test('an address has a limit of its own, whatever it sends; an IPv6 address coun
   const network = `2001:db8:${Math.floor(Math.random() * 65_536).toString(16)}:${Math.floor(Math.random() * 65_536).toString(16)}`
   const reads = users.flatMap((user) => many(20, (i) => at(`${network}::${i + 1}`, user).get('/v1/session')))
   expect(await statuses(reads)).toEqual({ 200: 50, 429: 10 })
+})
+
+test('past the limit of its address, a made-up token costs no statement and no counter of its own', async () => {
+  const redisUrl = inject('redisUrl')
+  const tap = await startWireTap({ databaseUrl: database.url, redisUrl, cacheRedisUrl: redisUrl })
+  const redis = new Redis(redisUrl)
+  try {
+    await start({
+      ...{ DATABASE_URL: tap.databaseUrl, REDIS_URL: tap.redisUrl, CACHE_REDIS_URL: tap.cacheRedisUrl },
+      ...{ ADDRESS_LIMIT_PER_MINUTE: '5', HEARTBEAT_MS: '60000' },
+    })
+    const address = newAddress()
+    const tokens = many(25, () => `escala_${randomUUID()}`)
+    const send = async (token: string) =>
+      (await client(address).get('/v1/session', undefined, { authorization: `Bearer ${token}` })).status
+    const lookups = async (tokens: string[]) => {
+      const { result, statements } = await tap.count(() => Promise.all(tokens.map(send)))
+      return { statuses: new Set(result), lookups: statements.filter((name) => name === 'users.token').length }
+    }
+    expect(await lookups(tokens.slice(0, 5))).toEqual({ statuses: new Set([401]), lookups: 5 })
+    expect(await lookups(tokens.slice(5))).toEqual({ statuses: new Set([429]), lookups: 0 })
+    const keys = tokens.map((token) => createHash('sha256').update(token).digest('base64url'))
+    expect(await redis.exists(...keys.map((key) => `rate-limit:general:token:${key}`))).toBe(0)
+  } finally {
+    redis.disconnect()
+    await Promise.all(replicas.splice(0).map((replica) => replica.stop()))
+    await tap.stop()
+  }
 })
 
 test('log-ins and sign-ups of one address share a limit, however many accounts they try', async () => {

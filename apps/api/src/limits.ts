@@ -1,7 +1,7 @@
 import type { Logger } from '@escala/kit/log/log.ts'
 import { addressKey, createRateLimit, type RateLimit } from '@escala/kit/rate-limits/middleware.ts'
 import type { RateLimitStores } from '@escala/kit/rate-limits/rate-limits.ts'
-import { bearerKey, bearerUser } from '@escala/kit/sessions/bearer.ts'
+import { bearerKey, hasBearer } from '@escala/kit/sessions/bearer.ts'
 import { sessionUser } from '@escala/kit/sessions/express-session.ts'
 import { logInKey, sessionKey } from '@escala/kit/sessions/request-cookies.ts'
 import type { Request, RequestHandler, Response } from 'express'
@@ -25,7 +25,8 @@ export interface Limits {
 
 /**
  * The limits of every request: one for a logged-in session, or for the address of a client that is not logged in; and a higher
- * one for an address, whatever it sends. Both leave in one turn of the event loop with the session's read.
+ * one for an address, whatever it sends. Both leave in one turn of the event loop with the session's read. A token is counted once it is
+ * known to be valid: anyone can make tokens up, and each would have a counter of its own.
  */
 export function createLimits({ config, rateLimits, log, share }: LimitsOptions): Limits {
   const create = (name: string, limit: number, key: (req: Request) => string): RateLimit =>
@@ -40,18 +41,17 @@ export function createLimits({ config, rateLimits, log, share }: LimitsOptions):
     })
   const perMinute = config.RATE_LIMIT_PER_MINUTE
   // What the cookie alone says; a visitor's session is counted by its address, so it grants no additional budget.
-  const general = create('general', perMinute, (req) => bearerKey(req) ?? logInKey(req) ?? addressKey(req))
+  const general = create('general', perMinute, (req) => logInKey(req) ?? addressKey(req))
   const address = create('address', config.ADDRESS_LIMIT_PER_MINUTE ?? 10 * perMinute, addressKey)
   const visitors = create('visitors', Math.ceil(perMinute / 10), addressKey)
   return {
     admitVisitor: (req) => visitors.check(req, req.res as Response),
-    limiters: [general.middleware, address.middleware],
+    limiters: [(req, res, next) => (hasBearer(req) ? next() : general.middleware(req, res, next)), address.middleware],
     // The cookie of a session that has ended, or that never logged in, is worth nothing: the address counts.
     settle(req, res) {
       if (req.sessionUnavailable) return undefined
       const isLoggedIn = sessionUser(req) !== undefined
-      const ofToken = bearerUser(req) === undefined ? undefined : bearerKey(req)
-      const key = ofToken ?? (isLoggedIn ? sessionKey(req) : undefined) ?? addressKey(req)
+      const key = bearerKey(req) ?? (isLoggedIn ? sessionKey(req) : undefined) ?? addressKey(req)
       return key === general.countedBy(req) ? undefined : general.check(req, res, key)
     },
     degraded: () => general.degraded() || address.degraded(),

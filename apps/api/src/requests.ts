@@ -13,7 +13,7 @@ import { createPasswordForms } from '@escala/kit/passwords/roll-out.ts'
 import { createLogInGuard } from '@escala/kit/rate-limits/log-in-guard.ts'
 import { addressKey } from '@escala/kit/rate-limits/middleware.ts'
 import type { Replicas } from '@escala/kit/replicas/replicas.ts'
-import { withBearers } from '@escala/kit/sessions/bearer.ts'
+import { settleBearer, withBearers } from '@escala/kit/sessions/bearer.ts'
 import { createDeviceCookies } from '@escala/kit/sessions/device.ts'
 import { createSessionMiddleware } from '@escala/kit/sessions/middleware.ts'
 import type { Request } from 'express'
@@ -102,9 +102,12 @@ export function createRequests({ config, base, deps, parts, replicas }: Requests
     problemBaseUrl: config.PROBLEM_BASE_URL,
     sessionCookie: config.SESSION_COOKIE[0] as string,
     sessionAndLimits: createSessionAndLimits({
-      session: withBearers(session, (token) => findBearer(postgres, token)),
+      session: withBearers(session),
       limiters: limits.limiters,
-      settle: limits.settle,
+      settle(req, res) {
+        const found = settleBearer(req, (token) => findBearer(postgres, token))
+        return found ? found.then(() => limits.settle(req, res)) : limits.settle(req, res)
+      },
     }),
     roles,
     hasRole: hasRole(postgres),

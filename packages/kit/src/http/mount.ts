@@ -1,7 +1,7 @@
 import express, { type Request, type RequestHandler, type Router } from 'express'
 import type { z } from 'zod'
 import { bootErrors, kitErrors } from '../errors/errors.ts'
-import { type Bearer, bearerOf } from '../sessions/bearer.ts'
+import { type Bearer, bearerFailure, bearerOf } from '../sessions/bearer.ts'
 import { sessionUser } from '../sessions/express-session.ts'
 import { canonicalParams, redirectToCanonical } from './canonical.ts'
 import { refuseCollisions } from './collisions.ts'
@@ -96,7 +96,7 @@ async function checkAccess(route: Route, req: Request, hasRole: MountOptions['ha
 async function checkBearer(route: Route, bearer: Bearer | 'invalid', req: Request, hasRole: MountOptions['hasRole']) {
   const { access, method, scopes } = route
   if (access === 'public' && method === 'get') return undefined
-  if (bearer === 'invalid') throw kitErrors.E_NOT_LOGGED_IN()
+  if (bearer === 'invalid') throw bearerFailure(req) ?? kitErrors.E_NOT_LOGGED_IN()
   if (!scopes?.every((scope) => bearer.scopes.includes(scope))) throw kitErrors.E_SCOPE()
   if (typeof access === 'object' && !(await hasRole(bearer.userId, access.role, req))) throw kitErrors.E_FORBIDDEN()
   return bearer.userId

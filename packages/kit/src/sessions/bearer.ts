@@ -11,10 +11,24 @@ export interface Bearer {
 export type FindBearer = (secret: string) => Promise<Bearer | undefined>
 
 const bearers = new WeakMap<Request, Bearer | 'invalid'>()
+const failures = new WeakMap<Request, unknown>()
 
-/** `undefined`: the request has no token. `invalid`: it has one that is worth nothing, which does not make it anonymous. */
+/** Returns whether the request has a token, valid or not. */
+export function hasBearer(req: Request): boolean {
+  return secretOf(req) !== undefined
+}
+
+/**
+ * `undefined`: the request has no token. `invalid`: it has one that is worth nothing, or that was not looked up, which does not
+ * make it anonymous.
+ */
 export function bearerOf(req: Request): Bearer | 'invalid' | undefined {
   return bearers.get(req)
+}
+
+/** Why the request's token could not be looked up. */
+export function bearerFailure(req: Request): unknown {
+  return failures.get(req)
 }
 
 /** The user of a valid token. */
@@ -23,30 +37,37 @@ export function bearerUser(req: Request): string | undefined {
   return bearer === 'invalid' ? undefined : bearer?.userId
 }
 
-/** Returns a key for the request's token, valid or not, that may be stored. */
+/** Returns a key for the request's token, if it is valid, that may be stored. */
 export function bearerKey(req: Request): string | undefined {
-  const secret = secretOf(req)
+  const secret = bearerUser(req) === undefined ? undefined : secretOf(req)
   return secret === undefined ? undefined : `token:${createHash('sha256').update(secret).digest('base64url')}`
 }
 
 /**
- * Wraps the session's middleware: a request with `Authorization: Bearer` uses the token and ignores every cookie. Other schemes
- * are ignored.
+ * Wraps the session's middleware: a request with `Authorization: Bearer` uses the token, which `settleBearer` looks up, and ignores
+ * every cookie. Other schemes are ignored.
  */
-export function withBearers(session: RequestHandler, find: FindBearer): RequestHandler {
+export function withBearers(session: RequestHandler): RequestHandler {
   return (req, res, next) => {
-    const secret = secretOf(req)
-    if (secret === undefined) return session(req, res, next)
-    delete req.headers.cookie
-    session(req, res, (error?: unknown) => {
-      if (error) return next(error)
-      const found = wellFormed.test(secret) ? find(secret) : Promise.resolve(undefined)
-      found.then((bearer) => {
-        bearers.set(req, bearer ?? 'invalid')
-        next()
-      }, next)
-    })
+    if (hasBearer(req)) {
+      delete req.headers.cookie
+      bearers.set(req, 'invalid')
+    }
+    session(req, res, next)
   }
+}
+
+/**
+ * Looks the request's token up; not before its address has passed its limit, since anyone can make tokens up. `undefined`: there is
+ * nothing to look up, and nothing to wait for. A lookup that fails refuses nothing here: not every route needs the token.
+ */
+export function settleBearer(req: Request, find: FindBearer): Promise<void> | undefined {
+  const secret = secretOf(req)
+  if (secret === undefined || !wellFormed.test(secret)) return undefined
+  return find(secret).then(
+    (bearer) => void bearers.set(req, bearer ?? 'invalid'),
+    (error) => void failures.set(req, error),
+  )
 }
 
 const wellFormed = /^[\w-]{20,100}$/
