@@ -193,6 +193,19 @@ test('log-ins and sign-ups of one address share a limit, however many accounts t
   expect((counts[401] ?? 0) + (counts[201] ?? 0)).toBe(10)
 })
 
+test('an address that asks for too many mails uses up none of those of an account', async () => {
+  await start({ RATE_LIMIT_PER_MINUTE: '40' }) // 10 log-ins, sign-ups and mails a minute
+  const [address, { email }] = [newAddress(), await signUp()]
+  const user = client(newAddress())
+  await user.logIn(email, password)
+  const reset = (from: string, email: string) => client(from).post('/v1/password-resets', { email })
+  expect(await statuses(many(10, () => reset(address, `${randomUUID()}@example.com`)))).toEqual({ 202: 10 })
+  expect(await statuses(many(6, () => reset(address, email)))).toEqual({ 429: 6 })
+  expect(await statuses(many(6, () => at(address, user).post('/v1/email-verifications')))).toEqual({ 429: 6 })
+  expectStatus(await reset(newAddress(), email), 202)
+  expectStatus(await at(newAddress(), user).post('/v1/email-verifications'), 202)
+})
+
 test('log-ins of known devices at one address have a limit too, however many accounts they know', async () => {
   await start({ RATE_LIMIT_PER_MINUTE: '16' }) // 4 log-ins a minute
   const users = await Promise.all(

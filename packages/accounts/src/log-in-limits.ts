@@ -13,7 +13,7 @@ export interface LogInLimitsOptions {
   guard: LogInGuard
   devices: DeviceCookies
   log: Logger
-  /** Log-ins and sign-ups of one address in a minute, together; and as many log-ins of devices that logged in before. */
+  /** Log-ins, sign-ups and requests for mails of one address in a minute, together; and as many log-ins of devices that logged in before. */
   perAddress: number
   /** Live replicas, as last known. */
   share: () => number

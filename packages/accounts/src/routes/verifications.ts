@@ -4,9 +4,9 @@ import { redeemVerification } from '../codes.ts'
 import { requestMail } from '../messages.ts'
 import { code, type PasswordDeps } from './passwords.ts'
 
-type Deps = Pick<PasswordDeps, 'postgres' | 'outbox' | 'mailLimits'>
+type Deps = Pick<PasswordDeps, 'postgres' | 'outbox' | 'limits' | 'mailLimits'>
 
-export function verificationRoutes({ postgres, outbox, mailLimits }: Deps): Route[] {
+export function verificationRoutes({ postgres, outbox, limits, mailLimits }: Deps): Route[] {
   return [
     route({
       method: 'post',
@@ -16,6 +16,7 @@ export function verificationRoutes({ postgres, outbox, mailLimits }: Deps): Rout
       answers: { 202: { description: 'The mail is on its way' } },
       errors: ['E_RATE_LIMITED'],
       async handle({ user, req, res, requestId, traceparent }) {
+        await limits.checkSignUp(req, res) // first: a refused address uses up none of the account's mails
         await mailLimits.checkVerification(req, res, user.id)
         await requestMail(postgres, outbox, user.id, 'email-verification', { requestId, traceparent })
         return { status: 202 }
