@@ -48,9 +48,12 @@ export function sessionRoutes({ postgres, passwords, limits, devices }: SessionD
         })
         const remembered = attempt.succeeded().catch((err) => log.warn({ err }, 'address of a log-in not remembered'))
         await Promise.all([logIn(req, found.id), remembered])
-        if (!(await isStillThePassword(postgres, found.id, found.passwordVersion))) {
+        try {
+          if (!(await isStillThePassword(postgres, found.id, found.passwordVersion)))
+            throw kitErrors.E_BAD_CREDENTIALS()
+        } catch (error) {
           await undoLogIn(req)
-          throw kitErrors.E_BAD_CREDENTIALS()
+          throw error
         }
         devices.remember(req, res, attempt.account)
         const hash = () => passwords.hash(body.password, signal, attempt.client)

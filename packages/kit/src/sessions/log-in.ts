@@ -83,11 +83,8 @@ export async function logIn(req: Request, userId: string): Promise<void> {
   const isSameVisitor = before.userId === undefined || before.userId === userId
   const kept = isKnown && isSameVisitor ? sessionOrigin(req) : undefined
   const isOwn = isKnown && before.userId === userId
-  const [isTheirs] = await Promise.all([
-    isKnown && available(claimSession(req, userId)),
-    endOthers(req),
-    isOwn && forget(req, userId, req.sessionID),
-  ])
+  const idBefore = req.sessionID
+  const [isTheirs] = await Promise.all([isKnown && available(claimSession(req, userId)), endOthers(req)])
   // Somebody else may log in with the same cookie at this moment.
   const origin = isTheirs ? kept : undefined
   // An id that this request itself has made needs no renewal. That of an ended session is known, and cannot be saved.
@@ -96,29 +93,41 @@ export async function logIn(req: Request, userId: string): Promise<void> {
   Object.assign(requireSession(req), { userId, loggedInAt, origin, listed: true })
   const userAgent = (req.get('user-agent') ?? '').slice(0, maxUserAgentLength)
   const session = { id: req.sessionID, createdAt: loggedInAt, userAgent, origin: sessionOrigin(req) }
-  const [listed, saved] = await Promise.allSettled([userSessionsOf(req)?.add(userId, session), saveSession(req)])
-  if (saved.status === 'rejected') throw saved.reason
-  if (listed.status === 'fulfilled') return
-  // A session that is in no list could not be ended.
-  await undoLogIn(req).catch((err) => req.log.warn({ err }, 'a session that could not be listed could not be ended'))
-  throw listed.reason
+  const [, ...results] = await Promise.allSettled([
+    isOwn && forget(req, userId, idBefore), // before its successor is added, which may be one too many
+    saveSession(req),
+    userSessionsOf(req)?.add(userId, session),
+  ])
+  const failed = results.find(({ status }) => status === 'rejected') as PromiseRejectedResult | undefined
+  if (failed === undefined) return
+  // It may have been saved all the same; and a session that is in no list could not be ended.
+  await undoLogIn(req)
+  throw failed.reason
 }
 
-/** Ends the session that `logIn` has just begun for this request: `logOut` ends those that the request came with. */
+/**
+ * Ends the session that `logIn` has just begun for this request: `logOut` ends those that the request came with. Its cookie is not
+ * sent, so no client has it even when the store cannot be reached.
+ */
 export async function undoLogIn(req: Request): Promise<void> {
   const session = requireSession(req)
   const { id, userId } = session
-  const forgotten = userId === undefined ? undefined : forget(req, userId, id)
-  await Promise.all([settled((done) => session.destroy(done)), forgotten])
+  try {
+    await settled((done) => session.destroy(done))
+    if (userId !== undefined) await forget(req, userId, id)
+  } catch (err) {
+    req.log.warn({ err }, 'a log-in was undone, but its session could not be ended')
+  }
 }
 
 /** Ends the sessions that the request's cookies name, not the user's others. Their ids are barred, so that no slow request can save them again. */
 export async function logOut(req: Request): Promise<void> {
   const session = requireSession(req)
   const { userId } = session
-  const forgotten = userId === undefined ? undefined : forget(req, userId, session.id)
+  const { id } = session
   const ended = hasStoredSession(req) ? settled((done) => session.destroy(done)) : undefined
-  await Promise.all([ended, endOthers(req), forgotten])
+  await Promise.all([ended, endOthers(req)])
+  if (userId !== undefined) await forget(req, userId, id)
   for (const name of cookieNamesOf(req)) req.res?.clearCookie(name, cookieOptions(req, name))
 }
 
@@ -128,7 +137,10 @@ export async function endSession(req: Request) {
   return kitErrors.E_NOT_LOGGED_IN()
 }
 
-/** Only tidies up: a list leaves out sessions that have ended. */
+/**
+ * Only tidies up: a list leaves out sessions that have ended. Call it when the record has ended: a live session that is in no list
+ * could not be ended by its user.
+ */
 function forget(req: Request, userId: string, id: string): Promise<void> | undefined {
   return userSessionsOf(req)
     ?.forget(userId, id)

@@ -74,6 +74,31 @@ export function describeUserSessions(name: string, create: Create): void {
       expect(await whoIs(first, url)).toBe(null)
     })
 
+    test.each(['saved', 'listed'] as const)(
+      'a log-in that may not have been %s leaves no session and no cookie',
+      async (what) => {
+        const [one] = create({})
+        const user = randomUUID()
+        let begun = ''
+        const store: SessionStore['store'] = Object.create(one.store)
+        const lost = new Error('the reply is lost')
+        store.set = (id, data, done) => {
+          begun = id
+          one.store.set(id, data, (error) => done?.(error ?? (what === 'saved' ? lost : undefined)))
+        }
+        const add: SessionStore['ofUser']['add'] = async (...given) => {
+          await one.ofUser.add(...given)
+          if (what === 'listed') throw lost
+        }
+        const { url } = await serveSessions({ ...one, store, ofUser: { ...one.ofUser, add } })
+        const { status, setCookie } = await createBrowser().send('POST', `${url}/log-in/${user}`)
+        expect([status, setCookie]).toEqual([what === 'saved' ? 503 : 500, undefined])
+        expect(await one.ofUser.list(user)).toEqual([])
+        const left = await new Promise((resolve) => one.store.get(begun, (_error, data) => resolve(data)))
+        expect(left).toMatchObject({ ended: true })
+      },
+    )
+
     test('a session that was logged out is not listed', async () => {
       const [one, two] = create({})
       const { url } = await serveSessions(one)
