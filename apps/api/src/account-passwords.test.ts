@@ -85,6 +85,16 @@ test('wrong passwords of a session are limited as log-ins are', async () => {
   expect(await tryLogIn(email, password)).toBe(200)
 })
 
+test('those who guess at the same address do not keep a session from changing its password', async () => {
+  const [address, { email, password }] = [cluster.newAddress(), await cluster.loggedIn(0)]
+  const user = cluster.client(0, address)
+  await user.logIn(email, password)
+  user.cookies.delete('device') // a browser sends it to log-ins only
+  const guess = () => cluster.client(1, address).post('/v1/session', { email, password: 'wrong horse' })
+  expect((await Promise.all(Array.from({ length: 6 }, guess))).filter(({ status }) => status === 429)).not.toEqual([])
+  expect((await user.put('/v1/password', { current: password, password: 'another horse' })).status).toBe(204)
+})
+
 test('a token from a mail sets a new password once, and ends every session', async () => {
   const { user, email, password } = await cluster.loggedIn(0)
   expect((await cluster.client(1).post('/v1/password-resets', { email: email.toUpperCase() })).status).toBe(202)

@@ -22,11 +22,15 @@ export interface LogInLimitsOptions {
 }
 
 export interface LogInLimits {
-  /** Throws `E_RATE_LIMITED`, or `E_REDIS_UNAVAILABLE`: a limit that guards passwords does not widen because a server is down. */
+  /**
+   * Throws `E_RATE_LIMITED`, or `E_REDIS_UNAVAILABLE`: a limit that guards passwords does not widen because a server is down.
+   * `known`: an identifier of a client that has shown in another way than by the device's cookie that it logged in to this account.
+   */
   beginLogIn(
     req: Request,
     res: Response,
     email: string,
+    known?: string,
   ): Promise<LogInAttempt & { account: string; client: HashClient }>
   /** Throws `E_RATE_LIMITED`. While Redis is unreachable, each replica allows its share. */
   checkSignUp(req: Request, res: Response): Promise<HashClient>
@@ -56,11 +60,11 @@ export function createLogInLimits(options: LogInLimitsOptions): LogInLimits {
   })
 
   return {
-    async beginLogIn(req, res, email) {
+    async beginLogIn(req, res, email, known) {
       const account = digest(email.toLowerCase())
       const from = digest(addressKey(req))
       // A device that logged in to this account before is counted by itself: others at its address cannot use up its tries.
-      const device = devices.read(req, account)
+      const device = known ?? devices.read(req, account)
       const [attempt, tried, counted] = await Promise.allSettled([
         guard.begin({ account, address: from, device }),
         tries.check(req, res, digest(`${device ?? from} ${account}`)),

@@ -3,12 +3,13 @@ import type { Context } from '@escala/kit/http/route.ts'
 import type { ApiParts } from '@escala/kit/module.ts'
 import type { HashClient } from '@escala/kit/passwords/queue.ts'
 import { endSession } from '@escala/kit/sessions/log-in.ts'
+import { handleOf } from '@escala/kit/sessions/user-sessions.ts'
 import { findWithHash } from '../accounts.ts'
 import { judge, type LogInLimits } from '../log-in-limits.ts'
 
 /**
  * Checks the password of a logged-in user, and returns its hash. With a stolen session passwords could be tried, so the limits
- * are those of a log-in. Throws `E_BAD_CREDENTIALS`, `E_RATE_LIMITED`, `E_OVERLOADED`, and `E_NOT_LOGGED_IN` for a deleted user.
+ * are those of a log-in by a known device; each session counts by itself. Throws `E_BAD_CREDENTIALS`, `E_RATE_LIMITED`, `E_OVERLOADED`, and `E_NOT_LOGGED_IN` for a deleted user.
  */
 export type CheckPassword = (
   context: Pick<Context<unknown, unknown, unknown>, 'req' | 'res' | 'signal' | 'log'> & { user: { id: string } },
@@ -23,12 +24,13 @@ export function createCheckPassword({ postgres, passwords, limits }: Deps): Chec
   return async ({ user, req, res, signal, log }, password) => {
     const found = await findWithHash(postgres, user.id)
     if (found === undefined) throw await endSession(req)
-    const attempt = await limits.beginLogIn(req, res, found.email)
+    // The device's cookie goes to log-ins only; a session says as much, and strangers must not lock its user out of a new password.
+    const attempt = await limits.beginLogIn(req, res, found.email, handleOf(req.sessionID))
     await judge(attempt, log, async () => {
       if (await passwords.verify(password, found.passwordHash, signal, attempt.client)) return
       throw kitErrors.E_BAD_CREDENTIALS()
     })
-    await attempt.giveBack()
+    await attempt.giveBack().catch((err) => log.warn({ err }, 'a right password counts as a wrong one'))
     return { hash: found.passwordHash, client: attempt.client }
   }
 }
