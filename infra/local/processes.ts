@@ -125,15 +125,18 @@ export async function run(
     gid?: number
     timeoutMs?: number
     signal?: AbortSignal
+    /** Ends it with this program, however that ends; not what it has started in a session of its own. */
+    guarded?: boolean
   } = {},
 ): Promise<{ code: number; output: string }> {
-  const { timeoutMs, ...rest } = options
+  const { timeoutMs, guarded = false, ...rest } = options
   const child: ChildProcess = spawn(command, args, {
     ...rest,
     detached: true,
     timeout: timeoutMs,
     stdio: ['ignore', 'pipe', 'pipe'],
   })
+  if (guarded && child.pid !== undefined) child.once('close', guard(child.pid, 'SIGTERM', 1000))
   let output = ''
   child.stdout?.on('data', (chunk) => (output += chunk))
   child.stderr?.on('data', (chunk) => (output += chunk))

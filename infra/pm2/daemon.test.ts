@@ -1,9 +1,10 @@
+import { spawn } from 'node:child_process'
 import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as wait } from 'node:timers/promises'
 import { afterAll, beforeAll, expect, test, vi } from 'vitest'
-import { freePort, isAlive } from '../local/processes.ts'
+import { freePort, isAlive, run } from '../local/processes.ts'
 import { statusOf, until } from '../local/waiting.ts'
 import { createDaemon } from './daemon.ts'
 import { basicEnvironment, createPm2 } from './pm2.ts'
@@ -32,7 +33,7 @@ const programs = {
   stubborn: `
     setInterval(() => {}, 1000)
     for (const signal of ['SIGTERM', 'SIGINT']) process.on(signal, () => {})
-    process.send('ready')`,
+    if (process.env.SILENT === undefined) process.send('ready')`,
 }
 
 beforeAll(async () => {
@@ -83,6 +84,61 @@ test('a daemon that stands still holds up no request', async () => {
     process.kill(daemonPid, 'SIGCONT')
   }
 })
+
+test('a program that is killed leaves no client of PM2 behind, and its daemon is not in the way', async () => {
+  const daemonPid = pm2.daemonPid() as number
+  const text = `
+    import { createPm2 } from ${JSON.stringify(new URL('pm2.ts', import.meta.url).href)}
+    await createPm2(${JSON.stringify(home)}).command(['jlist'])`
+  process.kill(daemonPid, 'SIGSTOP') // so that the client waits
+  const parent = spawn(process.execPath, ['--input-type=module', '-e', text], { stdio: 'ignore' })
+  const processes = async () => {
+    const { output } = await run('ps', ['-A', '-o', 'pid=,ppid=,pgid=,args='])
+    return output.split('\n').map((line) => {
+      const [, pid, ppid, group, command = ''] = /^\s*(\d+)\s+(\d+)\s+(\d+)\s+(.*)/.exec(line) ?? []
+      return { pid: Number(pid), ppid: Number(ppid), group: Number(group), command }
+    })
+  }
+  try {
+    const client = async () =>
+      (await processes()).find(({ ppid, command }) => ppid === parent.pid && command.includes('jlist'))
+    const { pid } = await until(client, 10_000, 'no client was started')
+    parent.kill('SIGKILL')
+    await until(() => !isAlive(pid), 5000, 'the client waits for ever')
+    // What ends a client with its whole group must not end the daemon that it has started.
+    expect((await processes()).find(({ pid }) => pid === daemonPid)?.group).toBe(daemonPid)
+  } finally {
+    parent.kill('SIGKILL')
+    process.kill(daemonPid, 'SIGCONT')
+  }
+})
+
+test('a daemon that dies while it starts or ends fails what waits for it, and does not hang it', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'escala-daemon-'))
+  const file = join(folder, 'apps.config.cjs')
+  const app = { name: 'slow', script: join(home, 'stubborn.js'), wait_ready: true, listen_timeout: 60_000, pmx: false }
+  writeFileSync(file, `module.exports = ${JSON.stringify({ apps: [{ ...app, env: { SILENT: '1' } }] })}`)
+  const other = createPm2(folder)
+  const die = async () => {
+    const pid = await until(() => other.daemonPid(), 10_000, 'PM2 did not start')
+    process.kill(pid, 'SIGSTOP') // so that it does not answer before it dies
+    await wait(300) // longer than the interval between two looks at the daemon
+    process.kill(pid, 'SIGKILL')
+  }
+  try {
+    const starting = other.command(['start', file])
+    starting.catch(() => undefined) // looked at below
+    await die()
+    await expect(starting).rejects.toThrow('pm2 start')
+    await other.command(['ping'])
+    const ending = other.command(['kill'])
+    await die()
+    await ending
+  } finally {
+    await createDaemon({ pm2: other, home: folder, ecosystem: file }).stop()
+    rmSync(folder, { recursive: true })
+  }
+}, 30_000)
 
 test('a daemon that is killed is noticed, what it left is ended, and it can be started again', async () => {
   const before = await pids()

@@ -16,6 +16,8 @@ export interface Pm2Process {
 
 /** What was asked may have been answered just before the daemon ended. */
 const lastWordsMs = 500
+/** A client that was asked to end the daemon looks for itself whether it has ended, for three seconds. */
+const killMs = 5000
 
 interface CommandOptions {
   /** What `start` hands on to the applications. */
@@ -43,16 +45,12 @@ export function createPm2(home: string): Pm2 {
   const script = async (file: string, args: string[], { env = basicEnvironment(), signal }: CommandOptions = {}) => {
     // PM2's sockets and logs are for this user alone, and its daemon takes the mask over.
     const shell = ['-c', 'umask 077; exec "$0" "$@"', process.execPath, join(root, file), ...args]
-    // PM2's clients wait for ever for the answer of a daemon that has died.
-    const daemon = daemonPid()
+    const ends = args[0] === 'kill'
     const given = new AbortController()
-    const watching = setInterval(() => {
-      if (daemon === undefined || daemonPid() === daemon || args.includes('kill')) return
-      clearInterval(watching)
-      setTimeout(() => given.abort(), lastWordsMs).unref()
-    }, 250)
+    const stopWatching = watchDaemon(daemonPid, ends ? killMs : lastWordsMs, () => given.abort())
     const { code, output } = await run('/bin/sh', shell, {
       cwd: root,
+      guarded: true,
       signal: signal ? AbortSignal.any([signal, given.signal]) : given.signal,
       // Actions in parallel: a stop takes as long as the slowest drain, not as long as all of them.
       env: {
@@ -66,9 +64,12 @@ export function createPm2(home: string): Pm2 {
         PM2_NO_INTERACTION: 'true',
         PM2_CONCURRENT_ACTIONS: '32',
       },
-    }).finally(() => clearInterval(watching))
-    if (given.signal.aborted) throw new Error(`${file} ${args.join(' ')}: PM2 has ended meanwhile`)
-    if (code !== 0) throw new Error(`${file} ${args.join(' ')} failed:\n${output.trim()}`)
+    }).finally(stopWatching)
+    if (given.signal.aborted && ends) return output
+    if (code !== 0 && !given.signal.aborted) throw new Error(`${file} ${args.join(' ')} failed:\n${output.trim()}`)
+    // A client whose daemon dies before it has said anything ends without an error.
+    if (!ends && (given.signal.aborted || daemonPid() === undefined))
+      throw new Error(`${file} ${args.join(' ')}: PM2 has ended meanwhile`)
     return output
   }
   const command = (args: string[], options?: CommandOptions) => script('node_modules/pm2/bin/pm2', args, options)
@@ -93,6 +94,26 @@ export function createPm2(home: string): Pm2 {
         }))
         .filter((entry) => name === undefined || entry.name === name)
     },
+  }
+}
+
+/**
+ * Calls `gone` so many milliseconds after the daemon has ended, which one that is being started may do, too: PM2's clients wait for ever
+ * for the answer of a daemon that has died. The function that it returns calls that off.
+ */
+function watchDaemon(daemonPid: () => number | undefined, graceMs: number, gone: () => void): () => void {
+  let daemon = daemonPid()
+  let ending: NodeJS.Timeout | undefined
+  const watching = setInterval(() => {
+    const now = daemonPid()
+    daemon ??= now
+    if (now === daemon) return
+    clearInterval(watching)
+    ending = setTimeout(gone, graceMs)
+  }, 250)
+  return () => {
+    clearInterval(watching)
+    clearTimeout(ending)
   }
 }
 
