@@ -23,6 +23,9 @@ export interface Daemon {
 }
 
 const watchMs = 250
+// A daemon that gets a signal ends its processes one after another: 32 replicas, each of which refuses connections for two seconds first,
+// and those that still drain.
+const endMs = 60_000 + 32 * 3000
 // A worker without PM2 drains like any other, but its successors wait for its port.
 const leftoverMs = 5000
 
@@ -38,7 +41,7 @@ export function createDaemon({ pm2, home, ecosystem }: DaemonOptions): Daemon {
       const starting = pm2.command(['start', ecosystem], { env, signal })
       starting.catch(() => undefined) // looked at below
       const pid = await until(() => pm2.daemonPid(), 20_000, 'PM2 did not start')
-      release = guard(pid, 'SIGTERM', 60_000)
+      release = guard(pid, 'SIGTERM', endMs)
       await starting.catch((error) => {
         if (!signal.aborted) throw error
       })
