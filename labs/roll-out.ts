@@ -1,13 +1,13 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { join } from 'node:path'
-import { setTimeout as wait } from 'node:timers/promises'
 import { createBullmqDeadLetters } from '@escala/kit/jobs/dead-letters.ts'
 import { createLog } from '@escala/kit/log/log.ts'
 import { createRedis, stopRedis } from '@escala/kit/redis/redis.ts'
 import type { ScaleReport } from '@escala/kit/replicas/scale-report.ts'
 import type { Cluster } from '@escala/testing/cluster.ts'
 import { workerLanes } from '../apps/worker/src/modules.ts'
+import { until } from '../infra/local/waiting.ts'
 
 const log = createLog({ service: 'lab', replicaId: 'lab', version: '', level: 'silent' })
 
@@ -32,9 +32,11 @@ export async function versionsOf(cluster: Cluster): Promise<string> {
 export async function countDeadLetters(cluster: Cluster): Promise<number> {
   return await withRedis(cluster, async (redis) => {
     const deadLetters = createBullmqDeadLetters({ redis, lanes: workerLanes() })
-    const { length } = await deadLetters.list({ limit: 1000 })
-    await deadLetters.stop()
-    return length
+    try {
+      return (await deadLetters.list({ limit: 1000 })).length
+    } finally {
+      await deadLetters.stop()
+    }
   })
 }
 
@@ -43,8 +45,8 @@ export async function withRedis<T>(
   use: (redis: ReturnType<typeof createRedis>) => Promise<T>,
 ): Promise<T> {
   const redis = createRedis({ url: cluster.redisUrl, role: 'request', log, timeoutMs: 5000 })
-  while (redis.status !== 'ready') await wait(10)
   try {
+    await until(() => redis.status === 'ready', 10_000, 'Redis does not answer')
     return await use(redis)
   } finally {
     await stopRedis(redis)

@@ -4,7 +4,7 @@ import { environment } from '@escala/testing/environment.ts'
 import { createLifetime } from '../../infra/local/lifetime.ts'
 import { type Check, check } from '../lab.ts'
 import { runProgram, UsageError } from '../program.ts'
-import { checkOutRelease } from './released.ts'
+import { type Checkout, checkOutRelease } from './released.ts'
 import { upgrade } from './run.ts'
 
 // npm run upgrade:check [-- --seconds 20]
@@ -14,6 +14,7 @@ Upgrades a running system of version 0.1.0 to this one, under load.
   --seconds N   how long both versions run side by side (default 10)`
 
 const lifetime = createLifetime()
+let released: Checkout | undefined
 
 async function main(): Promise<number> {
   const { values } = parseArgs({ options: { seconds: { type: 'string', default: '10' } } })
@@ -22,7 +23,7 @@ async function main(): Promise<number> {
   process.env.LABS = 'local' // an image holds one version
   console.log(`servers: ${(await environment()).driver.versions}`)
   console.log('checking out 0.1.0 and installing its packages')
-  using released = checkOutRelease('0.1.0')
+  released = checkOutRelease('0.1.0')
   const { seen, mixed, end, logs } = await upgrade({
     released,
     current: join(import.meta.dirname, '../..'),
@@ -57,4 +58,4 @@ function report(checks: Check[]): boolean {
   return checks.every(({ ok }) => ok)
 }
 
-await runProgram(lifetime, main)
+await runProgram(lifetime, main, async () => released?.[Symbol.dispose]())

@@ -20,7 +20,10 @@ export function checkOutRelease(version: keyof typeof releases): Checkout {
   const folder = mkdtempSync(join(tmpdir(), `escala-${version}-`))
   const remove = () => rmSync(folder, { recursive: true, force: true })
   try {
-    run('sh', ['-c', `git -C "${root}" archive ${commit} | tar -x -C "${folder}"`], root)
+    const archive = join(folder, 'release.tar') // not a pipe: of a pipe, only the last program's failure is seen
+    run('git', ['archive', '--output', archive, commit], root)
+    run('tar', ['-x', '-f', archive, '-C', folder], root)
+    rmSync(archive)
     // Types, linters and the like are not needed to run it; the install script of a package is not either.
     run('npm', ['ci', '--ignore-scripts', '--no-audit', '--no-fund'], folder)
   } catch (error) {
