@@ -3,7 +3,7 @@ import { handleOf, type ListedSession, type UserSessions } from './user-sessions
 
 /** The sessions of this process alone. `lastUse` is `undefined` for one that is over. */
 export function createMemoryList(
-  { maxPerUser }: Pick<typeof sessionDefaults, 'maxPerUser'>,
+  { maxPerUser, barredMs }: Pick<typeof sessionDefaults, 'maxPerUser' | 'barredMs'>,
   lastUse: (id: string) => number | undefined,
   end: (id: string) => Promise<void>,
 ): UserSessions {
@@ -17,6 +17,10 @@ export function createMemoryList(
   const add = async (userId: string, session: ListedSession) => {
     const list = listOf(userId).set(handleOf(session.id), session)
     lists.set(userId, list)
+    if (list.size <= maxPerUser) return
+    // Those that are over do not count. A young one may be about to be saved.
+    const isOver = ({ id, createdAt }: ListedSession) => lastUse(id) === undefined && createdAt < Date.now() - barredMs
+    for (const [handle, session] of list) if (isOver(session)) list.delete(handle)
     const oldestFirst = [...list.values()].sort((a, b) => a.createdAt - b.createdAt)
     await endThese(userId, oldestFirst.slice(0, Math.max(0, list.size - maxPerUser)))
   }

@@ -57,7 +57,7 @@ export function createMemorySessions(options: SessionStoreOptions = {}): Session
 
   return {
     scope: 'process',
-    ofUser: createMemoryList({ maxPerUser }, (id) => (isLive(id) ? lastUse.get(id) : undefined), end),
+    ofUser: createMemoryList({ maxPerUser, barredMs }, (id) => (isLive(id) ? lastUse.get(id) : undefined), end),
     store,
     async claim(id, userId) {
       const isKnown = lastUse.has(id)

@@ -19,27 +19,15 @@ type Times = Pick<typeof sessionDefaults, 'idleMs' | 'absoluteLifetimeMs' | 'max
 // When all sessions of the user were ended last. No handle is like it.
 const endedField = '*'
 
-// ARGV: handle, value, when it began, longest life, most sessions, whether it is adopted. Returns the values that had to go, or
-// nil when it may not be listed.
+// ARGV: handle, value, when it began, longest life, most sessions, whether it is adopted. Returns the list if it is too long, or
+// nil when the session may not be listed.
 const add = createScript(`
 local ended = redis.call('HGET', KEYS[1], '${endedField}')
 if ARGV[6] == '1' and ended and tonumber(ended) >= tonumber(ARGV[3]) then return false end
 redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
 redis.call('PEXPIRE', KEYS[1], ARGV[4])
-local gone = {}
-if redis.call('HLEN', KEYS[1]) <= tonumber(ARGV[5]) then return gone end
-local flat, entries = redis.call('HGETALL', KEYS[1]), {}
-for i = 1, #flat, 2 do
-  if flat[i] ~= '${endedField}' then
-    table.insert(entries, { at = tonumber(string.match(flat[i + 1], '^%d+')), handle = flat[i], value = flat[i + 1] })
-  end
-end
-table.sort(entries, function(a, b) return a.at < b.at end)
-for i = 1, #entries - tonumber(ARGV[5]) do
-  redis.call('HDEL', KEYS[1], entries[i].handle)
-  table.insert(gone, entries[i].value)
-end
-return gone
+if redis.call('HLEN', KEYS[1]) <= tonumber(ARGV[5]) then return {} end
+return redis.call('HVALS', KEYS[1])
 `)
 
 // ARGV: now, longest life. Returns the list.
@@ -56,9 +44,16 @@ export function createRedisList({ redis, prefix, recordOf, end }: RedisListOptio
   const put = async (userId: string, { createdAt, ...rest }: ListedSession, isAdopted: 0 | 1) => {
     const value = `${createdAt} ${JSON.stringify(rest)}`
     const args = [handleOf(rest.id), value, createdAt, absoluteLifetimeMs, maxPerUser, isAdopted]
-    const gone = (await add.run(redis, [keyOf(userId)], args)) as string[] | null
-    await Promise.all(toSessions(gone ?? []).map(({ id }) => end(id)))
-    return gone !== null
+    const listed = (await add.run(redis, [keyOf(userId)], args)) as string[] | null
+    await endOldest(userId, toSessions(listed ?? []))
+    return listed !== null
+  }
+  /** Ends what is beyond the limit. Those that are over do not count. */
+  const endOldest = async (userId: string, listed: ListedSession[]) => {
+    if (listed.length <= maxPerUser) return
+    const { gone } = await withoutOver(userId, listed)
+    const left = listed.filter((session) => !gone.includes(session)).sort((a, b) => a.createdAt - b.createdAt)
+    await endThese(userId, left.slice(0, Math.max(0, left.length - maxPerUser)))
   }
   /** Their records first: what fails in between stays in the list, and can be ended again. */
   const endThese = async (userId: string, sessions: ListedSession[]) => {
@@ -66,19 +61,23 @@ export function createRedisList({ redis, prefix, recordOf, end }: RedisListOptio
     await Promise.all(sessions.map(({ id }) => end(id)))
     await redis.hdel(keyOf(userId), ...sessions.map(({ id }) => handleOf(id)))
   }
-  const list = async (userId: string) => {
-    const listed = toSessions(await redis.hvals(keyOf(userId)))
+  /** Reads how long each has left, and takes those that are over from the list. */
+  const withoutOver = async (userId: string, listed: ListedSession[]) => {
     const left = await Promise.all(listed.map(({ id }) => redis.pttl(recordOf(id))))
     const now = Date.now()
+    // A young one may be about to be saved.
+    const gone = listed.filter(({ createdAt }, i) => (left[i] ?? 0) < 0 && createdAt < now - barredMs)
+    if (gone.length > 0) await redis.hdel(keyOf(userId), ...gone.map(({ id }) => handleOf(id)))
+    return { gone, left, now }
+  }
+  const list = async (userId: string) => {
+    const listed = toSessions(await redis.hvals(keyOf(userId)))
+    const { left, now } = await withoutOver(userId, listed)
     const seen = listed.map((session, i) => ({
       ...session,
       lastSeenAt: Math.min(now, Math.max(session.createdAt, now - (idleMs - (left[i] ?? 0)))),
     }))
-    const isOver = (i: number) => (left[i] ?? 0) < 0
-    // A young one may be about to be saved.
-    const gone = listed.filter(({ createdAt }, i) => isOver(i) && createdAt < now - barredMs)
-    if (gone.length > 0) await redis.hdel(keyOf(userId), ...gone.map(({ id }) => handleOf(id)))
-    return seen.filter((_, i) => !isOver(i))
+    return seen.filter((_, i) => (left[i] ?? 0) >= 0)
   }
   const endOne = async (userId: string, handle: string) => {
     const value = await redis.hget(keyOf(userId), handle)

@@ -91,6 +91,30 @@ test.each(['refuse', 'hang'] as const)('Redis that does not answer (%s): never a
   await stopRedis(redis)
 })
 
+test('a session that is one too many stays in the list until its record has ended', async () => {
+  const redis = await connect()
+  const prefix = `test:${randomUUID()}:`
+  const sessions = createRedisSessions({ redis, prefix, maxPerUser: 1 })
+  const { url } = await serveSessions(sessions)
+  const browser = createBrowser()
+  await browser.send('POST', `${url}/log-in/u1`)
+  const [oldest] = await sessions.ofUser.list('u1')
+  const { evalsha } = redis
+  // The end of a record, the only script with these two keys, is lost.
+  redis.evalsha = ((...given: unknown[]) =>
+    given[1] === 2 && String(given[2]).includes(oldest?.id as string)
+      ? Promise.reject(new Error('the connection is lost'))
+      : evalsha.apply(redis, given as Parameters<typeof evalsha>)) as typeof evalsha
+  const next = { id: randomUUID(), createdAt: Date.now() + 1, userAgent: '', origin: '' }
+  await expect(sessions.ofUser.add('u1', next)).rejects.toMatchObject({ code: 'E_REDIS_UNAVAILABLE' })
+  redis.evalsha = evalsha
+  expect((await browser.send('GET', `${url}/me`)).body.userId).toBe('u1')
+  expect(await sessions.ofUser.list('u1')).toMatchObject([{ id: oldest?.id }])
+  await sessions.ofUser.endAll('u1')
+  expect((await browser.send('GET', `${url}/me`)).body.userId).toBeNull()
+  await stopRedis(redis)
+})
+
 async function disposable<T extends { stop(): Promise<void> }>(thing: T): Promise<T & AsyncDisposable> {
   return Object.assign(thing, { [Symbol.asyncDispose]: () => thing.stop() })
 }

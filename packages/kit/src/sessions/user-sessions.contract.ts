@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import { describe, expect, test } from 'vitest'
+import { describe, expect, test, vi } from 'vitest'
 import { createBrowser, serveSessions } from './sessions.contract.ts'
 import type { SessionStore, SessionStoreOptions } from './sessions.ts'
 import { handleOf, type ListedSession } from './user-sessions.ts'
@@ -72,6 +72,18 @@ export function describeUserSessions(name: string, create: Create): void {
       expect(await whoIs(first, url)).toBe(user)
       await two.ofUser.add(user, entry(randomUUID(), Date.now() + 2))
       expect(await whoIs(first, url)).toBe(null)
+    })
+
+    test('one more session than the limit ends none when another is over', async () => {
+      const [one, two] = create({ maxPerUser: 2, barredMs: 1 })
+      const { url } = await serveSessions(one)
+      const user = randomUUID()
+      const first = await logIn(url, user)
+      const over = entry(randomUUID(), Date.now())
+      await two.ofUser.add(user, over)
+      await vi.waitFor(() => expect(Date.now()).toBeGreaterThan(over.createdAt + 1))
+      const last = await logIn(url, user)
+      expect(await Promise.all([whoIs(first, url), whoIs(last, url)])).toEqual([user, user])
     })
 
     test.each(['saved', 'listed'] as const)(
