@@ -25,7 +25,7 @@ export async function useAccounts(postgres: Postgres, userId: string): Promise<v
   await renewPasswordHash(postgres, userId, 'x', 'y')
   await isStillThePassword(postgres, userId, 0)
   const sessions = { endAll: async () => undefined } as unknown as UserSessions
-  await changePassword(postgres, sessions, { userId, from: 'y', to: 'z', keepSession: 's' })
+  await changePassword(postgres, sessions, { userId, version: 0, to: 'z', keepSession: 's' })
   const verification = (await createCode(postgres, userId, 'email-verification'))?.secret ?? ''
   await redeemVerification(postgres, verification)
   await requireVerifiedEmail(postgres, userId)

@@ -1,10 +1,12 @@
 import { randomUUID } from 'node:crypto'
+import { changePassword } from '@escala/accounts/passwords.ts'
 import { accountsWorker } from '@escala/accounts/worker.ts'
 import type { Breaker, BreakerCall } from '@escala/kit/breaker/breaker.ts'
 import type { Job, JobHandler } from '@escala/kit/jobs/jobs.ts'
 import { createLog } from '@escala/kit/log/log.ts'
 import { createSmtpMailer } from '@escala/kit/mail/smtp.ts'
 import type { WorkerParts } from '@escala/kit/module.ts'
+import type { UserSessions } from '@escala/kit/sessions/user-sessions.ts'
 import type { Client } from '@escala/testing/client.ts'
 import { afterAll, beforeAll, expect, inject, test } from 'vitest'
 import { mailControl, startMail } from '../../../infra/local/peers/mail.ts'
@@ -77,6 +79,16 @@ test('of log-ins with the old password beside its change, none outlives it', asy
   expect(await statuses(others)).toEqual(Array(9).fill(401))
 })
 
+test('a hash that a log-in renews meanwhile does not stop a change of the password; another change does', async () => {
+  const { user } = await cluster.loggedIn(0)
+  const { id: userId } = (await user.get('/v1/session')).body.user
+  await cluster.postgres.query("UPDATE users SET password_hash = 'renewed' WHERE id = $1", [userId])
+  const sessions = { endAll: async () => [] } as unknown as UserSessions
+  const change = (to: string) => changePassword(cluster.postgres, sessions, { userId, version: 0, to, keepSession: '' })
+  await change('first')
+  await expect(change('second')).rejects.toMatchObject({ code: 'E_BAD_CREDENTIALS' })
+})
+
 test('wrong passwords of a session are limited as log-ins are', async () => {
   const { user, email, password } = await cluster.loggedIn(0)
   const wrong = () => user.put('/v1/password', { current: 'wrong horse', password: 'another horse' })
@@ -111,6 +123,26 @@ test('a token from a mail sets a new password once, and ends every session', asy
   expect(answers.find(({ status }) => status === 400)?.body.code).toBe('E_TOKEN_INVALID')
   expect(await statuses(cluster.everywhere(user))).toEqual([401, 401, 401])
   expect([await tryLogIn(email, password), await tryLogIn(email, 'another horse')]).toEqual([401, 200])
+})
+
+test('a reset revokes the tokens of its user, and no others; a change of the password revokes none', async () => {
+  const [ann, eve] = [await cluster.loggedIn(0), await cluster.loggedIn(1)]
+  const add = (email: string) =>
+    cluster.postgres.query(
+      `INSERT INTO access_tokens (id, user_id, name, scopes, hash, expires_at)
+       SELECT $1, id, 'CI', '{}', $2, now() + interval '1 day' FROM users WHERE email = $3`,
+      [randomUUID(), Buffer.from(randomUUID()), email],
+    )
+  for (const { email } of [ann, eve]) await add(email)
+  const left = async (user: Client) => (await user.get('/v1/tokens')).body.items.length
+  await ann.user.put('/v1/password', { current: ann.password, password: 'another horse' })
+  expect([await left(ann.user), await left(eve.user)]).toEqual([1, 1])
+  await cluster.client().post('/v1/password-resets', { email: ann.email })
+  await work()
+  const reset = { token: await lastToken(ann.email), password: 'a third horse' }
+  expect((await cluster.client().put('/v1/password-resets', reset)).status).toBe(204)
+  const { user } = await cluster.loggedIn(0, { email: ann.email, password: 'a third horse' })
+  expect([await left(user), await left(eve.user)]).toEqual([0, 1])
 })
 
 test('a token is worth nothing after an hour, after a change of the password, or for something else', async () => {

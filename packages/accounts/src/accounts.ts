@@ -23,7 +23,7 @@ const byEmail: Statement = {
 }
 const withHash: Statement = {
   name: 'users.withHash',
-  text: 'SELECT email, password_hash AS "passwordHash" FROM users WHERE id = $1',
+  text: `SELECT email, password_hash AS "passwordHash", password_version AS "passwordVersion" FROM users WHERE id = $1`,
 }
 const renewHash: Statement = {
   name: 'users.renewHash',
@@ -55,7 +55,8 @@ export async function findByEmail(postgres: Postgres, email: string) {
 }
 
 export async function findWithHash(postgres: Postgres, id: string) {
-  return (await postgres.query<{ email: string; passwordHash: string }>(withHash, [id])).rows[0]
+  type Row = { email: string; passwordHash: string; passwordVersion: number }
+  return (await postgres.query<Row>(withHash, [id])).rows[0]
 }
 
 /**

@@ -3,9 +3,10 @@ import type { Postgres, Sql, Statement } from '@escala/kit/postgres/postgres.ts'
 import type { UserSessions } from '@escala/kit/sessions/user-sessions.ts'
 import { redeemCode } from './codes.ts'
 
+// The version, not the hash: a log-in may renew the hash of the same password meanwhile.
 const change: Statement = {
   name: 'users.changePassword',
-  text: `UPDATE users SET password_hash = $3, password_version = password_version + 1 WHERE id = $1 AND password_hash = $2`,
+  text: `UPDATE users SET password_hash = $3, password_version = password_version + 1 WHERE id = $1 AND password_version = $2`,
 }
 // Whoever has the code can read the address's mail.
 const reset: Statement = {
@@ -16,6 +17,11 @@ const reset: Statement = {
 const dropResets: Statement = {
   name: 'users.dropResets',
   text: `DELETE FROM account_codes WHERE user_id = $1 AND purpose = 'password-reset'`,
+}
+// A user who resets a password may have lost it to a stranger who has made tokens.
+const dropTokens: Statement = {
+  name: 'users.dropTokens',
+  text: 'DELETE FROM access_tokens WHERE user_id = $1',
 }
 // Waits for a change that is under way, whose lock conflicts with this one.
 const isUnchanged: Statement = {
@@ -33,8 +39,9 @@ export async function isStillThePassword(sql: Sql, userId: string, version: numb
 
 export interface PasswordChange {
   userId: string
-  /** Hashes: of the password that was checked, and of the new one. */
-  from: string
+  /** Version of the password that was checked. */
+  version: number
+  /** Hash of the new one. */
   to: string
   /** Of the session that goes on. */
   keepSession: string
@@ -46,20 +53,24 @@ export interface PasswordChange {
  * transaction may be repeated. Throws `E_BAD_CREDENTIALS` when another change came first, and `E_REDIS_UNAVAILABLE`.
  */
 export async function changePassword(postgres: Postgres, sessions: UserSessions, given: PasswordChange): Promise<void> {
-  const { userId, from, to, keepSession } = given
+  const { userId, version, to, keepSession } = given
   await postgres.transaction(async (tx) => {
-    const { rowCount } = await tx.query(change, [userId, from, to])
+    const { rowCount } = await tx.query(change, [userId, version, to])
     if (rowCount === 0) throw kitErrors.E_BAD_CREDENTIALS()
     await tx.query(dropResets, [userId])
     await sessions.endAll(userId, keepSession)
   })
 }
 
-/** Uses the code up, sets the password and ends every session of its user, as `changePassword` does. Throws `E_TOKEN_INVALID`. */
+/**
+ * Uses the code up, sets the password, revokes the user's tokens and ends every session, as `changePassword` does. Throws
+ * `E_TOKEN_INVALID`.
+ */
 export async function resetPassword(postgres: Postgres, sessions: UserSessions, secret: string, hash: string) {
   await postgres.transaction(async (tx) => {
     const userId = await redeemCode(tx, secret, 'password-reset')
     await tx.query(reset, [userId, hash])
+    await tx.query(dropTokens, [userId])
     await tx.query(dropResets, [userId])
     await sessions.endAll(userId)
   })

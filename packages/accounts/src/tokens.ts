@@ -19,8 +19,8 @@ const columns = 'id, name, scopes, expires_at AS "expiresAt"'
 type Row = Omit<AccessToken, 'expiresAt'> & { expiresAt: Date }
 const toToken = ({ expiresAt, ...rest }: Row): AccessToken => ({ ...rest, expiresAt: expiresAt.toISOString() })
 
-// One after the other for each user: two at once cannot both be the last one that is allowed.
-const lockUser: Statement = { name: 'users.lock', text: 'SELECT FROM users WHERE id = $1 FOR UPDATE' }
+// One after the other for each user: two at once cannot both be the last one that is allowed. Rows that refer to the user do not wait.
+const lockUser: Statement = { name: 'users.lock', text: 'SELECT FROM users WHERE id = $1 FOR NO KEY UPDATE' }
 const add: Statement = {
   name: 'users.addToken',
   text: `INSERT INTO access_tokens (id, user_id, name, scopes, hash, expires_at) SELECT $1, $2, $3, $4, $5, $6

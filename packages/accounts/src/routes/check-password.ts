@@ -8,13 +8,13 @@ import { findWithHash } from '../accounts.ts'
 import { judge, type LogInLimits } from '../log-in-limits.ts'
 
 /**
- * Checks the password of a logged-in user, and returns its hash. With a stolen session passwords could be tried, so the limits
+ * Checks the password of a logged-in user, and returns its version. With a stolen session passwords could be tried, so the limits
  * are those of a log-in by a known device; each session counts by itself. Throws `E_BAD_CREDENTIALS`, `E_RATE_LIMITED`, `E_OVERLOADED`, and `E_NOT_LOGGED_IN` for a deleted user.
  */
 export type CheckPassword = (
   context: Pick<Context<unknown, unknown, unknown>, 'req' | 'res' | 'signal' | 'log'> & { user: { id: string } },
   password: string,
-) => Promise<{ hash: string; client: HashClient }>
+) => Promise<{ version: number; client: HashClient }>
 
 interface Deps extends Pick<ApiParts, 'postgres' | 'passwords'> {
   limits: LogInLimits
@@ -31,6 +31,6 @@ export function createCheckPassword({ postgres, passwords, limits }: Deps): Chec
       throw kitErrors.E_BAD_CREDENTIALS()
     })
     await attempt.giveBack().catch((err) => log.warn({ err }, 'a right password counts as a wrong one'))
-    return { hash: found.passwordHash, client: attempt.client }
+    return { version: found.passwordVersion, client: attempt.client }
   }
 }

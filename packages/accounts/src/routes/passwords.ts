@@ -30,11 +30,11 @@ export function passwordRoutes(deps: PasswordDeps): Route[] {
       errors: ['E_BAD_CREDENTIALS', 'E_RATE_LIMITED', 'E_OVERLOADED'],
       async handle(context) {
         const { body, user, req, signal } = context
-        const { hash: from, client } = await checkPassword(context, body.current)
+        const { version, client } = await checkPassword(context, body.current)
         const to = await passwords.hash(body.password, signal, client)
         await changePassword(postgres, userSessions, {
           userId: user.id,
-          from,
+          version,
           to,
           keepSession: req.sessionID,
         })
@@ -60,7 +60,7 @@ export function passwordRoutes(deps: PasswordDeps): Route[] {
     route({
       method: 'put',
       path: '/v1/password-resets',
-      summary: "Set a new password with a token from a mail: ends the user's sessions",
+      summary: "Set a new password with a token from a mail: ends the user's sessions, and revokes the user's tokens",
       access: 'public',
       ignoresSession: true,
       body: z.strictObject({ token: code, password: newPassword }),
