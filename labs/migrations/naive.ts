@@ -18,10 +18,12 @@ for (const { name: module, url } of folders) {
   for (const file of (await readdir(url)).sort()) {
     const name = `${module}/${file.replace('.sql', '')}`
     if (done.has(name)) continue
-    await client.query('BEGIN')
-    await client.query(await readFile(new URL(file, url), 'utf8'))
+    const sql = await readFile(new URL(file, url), 'utf8')
+    const isOwn = sql.startsWith('-- no transaction')
+    if (!isOwn) await client.query('BEGIN')
+    await client.query(sql)
     await client.query('INSERT INTO migrations (name) VALUES ($1)', [name])
-    await client.query('COMMIT')
+    if (!isOwn) await client.query('COMMIT')
   }
 }
 await client.end()

@@ -25,8 +25,9 @@ export function makeCheckout({ edits, migrations }: NextVersion): { folder: stri
   for (const name of readdirSync(join(here, 'node_modules'))) {
     if (name !== '@escala') symlinkSync(join(here, 'node_modules', name), join(modules, name))
   }
-  for (const path of ['apps/api', 'apps/worker', 'packages/kit', 'packages/tickets']) {
-    symlinkSync(join(folder, path), join(modules, '@escala', path.split('/')[1] ?? ''))
+  for (const group of ['apps', 'packages']) {
+    for (const { name } of readdirSync(join(folder, group), { withFileTypes: true }).filter((one) => one.isDirectory()))
+      symlinkSync(join(folder, group, name), join(modules, '@escala', name))
   }
   for (const [file, replacements] of edits.flatMap((each) => Object.entries(each))) {
     const path = join(folder, tickets, file)
@@ -49,6 +50,11 @@ export const wanted: Edits = {
     ['status, quantity, amount_cents\n', 'status, quantity, amount_cents, currency\n'],
     ["'totalCents', amount_cents)", "'totalCents', amount_cents, 'currency', placed.currency)"],
   ],
+  'order-batch.ts': [
+    ['total_cents', 'amount_cents'],
+    ['status, quantity, amount_cents\n', 'status, quantity, amount_cents, currency\n'],
+    ["'totalCents', amount_cents)", "'totalCents', amount_cents, 'currency', placed.currency)"],
+  ],
   'schemas.ts': [
     [
       '  totalCents: z.int(),\n})\n\nexport const order =',
@@ -56,7 +62,7 @@ export const wanted: Edits = {
     ],
   ],
   'transitions.ts': [['total_cents', 'amount_cents']],
-  'reports.ts': [['sum(total_cents)', 'sum(amount_cents)']],
+  'sales.ts': [['quantity, total_cents, status', 'quantity, amount_cents AS total_cents, status']],
   'messages.ts': [
     ['payloadVersion).orderId', 'payloadVersion).order'],
     ["'orderId', $", "'order', $"],

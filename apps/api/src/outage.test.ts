@@ -54,6 +54,19 @@ const requests: Record<string, Ask> = {
     }),
   'PATCH /v1/shows/{id}': ({ client, show }) => client.patch(`/v1/shows/${show}`, { name: 'Gig' }, anyVersion),
   'PUT /v1/shows/{id}/poster': ({ url, show, cookie }) => putPoster(`${url}/v1/shows/${show}/poster`, cookie),
+  'GET /v1/sessions': ({ client }) => client.get('/v1/sessions'),
+  'DELETE /v1/sessions/{id}': ({ client }) => client.delete(`/v1/sessions/${randomUUID()}`),
+  'PUT /v1/password': ({ client }) =>
+    client.put('/v1/password', { current: 'a wrong password', password: 'correct horse' }),
+  'POST /v1/password-resets': ({ client }) => client.post('/v1/password-resets', { email: 'nobody@example.com' }),
+  'PUT /v1/password-resets': ({ client }) =>
+    client.put('/v1/password-resets', { token: 'a'.repeat(43), password: 'correct horse' }),
+  'POST /v1/email-verifications': ({ client }) => client.post('/v1/email-verifications', {}),
+  'PUT /v1/email-verifications': ({ client }) => client.put('/v1/email-verifications', { token: 'a'.repeat(43) }),
+  'POST /v1/tokens': ({ client }) => client.post('/v1/tokens', { name: 'ci', scopes: ['orders:read'] }),
+  'GET /v1/tokens': ({ client }) => client.get('/v1/tokens'),
+  'DELETE /v1/tokens/{id}': ({ client }) => client.delete(`/v1/tokens/${randomUUID()}`),
+  'DELETE /v1/sessions': ({ client }) => client.delete('/v1/sessions'),
   'DELETE /v1/session': ({ client }) => client.delete('/v1/session'),
 }
 const anyVersion = { 'if-match': Array.from({ length: 99 }, (_, at) => `"${at + 1}"`).join(', ') }

@@ -33,11 +33,11 @@ export interface ListenerOptions {
 }
 
 // Longest wait for the server's reply.
-const answerMs = 1500
+const answerMs = 1000
 
 /** Receives NOTIFY on a connection of its own, and connects again for as long as it is not stopped. */
 export function createListener(options: ListenerOptions): Listener {
-  const { url, applicationName, log, channels, onConnect, retryMs = 250, beatMs = 4000 } = options
+  const { url, applicationName, log, channels, onConnect, retryMs = 250, beatMs = 3000 } = options
   const { connections = createConnections({ log }), lifetimeMs = 300_000 } = options
   const stopping = new AbortController()
   let running: Promise<void> | undefined
