@@ -6,6 +6,12 @@ import { createBreakers } from './cockatiel.ts'
 const log = pino({ level: 'silent' })
 const failing = () => Promise.reject(new Error('unreachable'))
 const held = expect.objectContaining({ code: 'E_PEER_UNAVAILABLE', retryAfterMs: expect.any(Number) })
+/** Lets time pass only where a test says so, and not on a busy machine. */
+function holdClocks(onTestFinished: (clean: () => void) => void) {
+  vi.useFakeTimers({ toFake: ['Date', 'performance'] })
+  vi.advanceTimersByTime(1000) // as of a process that has run for a while
+  onTestFinished(() => void vi.useRealTimers())
+}
 
 test('after failures in a row nothing is called, and one call alone finds out whether the peer is back', async () => {
   const breakers = createBreakers({ log, failures: 3, openMs: 50 })
@@ -75,11 +81,12 @@ test('once its check fails too, calls are held back, and the check alone finds o
   expect(call).toHaveBeenCalledOnce()
 })
 
-test('without a check, what failed before counts for nothing, and probes last', async () => {
+test('without a check, what failed before counts for nothing, and probes last', async ({ onTestFinished }) => {
+  holdClocks(onTestFinished)
   const breaker = createBreakers({ log, failures: 2, openMs: 100 }).of('peer')
   for (let n = 0; n < 5; n++) await expect(breaker.run(failing, { isFirst: false })).rejects.toThrow('unreachable')
   for (let n = 0; n < 2; n++) await expect(breaker.run(failing)).rejects.toThrow('unreachable')
-  await wait(110)
+  vi.advanceTimersByTime(110) // it is the turn of a probe, and not yet of one that failed before
   const again = vi.fn(async () => 'done')
   await expect(breaker.run(again, { isFirst: false })).rejects.toEqual(held)
   expect(await breaker.run(async () => 'done')).toBe('done')
@@ -111,18 +118,21 @@ test.each([
   expect(call).toHaveBeenCalledOnce()
 })
 
-test('a peer that answers its check while every call fails is held back in the end, until a call succeeds', async () => {
+test('a peer that answers its check while every call fails is held back in the end, until a call succeeds', async ({
+  onTestFinished,
+}) => {
+  holdClocks(onTestFinished)
   const check = vi.fn(async () => 'fine')
   const breakers = createBreakers({ log, failures: 5, openMs: 40, hopelessMs: 50 })
   const breaker = breakers.of('peer', { check })
   for (let n = 0; n < 25; n++) await breaker.run(failing).catch(() => undefined)
   expect(breakers.states().peer?.open).toBe(false)
-  await wait(60)
+  vi.advanceTimersByTime(60)
   for (let n = 0; n < 3; n++) await breaker.run(failing, { isFirst: false }).catch(() => undefined)
   expect(breakers.states().peer?.open).toBe(false)
   await expect(breaker.run(failing)).rejects.toThrow('unreachable')
   await expect(breaker.run(failing)).rejects.toEqual(held)
-  await wait(50)
+  vi.advanceTimersByTime(50)
   await expect(breaker.run(failing)).rejects.toThrow('unreachable') // the check alone does not close it
   expect(breakers.states().peer?.open).toBe(true)
   await vi.waitFor(async () => expect(await breaker.run(async () => 'done')).toBe('done'))
