@@ -33,7 +33,7 @@ const programs = {
   stubborn: `
     setInterval(() => {}, 1000)
     for (const signal of ['SIGTERM', 'SIGINT']) process.on(signal, () => {})
-    if (process.env.SILENT === undefined) process.send('ready')`,
+    process.send('ready')`,
 }
 
 beforeAll(async () => {
@@ -116,8 +116,13 @@ test('a program that is killed leaves no client of PM2 behind, and its daemon is
 test('a daemon that dies while it starts or ends fails what waits for it, and does not hang it', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'escala-daemon-'))
   const file = join(folder, 'apps.config.cjs')
-  const app = { name: 'slow', script: join(home, 'stubborn.js'), wait_ready: true, listen_timeout: 60_000, pmx: false }
-  writeFileSync(file, `module.exports = ${JSON.stringify({ apps: [{ ...app, env: { SILENT: '1' } }] })}`)
+  // It ends with the daemon, which may die before it has written down what it has started.
+  writeFileSync(join(folder, 'slow.js'), `setInterval(() => {}, 1000); process.on('disconnect', () => process.exit())`)
+  const app = { name: 'slow', script: join(folder, 'slow.js'), interpreter: process.execPath, pmx: false }
+  writeFileSync(
+    file,
+    `module.exports = ${JSON.stringify({ apps: [{ ...app, wait_ready: true, listen_timeout: 60_000 }] })}`,
+  )
   const other = createPm2(folder)
   const die = async () => {
     const pid = await until(() => other.daemonPid(), 10_000, 'PM2 did not start')
