@@ -4,7 +4,7 @@ import { type Cluster, type ClusterOptions, startCluster } from '@escala/testing
 export interface Lab<Size = unknown> {
   /** Also the name of the folder, of the page and of the command. */
   slug: string
-  /** Whether it needs the ticket shop: `npm run sample:delete` removes it with its page. */
+  /** Whether it needs the sample: `npm run sample:delete` removes it with its page. */
   sample?: boolean
   /** One line, for people who look for their symptom. */
   problem: string

@@ -5,7 +5,7 @@ import type { Listener } from '../live-updates/listener.ts'
 import { isWell, until } from '../recovery.ts'
 import { elsewhere, order } from '../shop.ts'
 
-const schedules = 'kit-clean, orders-sweep, reports-sales'
+const schedules = 'accounts-clean, kit-clean, orders-sweep, reports-sales'
 
 export interface Recovering {
   buyer: Client

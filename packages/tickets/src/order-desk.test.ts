@@ -276,3 +276,10 @@ test('while the server does not answer, nobody who waits for another order waits
   expect(await outcomes([desk.place(asked(id, 1))])).toEqual(['placed'])
   await stop()
 })
+
+test('an order that was refused because sales were closed says so, also when they open before it is answered', async () => {
+  const { id } = await shop.addShow(10)
+  const answers = [false, true]
+  const isOpen = () => answers.shift() ?? true
+  expect(await outcomes([openDesk().place(asked(id, 1, { isOpen }))])).toEqual(['E_SALES_CLOSED'])
+})

@@ -27,7 +27,8 @@ type Outcome = StatementOutcome<Availability>
 /** What a statement made of an order: `undefined` is a refusal. `news`: what the statement, or the batch, has left. */
 interface Placed {
   outcome: Outcome | undefined
-  wasAlone: boolean
+  /** As it was sent, when it was sent by itself. */
+  alone?: NewOrder
   /** Resolves to what is available now, once that has been announced if it has changed. Asked once for a batch. */
   news(): Promise<Availability | undefined>
 }
@@ -56,8 +57,9 @@ export function createOrderDesk({ postgres, idempotency, outbox, events }: Parts
     })
 
   const alone = async (asked: AskedOrder): Promise<Placed> => {
-    const outcome = await idempotency.runStatement<Availability>(asked.request, placeOrder(toOrder(asked), outbox))
-    return { outcome, wasAlone: true, news: news(asked, outcome ? [outcome] : []) }
+    const order = toOrder(asked)
+    const outcome = await idempotency.runStatement<Availability>(asked.request, placeOrder(order, outbox))
+    return { outcome, alone: order, news: news(asked, outcome ? [outcome] : []) }
   }
 
   const together = async (asked: AskedOrder[]): Promise<PromiseSettledResult<Placed>[]> => {
@@ -75,9 +77,7 @@ export function createOrderDesk({ postgres, idempotency, outbox, events }: Parts
     const done = outcomes.flatMap((one) => (one.status === 'fulfilled' && one.value ? [one.value] : []))
     const shared = news(first, done)
     return outcomes.map((one) =>
-      one.status === 'rejected'
-        ? one
-        : { status: 'fulfilled', value: { outcome: one.value, wasAlone: false, news: shared } },
+      one.status === 'rejected' ? one : { status: 'fulfilled', value: { outcome: one.value, news: shared } },
     )
   }
 
@@ -107,12 +107,14 @@ export function createOrderDesk({ postgres, idempotency, outbox, events }: Parts
       // A limit for each buyer locks the buyer first; an order that waits for that lock must not hold up a batch.
       const mayWait = runBatch !== undefined && asked.order.maxPerBuyer === 0
       for (let tries = 1; ; tries++) {
-        const { outcome, wasAlone, news } = await (mayWait && tries <= maxBatches ? coalesced(asked) : alone(asked))
+        const placed = await (mayWait && tries <= maxBatches ? coalesced(asked) : alone(asked))
+        const { outcome, news } = placed
         if (outcome) {
           await news().catch((err) => asked.log.warn({ err }, 'availability could not be read'))
           return outcome
         }
-        if (wasAlone) throw await whyRefused(postgres, toOrder(asked))
+        // Of the order as it was sent: sales may have been opened or closed since.
+        if (placed.alone) throw await whyRefused(postgres, placed.alone)
         const now = await news()
         if (now === undefined) throw await whyRefused(postgres, toOrder(asked))
         if (asked.order.quantity > now.available) throw ticketErrors.E_SOLD_OUT()
