@@ -29,6 +29,17 @@ export const matrix = readMatrix(`
   POST   /v1/shows                  503   503   201   401    201|503
   PATCH  /v1/shows/{id}             503   503   200   401    200|503
   PUT    /v1/shows/{id}/poster      503   503   200   401    200|503
+  GET    /v1/sessions               503   503   200   401    200|503
+  DELETE /v1/sessions/{id}          503   503   404   401    404|503
+  DELETE /v1/sessions               401   401   401   401    401
+  PUT    /v1/password               503   503   401|429  401  401|429|503
+  POST   /v1/password-resets        503   503   202   202    503
+  PUT    /v1/password-resets        400   400   400   400    400
+  POST   /v1/email-verifications    503   503   202|429  401  202|429|503
+  PUT    /v1/email-verifications    400   400   400   400    400
+  POST   /v1/tokens                 503   503   400   401    400|503
+  GET    /v1/tokens                 503   503   200   401    200|503
+  DELETE /v1/tokens/{id}            503   503   404   401    404|503
   GET    replica/livez              200   200   200   200    200
   GET    replica/readyz             200   503   200   200    200
   GET    replica/metrics            200   200   200   200    200

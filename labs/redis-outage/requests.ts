@@ -31,6 +31,7 @@ const png = Buffer.from(
 )
 const newShow = { name: 'Lab Night', startsAt: '2099-01-01T00:00:00Z', priceCents: 1000, currency: 'EUR', capacity: 10 }
 const anyVersion = Array.from({ length: 999 }, (_, at) => `"${at + 1}"`).join(', ')
+const unknownToken = 'a'.repeat(43)
 const idOf = (show: string) => show.replace('/v1/shows/', '')
 
 /** How each route is asked. */
@@ -59,6 +60,20 @@ export const requests: Record<string, Ask> = {
   'PATCH /v1/shows/{id}': ({ organiser, show }) =>
     organiser.patch(show, { name: `Lab Night ${randomUUID()}` }, { 'If-Match': anyVersion }),
   'PUT /v1/shows/{id}/poster': ({ url, organiser, show }) => putPoster(`${url}${show}/poster`, organiser),
+  'GET /v1/sessions': ({ buyer }) => buyer.get('/v1/sessions'),
+  'DELETE /v1/sessions/{id}': ({ buyer }) => buyer.delete(`/v1/sessions/${randomUUID()}`),
+  'DELETE /v1/sessions': ({ visitor }) => visitor.delete('/v1/sessions'), // the others are needed for what follows
+  'PUT /v1/password': ({ buyer }) =>
+    buyer.put('/v1/password', { current: 'not the password', password: 'another password' }),
+  'POST /v1/password-resets': ({ visitor }) =>
+    visitor.post('/v1/password-resets', { email: `${randomUUID()}@example.com` }),
+  'PUT /v1/password-resets': ({ visitor }) =>
+    visitor.put('/v1/password-resets', { token: unknownToken, password: 'another password' }),
+  'POST /v1/email-verifications': ({ buyer }) => buyer.post('/v1/email-verifications'),
+  'PUT /v1/email-verifications': ({ visitor }) => visitor.put('/v1/email-verifications', { token: unknownToken }),
+  'POST /v1/tokens': ({ buyer }) => buyer.post('/v1/tokens', { name: 'ci', scopes: ['nothing'] }),
+  'GET /v1/tokens': ({ buyer }) => buyer.get('/v1/tokens'),
+  'DELETE /v1/tokens/{id}': ({ buyer }) => buyer.delete(`/v1/tokens/${randomUUID()}`),
   'GET replica/livez': ({ replicas }) => internal(replicas, 'livez'),
   'GET replica/readyz': ({ replicas }) => internal(replicas, 'readyz'),
   'GET replica/metrics': ({ replicas }) => internal(replicas, 'metrics'),
