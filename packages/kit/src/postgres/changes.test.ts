@@ -47,3 +47,13 @@ test('a process that was found dead and registers again the way that 0.1.0 does 
     expect((await client.query('SELECT found_dead FROM replicas')).rows).toEqual([{ found_dead: false }])
   })
 })
+
+test('no other role can count changes by a table of its own', async () => {
+  await withClient(database.url, async (client) => {
+    const role = `stranger_${process.pid}`
+    await client.query(`CREATE ROLE ${role}; SET ROLE ${role}; CREATE TEMP TABLE flags (x int)`)
+    const trigger = 'CREATE TRIGGER t AFTER INSERT ON flags FOR EACH STATEMENT EXECUTE FUNCTION public.count_change()'
+    await expect(client.query(trigger)).rejects.toMatchObject({ code: '42501' })
+    await client.query(`DROP TABLE pg_temp.flags; RESET ROLE; DROP ROLE ${role}`)
+  })
+})

@@ -13,6 +13,7 @@ BEGIN
   INSERT INTO changes VALUES (TG_TABLE_NAME, 1) ON CONFLICT (table_name) DO UPDATE SET revision = changes.revision + 1;
   RETURN NULL;
 END $$;
+REVOKE ALL ON FUNCTION count_change() FROM PUBLIC; -- or any role could put it on a table of its own
 DO $$ BEGIN
   EXECUTE format('ALTER FUNCTION count_change() SET search_path = %I, pg_temp', current_schema());
 END $$;
