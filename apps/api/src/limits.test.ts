@@ -1,5 +1,4 @@
 import { createHash, randomUUID } from 'node:crypto'
-import { readConfig } from '@escala/kit/config/config.ts'
 import { createLog } from '@escala/kit/log/log.ts'
 import { scrypt } from '@escala/kit/passwords/scrypt.ts'
 import { createPostgres } from '@escala/kit/postgres/postgres.ts'
@@ -9,8 +8,8 @@ import { createTestDatabase } from '@escala/testing/test-database.ts'
 import { startWireTap } from '@escala/testing/wire-tap.ts'
 import { Redis } from 'ioredis'
 import { afterAll, afterEach, expect, inject, test } from 'vitest'
-import { type Api, apiConfigSettings, compose } from './compose.ts'
-import { onLoopback } from './test-replica.ts'
+import type { Api } from './compose.ts'
+import { startReplicas } from './test-cluster.ts'
 
 const log = createLog({ service: 'test', replicaId: 'test', version: '0', level: 'silent' })
 const template = await templateDatabase(inject('postgresUrl'))
@@ -34,24 +33,7 @@ afterAll(async () => {
 
 /** Three replicas; how fast a busy machine answers is not what these tests are about. */
 async function start(env: Record<string, string> = {}) {
-  replicas = await Promise.all(
-    ['one', 'two', 'three'].map(async (id) => {
-      const config = {
-        REPLICA_ID: id,
-        DATABASE_URL: database.url,
-        REDIS_URL: inject('redisUrl'),
-        CACHE_REDIS_URL: inject('redisUrl'),
-        ...onLoopback,
-        REDIS_TIMEOUT_MS: '5000',
-        DATABASE_TIMEOUT_MS: '10000',
-        MAX_LOOP_DELAY_MS: '10000',
-        ...env,
-      }
-      const replica = await compose(readConfig(config, apiConfigSettings))
-      await replica.start()
-      return replica
-    }),
-  )
+  replicas = await startReplicas({ databaseUrl: database.url, redisUrl: inject('redisUrl'), env })
 }
 
 let calls = 0

@@ -14,16 +14,16 @@ export interface TestClusterOptions {
   env?: Record<string, string>
 }
 
-/** Three replicas on one migrated and seeded database. How fast a busy machine answers is not what their tests are about. */
-export async function startTestCluster({ postgresUrl, redisUrl, env }: TestClusterOptions) {
-  const database = await createTestDatabase(postgresUrl, { template: await templateDatabase(postgresUrl) })
-  const log = createLog({ service: 'test', replicaId: 'test', version: '0', level: 'silent' })
-  const settings = { url: database.url, log, applicationName: 'test', maxConnections: 2, timeoutMs: 5000 }
-  const postgres = createPostgres(settings)
-  const start = async (id: string): Promise<Api> => {
+interface ReplicasOptions extends Omit<TestClusterOptions, 'postgresUrl'> {
+  databaseUrl: string
+}
+
+/** Starts three replicas on a database that is there. */
+export async function startReplicas({ databaseUrl, redisUrl, env }: ReplicasOptions): Promise<Api[]> {
+  const start = async (id: string) => {
     const config = {
       REPLICA_ID: id,
-      DATABASE_URL: database.url,
+      DATABASE_URL: databaseUrl,
       REDIS_URL: redisUrl,
       CACHE_REDIS_URL: redisUrl,
       ...onLoopback,
@@ -36,7 +36,16 @@ export async function startTestCluster({ postgresUrl, redisUrl, env }: TestClust
     await replica.start()
     return replica
   }
-  const replicas = await Promise.all(['one', 'two', 'three'].map(start))
+  return await Promise.all(['one', 'two', 'three'].map(start))
+}
+
+/** Three replicas on one migrated and seeded database. How fast a busy machine answers is not what their tests are about. */
+export async function startTestCluster({ postgresUrl, redisUrl, env }: TestClusterOptions) {
+  const database = await createTestDatabase(postgresUrl, { template: await templateDatabase(postgresUrl) })
+  const log = createLog({ service: 'test', replicaId: 'test', version: '0', level: 'silent' })
+  const settings = { url: database.url, log, applicationName: 'test', maxConnections: 2, timeoutMs: 5000 }
+  const postgres = createPostgres(settings)
+  const replicas = await startReplicas({ databaseUrl: database.url, redisUrl, env })
   let lastAddress = Math.floor(Math.random() * 2 ** 23)
   const newAddress = () => {
     const number = ++lastAddress
