@@ -1,7 +1,7 @@
-import type { Module } from '@escala/kit/module.ts'
+import type { Module } from '@escala/kit/module'
 
 /** The domains, one line each, in the order in which their tables are made. Each process loads only its own half of them. */
 export const modules: Module[] = [
-  (await import('@escala/accounts/module.ts')).accounts,
-  (await import('@escala/tickets/module.ts')).tickets,
+  (await import('@escala/accounts/module')).accounts,
+  (await import('@escala/tickets/module')).tickets,
 ]

@@ -1,6 +1,6 @@
 import { existsSync, readdirSync } from 'node:fs'
 import { parseArgs } from 'node:util'
-import { environment } from '@escala/testing/environment.ts'
+import { environment } from '@escala/testing/environment'
 import { createLifetime } from '../infra/local/lifetime.ts'
 import { type Check, type HalfName, halfNames, type Lab, refuses, runHalf, titleOf } from './lab.ts'
 import { nearest } from './nearest.ts'

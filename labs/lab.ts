@@ -1,4 +1,4 @@
-import { type Cluster, type ClusterOptions, startCluster } from '@escala/testing/cluster.ts'
+import { type Cluster, type ClusterOptions, startCluster } from '@escala/testing/cluster'
 
 /** One problem: the same scenario on the naive half and on the fixed half. */
 export interface Lab<Size = unknown> {

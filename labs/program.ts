@@ -1,5 +1,5 @@
-import { stopClusters } from '@escala/testing/cluster.ts'
-import { stopEnvironment } from '@escala/testing/environment.ts'
+import { stopClusters } from '@escala/testing/cluster'
+import { stopEnvironment } from '@escala/testing/environment'
 import type { Lifetime } from '../infra/local/lifetime.ts'
 
 /** Thrown by a program that was called in a wrong way; its message says how to call it. */

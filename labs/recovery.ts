@@ -1,5 +1,5 @@
 import { setTimeout as wait } from 'node:timers/promises'
-import { createClient } from '@escala/testing/client.ts'
+import { createClient } from '@escala/testing/client'
 
 /** Throws when that is not so within 20 s. */
 export async function until(what: string, condition: () => boolean | Promise<boolean>): Promise<void> {

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { setTimeout as wait } from 'node:timers/promises'
-import { type Client, type ClientAnswer, createClient, expectStatus } from '@escala/testing/client.ts'
-import type { Cluster } from '@escala/testing/cluster.ts'
+import { type Client, type ClientAnswer, createClient, expectStatus } from '@escala/testing/client'
+import type { Cluster } from '@escala/testing/cluster'
 import { Redis } from 'ioredis'
 
 /** What the labs that buy tickets have in common. */

@@ -1,6 +1,6 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { dirname, join, resolve } from 'node:path'
-import { bootErrors, kitErrors } from '@escala/kit/errors/errors.ts'
+import { bootErrors, kitErrors } from '@escala/kit/errors/errors'
 import { apiSettings } from '../apps/api/src/config.ts'
 import { apiModules, dataModules } from '../apps/api/src/modules.ts'
 import { workerSettings } from '../apps/worker/src/config.ts'

@@ -1,9 +1,9 @@
-import { baseSettings, withPasswords } from '@escala/kit/config/base.ts'
-import { readConfig } from '@escala/kit/config/config.ts'
-import { hasCode } from '@escala/kit/errors/app-error.ts'
-import { createLog, type Logger } from '@escala/kit/log/log.ts'
-import { describeFailure } from '@escala/kit/postgres/failures.ts'
-import { createPostgres, type Postgres } from '@escala/kit/postgres/postgres.ts'
+import { baseSettings, withPasswords } from '@escala/kit/config/base'
+import { readConfig } from '@escala/kit/config/config'
+import { hasCode } from '@escala/kit/errors/app-error'
+import { createLog, type Logger } from '@escala/kit/log/log'
+import { describeFailure } from '@escala/kit/postgres/failures'
+import { createPostgres, type Postgres } from '@escala/kit/postgres/postgres'
 
 /** For a script: one connection to `DATABASE_URL`. Ends the process when that is missing or wrong. */
 export function connectDatabase(name: string): { postgres: Postgres; log: Logger } {

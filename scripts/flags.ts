@@ -1,7 +1,7 @@
 import { setTimeout as wait } from 'node:timers/promises'
-import { apiModules } from '@escala/api/modules.ts'
-import { AppError } from '@escala/kit/errors/app-error.ts'
-import { createPostgresFlags } from '@escala/kit/flags/postgres.ts'
+import { apiModules } from '@escala/api/modules'
+import { AppError } from '@escala/kit/errors/app-error'
+import { createPostgresFlags } from '@escala/kit/flags/postgres'
 import { connectDatabase, explain } from './database.ts'
 
 // npm run flags                  shows every flag

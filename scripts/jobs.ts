@@ -1,13 +1,13 @@
 import { parseArgs } from 'node:util'
-import { baseSettings, withPasswords } from '@escala/kit/config/base.ts'
-import { readConfig } from '@escala/kit/config/config.ts'
-import { createBullmqDeadLetters } from '@escala/kit/jobs/dead-letters.ts'
-import type { DeadLetter } from '@escala/kit/jobs/jobs.ts'
-import { createLog } from '@escala/kit/log/log.ts'
-import { describeFailure } from '@escala/kit/redis/failure.ts'
-import { redisPrefixes } from '@escala/kit/redis/prefixes.ts'
-import { createRedis, stopRedis } from '@escala/kit/redis/redis.ts'
-import { workerLanes } from '@escala/worker/modules.ts'
+import { baseSettings, withPasswords } from '@escala/kit/config/base'
+import { readConfig } from '@escala/kit/config/config'
+import { createBullmqDeadLetters } from '@escala/kit/jobs/dead-letters'
+import type { DeadLetter } from '@escala/kit/jobs/jobs'
+import { createLog } from '@escala/kit/log/log'
+import { describeFailure } from '@escala/kit/redis/failure'
+import { redisPrefixes } from '@escala/kit/redis/prefixes'
+import { createRedis, stopRedis } from '@escala/kit/redis/redis'
+import { workerLanes } from '@escala/worker/modules'
 
 const usage = `npm run jobs -- list [--limit 20]    jobs that failed for good, the latest first
 npm run jobs -- show ID             one of them, with its payload

@@ -1,4 +1,4 @@
-import type { ScaleReport, Verdict } from '@escala/kit/replicas/scale-report.ts'
+import type { ScaleReport, Verdict } from '@escala/kit/replicas/scale-report'
 
 // npm run scale:check                             asks the system that runs from this checkout
 // npm run scale:check -- http://127.0.0.1:4000    asks that replica, by its internal port: any one knows about all of them

@@ -1,8 +1,8 @@
 import { execFileSync } from 'node:child_process'
 import { randomBytes, randomUUID } from 'node:crypto'
 import { setTimeout as wait } from 'node:timers/promises'
-import { type Client, type ClientAnswer, createClient, expectStatus } from '@escala/testing/client.ts'
-import { startTraffic } from '@escala/testing/traffic.ts'
+import { type Client, type ClientAnswer, createClient, expectStatus } from '@escala/testing/client'
+import { startTraffic } from '@escala/testing/traffic'
 import { createCompose } from '../infra/docker/compose.ts'
 import { freePort } from '../infra/local/processes.ts'
 

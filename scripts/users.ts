@@ -1,5 +1,5 @@
-import { setRole } from '@escala/accounts/accounts.ts'
-import { roles } from '@escala/api/modules.ts'
+import { setRole } from '@escala/accounts/accounts'
+import { roles } from '@escala/api/modules'
 import { connectDatabase, explain } from './database.ts'
 
 // npm run users -- ROLE EMAIL | none EMAIL

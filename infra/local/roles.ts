@@ -1,4 +1,4 @@
-import { withSession } from '@escala/kit/postgres/session.ts'
+import { withSession } from '@escala/kit/postgres/session'
 import pg from 'pg'
 
 export interface Roles {

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
-import { apiSettings } from '@escala/api/config.ts'
+import { apiSettings } from '@escala/api/config'
 
 export interface NginxOptions {
   /** `127.0.0.1:8080`, or a port alone. */

@@ -1,5 +1,5 @@
-import { createCleanUps } from '@escala/testing/clean-ups.ts'
-import { postgresSettings } from '@escala/testing/environment.ts'
+import { createCleanUps } from '@escala/testing/clean-ups'
+import { postgresSettings } from '@escala/testing/environment'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { createCast } from './cast.ts'
 import type { Bench } from './measure.ts'

@@ -1,4 +1,4 @@
-import { createClient, expectStatus } from '@escala/testing/client.ts'
+import { createClient, expectStatus } from '@escala/testing/client'
 import type { LocalServer } from '../../infra/local/servers.ts'
 import { createProduct, logIn, type Product } from './product.ts'
 import type { Program, Stage } from './stage.ts'

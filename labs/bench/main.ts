@@ -1,5 +1,5 @@
 import { writeFile } from 'node:fs/promises'
-import { createCleanUps } from '@escala/testing/clean-ups.ts'
+import { createCleanUps } from '@escala/testing/clean-ups'
 import { createLifetime } from '../../infra/local/lifetime.ts'
 import { runProgram } from '../program.ts'
 import { createCast } from './cast.ts'

@@ -2,9 +2,9 @@ import { existsSync } from 'node:fs'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
-import type { CleanUps } from '@escala/testing/clean-ups.ts'
-import type { Driver } from '@escala/testing/driver.ts'
-import { localDriver } from '@escala/testing/local.ts'
+import type { CleanUps } from '@escala/testing/clean-ups'
+import type { Driver } from '@escala/testing/driver'
+import { localDriver } from '@escala/testing/local'
 import { freePort, startProcess, waitForServer } from '../../infra/local/processes.ts'
 import {
   type Binaries,

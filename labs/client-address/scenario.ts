@@ -1,6 +1,6 @@
 import { fileURLToPath } from 'node:url'
-import { createClient } from '@escala/testing/client.ts'
-import type { ClusterOptions } from '@escala/testing/cluster.ts'
+import { createClient } from '@escala/testing/client'
+import type { ClusterOptions } from '@escala/testing/cluster'
 import { renderNginx } from '../../infra/nginx/render.ts'
 import { check, defineLab, type LabContext } from '../lab.ts'
 

@@ -1,5 +1,5 @@
-import { AppError } from '@escala/kit/errors/app-error.ts'
-import { sqlState } from '@escala/kit/postgres/postgres.ts'
+import { AppError } from '@escala/kit/errors/app-error'
+import { sqlState } from '@escala/kit/postgres/postgres'
 import type { Parts } from '../../apps/api/src/parts.ts'
 
 export const path = '/lab/query/'

@@ -2,7 +2,7 @@ import { existsSync, readdirSync } from 'node:fs'
 import { chmod, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { homedir, tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { withClient } from '@escala/testing/test-database.ts'
+import { withClient } from '@escala/testing/test-database'
 import { unpackDebianPackage } from '../../infra/local/apt.ts'
 import { freePort, run, startProcess, waitForServer } from '../../infra/local/processes.ts'
 

@@ -1,7 +1,7 @@
 import { setTimeout as wait } from 'node:timers/promises'
-import { type ClientAnswer, createClient } from '@escala/testing/client.ts'
-import type { ClusterOptions } from '@escala/testing/cluster.ts'
-import { startTraffic } from '@escala/testing/traffic.ts'
+import { type ClientAnswer, createClient } from '@escala/testing/client'
+import type { ClusterOptions } from '@escala/testing/cluster'
+import { startTraffic } from '@escala/testing/traffic'
 import { check, defineLab, type LabContext } from '../lab.ts'
 import { naiveConf } from './naive.ts'
 

@@ -1,8 +1,8 @@
 import { setTimeout as wait } from 'node:timers/promises'
-import { type Client, createClient } from '@escala/testing/client.ts'
-import type { Cluster } from '@escala/testing/cluster.ts'
-import type { Replica } from '@escala/testing/replica.ts'
-import { startTraffic } from '@escala/testing/traffic.ts'
+import { type Client, createClient } from '@escala/testing/client'
+import type { Cluster } from '@escala/testing/cluster'
+import type { Replica } from '@escala/testing/replica'
+import { startTraffic } from '@escala/testing/traffic'
 import { check, defineLab, type LabContext } from '../lab.ts'
 
 interface Size {

@@ -1,4 +1,4 @@
-import type { NginxOptions } from '@escala/testing/driver.ts'
+import type { NginxOptions } from '@escala/testing/driver'
 
 /**
  * `server api:3000;`, as in every tutorial: NGINX looks the name up when it starts, and keeps what it found. Without a name

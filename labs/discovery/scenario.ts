@@ -1,8 +1,8 @@
 import { setTimeout as wait } from 'node:timers/promises'
-import { createClient } from '@escala/testing/client.ts'
-import type { Cluster } from '@escala/testing/cluster.ts'
-import type { NginxOptions } from '@escala/testing/driver.ts'
-import { startTraffic } from '@escala/testing/traffic.ts'
+import { createClient } from '@escala/testing/client'
+import type { Cluster } from '@escala/testing/cluster'
+import type { NginxOptions } from '@escala/testing/driver'
+import { startTraffic } from '@escala/testing/traffic'
 import { check, defineLab, type LabContext } from '../lab.ts'
 import { naive } from './naive.ts'
 

@@ -1,4 +1,4 @@
-import type { Cluster } from '@escala/testing/cluster.ts'
+import type { Cluster } from '@escala/testing/cluster'
 import type { Random } from './random.ts'
 
 /** Makes things go wrong; what it returns makes them right again. */

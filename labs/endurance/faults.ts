@@ -1,4 +1,4 @@
-import type { Cluster, Replica } from '@escala/testing/cluster.ts'
+import type { Cluster, Replica } from '@escala/testing/cluster'
 import type { Fault, FaultOptions, Undo } from './fault.ts'
 import type { Random } from './random.ts'
 import { crash, ofPostgres, ofRedis, pauseServer } from './server-faults.ts'

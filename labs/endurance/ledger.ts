@@ -1,4 +1,4 @@
-import type { ClientAnswer } from '@escala/testing/client.ts'
+import type { ClientAnswer } from '@escala/testing/client'
 
 /** One order that a client intended, under one idempotency key, and all responses about it. */
 export interface MeantOrder {

@@ -1,7 +1,7 @@
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
-import { environment } from '@escala/testing/environment.ts'
+import { environment } from '@escala/testing/environment'
 import { createLifetime } from '../../infra/local/lifetime.ts'
 import { runProgram, UsageError } from '../program.ts'
 import { type EnduranceReport, type Progress, runEndurance } from './run.ts'

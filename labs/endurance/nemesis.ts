@@ -1,5 +1,5 @@
 import { setTimeout as wait } from 'node:timers/promises'
-import type { Cluster } from '@escala/testing/cluster.ts'
+import type { Cluster } from '@escala/testing/cluster'
 import type { Fault, FaultOptions } from './fault.ts'
 import { faultGroups } from './faults.ts'
 import { createRandom } from './random.ts'

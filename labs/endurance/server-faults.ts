@@ -1,6 +1,6 @@
-import type { Cluster, ServerName } from '@escala/testing/cluster.ts'
-import type { FaultProxy } from '@escala/testing/fault-proxy.ts'
-import { withClient } from '@escala/testing/test-database.ts'
+import type { Cluster, ServerName } from '@escala/testing/cluster'
+import type { FaultProxy } from '@escala/testing/fault-proxy'
+import { withClient } from '@escala/testing/test-database'
 import type { Begin, Fault, FaultOptions, Undo } from './fault.ts'
 import type { Random } from './random.ts'
 

@@ -1,6 +1,6 @@
 import { type Agent, Agent as HttpAgent, request } from 'node:http'
 import { connect, type Socket } from 'node:net'
-import type { Cluster } from '@escala/testing/cluster.ts'
+import type { Cluster } from '@escala/testing/cluster'
 import type { Begin, Fault } from './fault.ts'
 
 /**

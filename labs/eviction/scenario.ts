@@ -1,5 +1,5 @@
 import { setTimeout as wait } from 'node:timers/promises'
-import type { ClusterOptions } from '@escala/testing/cluster.ts'
+import type { ClusterOptions } from '@escala/testing/cluster'
 import { Redis } from 'ioredis'
 import pg from 'pg'
 import { check, defineLab, type LabContext } from '../lab.ts'

@@ -1,7 +1,7 @@
 import { setTimeout as wait } from 'node:timers/promises'
-import type { Client } from '@escala/testing/client.ts'
-import type { Cluster } from '@escala/testing/cluster.ts'
-import { withClient } from '@escala/testing/test-database.ts'
+import type { Client } from '@escala/testing/client'
+import type { Cluster } from '@escala/testing/cluster'
+import { withClient } from '@escala/testing/test-database'
 import { elsewhere, order } from '../shop.ts'
 
 interface Write {

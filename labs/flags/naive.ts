@@ -1,4 +1,4 @@
-import { createMemoryFlags } from '@escala/kit/flags/memory.ts'
+import { createMemoryFlags } from '@escala/kit/flags/memory'
 import type { Parts } from '../../apps/api/src/parts.ts'
 
 /** Switches in a variable, turned over HTTP. */

@@ -1,4 +1,4 @@
-import { createPostgresFlags } from '@escala/kit/flags/postgres.ts'
+import { createPostgresFlags } from '@escala/kit/flags/postgres'
 import type { Parts } from '../../apps/api/src/parts.ts'
 
 /** The kit's flags, with one poll a minute: a replica that follows sooner has received the broadcast. */

@@ -1,6 +1,6 @@
 import { setTimeout as wait } from 'node:timers/promises'
-import { type Client, expectStatus } from '@escala/testing/client.ts'
-import type { Cluster } from '@escala/testing/cluster.ts'
+import { type Client, expectStatus } from '@escala/testing/client'
+import type { Cluster } from '@escala/testing/cluster'
 import { check, defineLab, type LabContext } from '../lab.ts'
 import { addShow, createOrganiser, elsewhere, order, withoutBroadcast } from '../shop.ts'
 

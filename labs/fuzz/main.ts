@@ -1,6 +1,6 @@
 import { parseArgs } from 'node:util'
-import { environment } from '@escala/testing/environment.ts'
-import type { FuzzReport } from '@escala/testing/fuzz/fuzz.ts'
+import { environment } from '@escala/testing/environment'
+import type { FuzzReport } from '@escala/testing/fuzz/fuzz'
 import { createLifetime } from '../../infra/local/lifetime.ts'
 import { runProgram, UsageError } from '../program.ts'
 import { fuzzCluster } from './run.ts'

@@ -1,11 +1,11 @@
 import { randomUUID } from 'node:crypto'
 import { setTimeout as wait } from 'node:timers/promises'
-import { bootErrors, kitErrors } from '@escala/kit/errors/errors.ts'
-import { type Client, createClient, expectStatus } from '@escala/testing/client.ts'
-import { type Cluster, startCluster } from '@escala/testing/cluster.ts'
-import type { OpenApiDocument } from '@escala/testing/fuzz/document.ts'
-import { type FuzzReport, fuzz, type SentRequest, type Suspicion } from '@escala/testing/fuzz/fuzz.ts'
-import { seedPassword } from '@escala/testing/template.ts'
+import { bootErrors, kitErrors } from '@escala/kit/errors/errors'
+import { type Client, createClient, expectStatus } from '@escala/testing/client'
+import { type Cluster, startCluster } from '@escala/testing/cluster'
+import type { OpenApiDocument } from '@escala/testing/fuzz/document'
+import { type FuzzReport, fuzz, type SentRequest, type Suspicion } from '@escala/testing/fuzz/fuzz'
+import { seedPassword } from '@escala/testing/template'
 import { dataModules } from '../../apps/api/src/modules.ts'
 
 export interface ShopFuzzOptions {

@@ -5,12 +5,12 @@ import {
   findWithHash,
   hasRole,
   renewPasswordHash,
-} from '@escala/accounts/accounts.ts'
-import { checkCode, cleanCodes, createCode, redeemVerification } from '@escala/accounts/codes.ts'
-import { changePassword, isStillThePassword, resetPassword } from '@escala/accounts/passwords.ts'
-import type { Postgres } from '@escala/kit/postgres/postgres.ts'
-import type { UserSessions } from '@escala/kit/sessions/user-sessions.ts'
-import { requireUser, requireVerifiedEmail } from '@escala/tickets/users.ts'
+} from '@escala/accounts/accounts'
+import { checkCode, cleanCodes, createCode, redeemVerification } from '@escala/accounts/codes'
+import { changePassword, isStillThePassword, resetPassword } from '@escala/accounts/passwords'
+import type { Postgres } from '@escala/kit/postgres/postgres'
+import type { UserSessions } from '@escala/kit/sessions/user-sessions'
+import { requireUser, requireVerifiedEmail } from '@escala/tickets/users'
 import type { Request } from 'express'
 
 /** What the product asks about users, and does with their accounts. */

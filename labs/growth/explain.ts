@@ -1,4 +1,4 @@
-import type { Postgres, Sql, Statement } from '@escala/kit/postgres/postgres.ts'
+import type { Postgres, Sql, Statement } from '@escala/kit/postgres/postgres'
 import pg from 'pg'
 
 export interface Finding {

@@ -1,4 +1,4 @@
-import { withClient } from '@escala/testing/test-database.ts'
+import { withClient } from '@escala/testing/test-database'
 
 export interface Size {
   users: number

@@ -1,6 +1,6 @@
 import { parseArgs } from 'node:util'
-import { environment, stopEnvironment } from '@escala/testing/environment.ts'
-import { createShop, type Shop } from '@escala/tickets/test-shop.ts'
+import { environment, stopEnvironment } from '@escala/testing/environment'
+import { createShop, type Shop } from '@escala/tickets/test-shop'
 import { createExplainer, type Finding } from './explain.ts'
 import { fill } from './fill.ts'
 import { namedStatements } from './named.ts'

@@ -1,8 +1,8 @@
 import { randomUUID } from 'node:crypto'
 import { setTimeout as wait } from 'node:timers/promises'
-import type { EffectStatement, IdempotentRequest } from '@escala/kit/idempotency/idempotency.ts'
-import { createPostgresIdempotency } from '@escala/kit/idempotency/postgres.ts'
-import type { Sql } from '@escala/kit/postgres/postgres.ts'
+import type { EffectStatement, IdempotentRequest } from '@escala/kit/idempotency/idempotency'
+import { createPostgresIdempotency } from '@escala/kit/idempotency/postgres'
+import type { Sql } from '@escala/kit/postgres/postgres'
 import type { Parts } from '../../apps/api/src/parts.ts'
 
 /** A lock in Redis for each show, and the steps of an order in a transaction: exact, on any number of replicas. */

@@ -1,8 +1,8 @@
 import { randomUUID } from 'node:crypto'
 import { setTimeout as wait } from 'node:timers/promises'
-import type { Client } from '@escala/testing/client.ts'
-import type { Cluster } from '@escala/testing/cluster.ts'
-import { withClient } from '@escala/testing/test-database.ts'
+import type { Client } from '@escala/testing/client'
+import type { Cluster } from '@escala/testing/cluster'
+import { withClient } from '@escala/testing/test-database'
 import type { LabContext } from '../lab.ts'
 import { createBuyer, createShow, order } from '../shop.ts'
 

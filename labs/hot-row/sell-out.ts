@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
-import type { Client } from '@escala/testing/client.ts'
-import type { Cluster } from '@escala/testing/cluster.ts'
-import { withClient } from '@escala/testing/test-database.ts'
+import type { Client } from '@escala/testing/client'
+import type { Cluster } from '@escala/testing/cluster'
+import { withClient } from '@escala/testing/test-database'
 import { addShow, createBuyer, createOrganiser, order } from '../shop.ts'
 import { inTurns, untilAnswered } from './sale.ts'
 

@@ -1,5 +1,5 @@
 import { setTimeout as wait } from 'node:timers/promises'
-import type { Client, ClientAnswer } from '@escala/testing/client.ts'
+import type { Client, ClientAnswer } from '@escala/testing/client'
 import pg from 'pg'
 import { order } from '../shop.ts'
 

@@ -1,5 +1,5 @@
-import type { EffectStatement, StoredAnswer } from '@escala/kit/idempotency/idempotency.ts'
-import { withoutKey } from '@escala/kit/idempotency/statement.ts'
+import type { EffectStatement, StoredAnswer } from '@escala/kit/idempotency/idempotency'
+import { withoutKey } from '@escala/kit/idempotency/statement'
 import type { Parts } from '../../apps/api/src/parts.ts'
 
 /** Every request is a new one: what an API does that does not consider retries. */

@@ -1,6 +1,6 @@
 import { setTimeout as wait } from 'node:timers/promises'
-import { AppError } from '@escala/kit/errors/app-error.ts'
-import { createPostgresIdempotency } from '@escala/kit/idempotency/postgres.ts'
+import { AppError } from '@escala/kit/errors/app-error'
+import { createPostgresIdempotency } from '@escala/kit/idempotency/postgres'
 import type { Parts } from '../../apps/api/src/parts.ts'
 
 export const path = '/lab/deposits'

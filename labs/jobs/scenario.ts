@@ -1,6 +1,6 @@
 import { setTimeout as wait } from 'node:timers/promises'
-import type { Cluster } from '@escala/testing/cluster.ts'
-import type { Replica } from '@escala/testing/replica.ts'
+import type { Cluster } from '@escala/testing/cluster'
+import type { Replica } from '@escala/testing/replica'
 import { check, defineLab, type LabContext } from '../lab.ts'
 import { createBuyer, createShow, order, untilQuiet } from '../shop.ts'
 

@@ -1,4 +1,4 @@
-import { createMemoryEvents } from '@escala/kit/events/memory.ts'
+import { createMemoryEvents } from '@escala/kit/events/memory'
 import type { Parts } from '../../apps/api/src/parts.ts'
 
 /** An event emitter: a sale is announced to the clients connected to this process. */

@@ -1,5 +1,5 @@
 import { setTimeout as wait } from 'node:timers/promises'
-import { createRedisEvents } from '@escala/kit/events/redis.ts'
+import { createRedisEvents } from '@escala/kit/events/redis'
 import type { Parts } from '../../apps/api/src/parts.ts'
 
 /** The kit's events, with announcements that take now 0 and now 40 ms: what was sold later is often announced earlier. */

@@ -1,6 +1,6 @@
 import type { RequestListener } from 'node:http'
 import { setTimeout as wait } from 'node:timers/promises'
-import type { Postgres } from '@escala/kit/postgres/postgres.ts'
+import type { Postgres } from '@escala/kit/postgres/postgres'
 import type { Deps, Parts } from '../../apps/api/src/parts.ts'
 
 /** A list of entries that is read, thought about, and written as a whole: a file in a bucket, a page of a wiki. */

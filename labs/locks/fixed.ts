@@ -1,4 +1,4 @@
-import { createRedisLocks } from '@escala/kit/locks/redis.ts'
+import { createRedisLocks } from '@escala/kit/locks/redis'
 import { documentPart } from './document.ts'
 
 /** The kit's lock, and a document that knows the highest fence that it has seen. */

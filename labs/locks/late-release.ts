@@ -1,9 +1,9 @@
 import { once } from 'node:events'
 import { setTimeout as wait } from 'node:timers/promises'
-import { createRedisLocks } from '@escala/kit/locks/redis.ts'
-import { createLog } from '@escala/kit/log/log.ts'
-import { createRedis, stopRedis } from '@escala/kit/redis/redis.ts'
-import type { Cluster } from '@escala/testing/cluster.ts'
+import { createRedisLocks } from '@escala/kit/locks/redis'
+import { createLog } from '@escala/kit/log/log'
+import { createRedis, stopRedis } from '@escala/kit/redis/redis'
+import type { Cluster } from '@escala/testing/cluster'
 
 const lateMs = 1500
 

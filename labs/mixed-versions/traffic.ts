@@ -1,9 +1,9 @@
 import { randomUUID } from 'node:crypto'
 import { setTimeout as wait } from 'node:timers/promises'
 import { isDeepStrictEqual } from 'node:util'
-import { type Client, expectStatus } from '@escala/testing/client.ts'
-import type { Cluster } from '@escala/testing/cluster.ts'
-import { startTraffic } from '@escala/testing/traffic.ts'
+import { type Client, expectStatus } from '@escala/testing/client'
+import type { Cluster } from '@escala/testing/cluster'
+import { startTraffic } from '@escala/testing/traffic'
 import { addShow, createBuyer, createOrganiser, order } from '../shop.ts'
 
 export interface ShopTraffic {

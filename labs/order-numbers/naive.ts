@@ -1,6 +1,6 @@
-import type { EffectStatement, IdempotentRequest } from '@escala/kit/idempotency/idempotency.ts'
-import { createPostgresIdempotency } from '@escala/kit/idempotency/postgres.ts'
-import type { Sql } from '@escala/kit/postgres/postgres.ts'
+import type { EffectStatement, IdempotentRequest } from '@escala/kit/idempotency/idempotency'
+import { createPostgresIdempotency } from '@escala/kit/idempotency/postgres'
+import type { Sql } from '@escala/kit/postgres/postgres'
 import type { Parts } from '../../apps/api/src/parts.ts'
 
 /** Where the numbers stand is read once, with the first order; from then on this process counts. */

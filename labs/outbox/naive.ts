@@ -1,7 +1,7 @@
-import type { EffectStatement, IdempotentRequest } from '@escala/kit/idempotency/idempotency.ts'
-import { createPostgresIdempotency } from '@escala/kit/idempotency/postgres.ts'
-import { createBullmqQueue } from '@escala/kit/jobs/bullmq.ts'
-import { chargeMessage } from '@escala/tickets/messages.ts'
+import type { EffectStatement, IdempotentRequest } from '@escala/kit/idempotency/idempotency'
+import { createPostgresIdempotency } from '@escala/kit/idempotency/postgres'
+import { createBullmqQueue } from '@escala/kit/jobs/bullmq'
+import { chargeMessage } from '@escala/tickets/messages'
 import { v7 } from 'uuid'
 import type { Parts } from '../../apps/api/src/parts.ts'
 

@@ -1,9 +1,9 @@
 import { randomUUID } from 'node:crypto'
 import { setTimeout as wait } from 'node:timers/promises'
-import { createClient } from '@escala/testing/client.ts'
-import type { Cluster } from '@escala/testing/cluster.ts'
-import { withClient } from '@escala/testing/test-database.ts'
-import { startTraffic } from '@escala/testing/traffic.ts'
+import { createClient } from '@escala/testing/client'
+import type { Cluster } from '@escala/testing/cluster'
+import { withClient } from '@escala/testing/test-database'
+import { startTraffic } from '@escala/testing/traffic'
 import { check, defineLab, type LabContext } from '../lab.ts'
 import { path, slots, workMs } from './handler.ts'
 

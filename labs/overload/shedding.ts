@@ -1,5 +1,5 @@
-import { problemHandler } from '@escala/kit/http/problem.ts'
-import { createOverload } from '@escala/kit/overload/overload.ts'
+import { problemHandler } from '@escala/kit/http/problem'
+import { createOverload } from '@escala/kit/overload/overload'
 import express from 'express'
 import type { Parts } from '../../apps/api/src/parts.ts'
 import { path, slots, withWork } from './handler.ts'

@@ -1,5 +1,5 @@
-import type { Client, ClientAnswer } from '@escala/testing/client.ts'
-import type { Cluster } from '@escala/testing/cluster.ts'
+import type { Client, ClientAnswer } from '@escala/testing/client'
+import type { Cluster } from '@escala/testing/cluster'
 import pg from 'pg'
 import { check, defineLab, type LabContext } from '../lab.ts'
 import { addShow, createBuyer, createOrganiser, elsewhere, order } from '../shop.ts'

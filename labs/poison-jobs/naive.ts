@@ -1,6 +1,6 @@
 import { setTimeout as wait } from 'node:timers/promises'
-import { createBullmqConsumer } from '@escala/kit/jobs/bullmq.ts'
-import type { JobHandler } from '@escala/kit/jobs/jobs.ts'
+import { createBullmqConsumer } from '@escala/kit/jobs/bullmq'
+import type { JobHandler } from '@escala/kit/jobs/jobs'
 import type { Parts } from '../../apps/worker/src/parts.ts'
 
 /** A job must not be lost, so it is tried until it works. */

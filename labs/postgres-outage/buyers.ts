@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { setTimeout as wait } from 'node:timers/promises'
-import type { Client, ClientAnswer } from '@escala/testing/client.ts'
+import type { Client, ClientAnswer } from '@escala/testing/client'
 import { order } from '../shop.ts'
 
 // The last: a copy came while the server was still busy with the one that had been given up.

@@ -1,6 +1,6 @@
-import type { Client } from '@escala/testing/client.ts'
-import type { Cluster } from '@escala/testing/cluster.ts'
-import { withClient } from '@escala/testing/test-database.ts'
+import type { Client } from '@escala/testing/client'
+import type { Cluster } from '@escala/testing/cluster'
+import { withClient } from '@escala/testing/test-database'
 import { order } from '../shop.ts'
 import { createSeen } from './buyers.ts'
 

@@ -1,6 +1,6 @@
 import { setTimeout as wait } from 'node:timers/promises'
-import type { Cluster } from '@escala/testing/cluster.ts'
-import { withClient } from '@escala/testing/test-database.ts'
+import type { Cluster } from '@escala/testing/cluster'
+import { withClient } from '@escala/testing/test-database'
 import pg from 'pg'
 import { until } from '../recovery.ts'
 

@@ -1,4 +1,4 @@
-import { createPostgresIdempotency } from '@escala/kit/idempotency/postgres.ts'
+import { createPostgresIdempotency } from '@escala/kit/idempotency/postgres'
 import pg from 'pg'
 import type { Parts } from '../../apps/api/src/parts.ts'
 

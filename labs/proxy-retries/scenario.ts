@@ -1,4 +1,4 @@
-import { type Client, createClient } from '@escala/testing/client.ts'
+import { type Client, createClient } from '@escala/testing/client'
 import { check, defineLab, type LabContext } from '../lab.ts'
 import { naiveConf } from './naive.ts'
 

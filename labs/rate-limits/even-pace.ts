@@ -1,4 +1,4 @@
-import { createGcraRateLimits } from '@escala/kit/rate-limits/gcra.ts'
+import { createGcraRateLimits } from '@escala/kit/rate-limits/gcra'
 import type { Parts } from '../../apps/api/src/parts.ts'
 import { withShortWindows } from './windows.ts'
 

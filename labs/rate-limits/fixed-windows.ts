@@ -1,4 +1,4 @@
-import { createRedisRateLimits } from '@escala/kit/rate-limits/redis.ts'
+import { createRedisRateLimits } from '@escala/kit/rate-limits/redis'
 import type { Parts } from '../../apps/api/src/parts.ts'
 import { withShortWindows } from './windows.ts'
 

@@ -1,4 +1,4 @@
-import { createMemoryRateLimits } from '@escala/kit/rate-limits/memory.ts'
+import { createMemoryRateLimits } from '@escala/kit/rate-limits/memory'
 import type { Parts } from '../../apps/api/src/parts.ts'
 
 /** As express-rate-limit does it without a store: each replica counts what it sees itself. */

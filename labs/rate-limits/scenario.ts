@@ -1,5 +1,5 @@
 import { setTimeout as wait } from 'node:timers/promises'
-import { type ClientAnswer, createClient } from '@escala/testing/client.ts'
+import { type ClientAnswer, createClient } from '@escala/testing/client'
 import { check, defineLab, type LabContext } from '../lab.ts'
 import { shortWindowMs } from './windows.ts'
 

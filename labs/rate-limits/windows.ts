@@ -1,4 +1,4 @@
-import type { RateLimitStores } from '@escala/kit/rate-limits/rate-limits.ts'
+import type { RateLimitStores } from '@escala/kit/rate-limits/rate-limits'
 
 /** Short enough to wait for its end. */
 export const shortWindowMs = 2000

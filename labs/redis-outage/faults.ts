@@ -1,5 +1,5 @@
-import { createClient } from '@escala/testing/client.ts'
-import type { Cluster } from '@escala/testing/cluster.ts'
+import { createClient } from '@escala/testing/client'
+import type { Cluster } from '@escala/testing/cluster'
 import { Redis } from 'ioredis'
 import { until } from '../recovery.ts'
 import type { State } from './matrix.ts'

@@ -1,5 +1,5 @@
-import { createMemoryRateLimits } from '@escala/kit/rate-limits/memory.ts'
-import { createRedisSessions } from '@escala/kit/sessions/redis.ts'
+import { createMemoryRateLimits } from '@escala/kit/rate-limits/memory'
+import { createRedisSessions } from '@escala/kit/sessions/redis'
 import express from 'express'
 import { rateLimit } from 'express-rate-limit'
 import { Redis, type RedisOptions } from 'ioredis'

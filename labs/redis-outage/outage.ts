@@ -1,6 +1,6 @@
 import { setTimeout as wait } from 'node:timers/promises'
-import { expectStatus } from '@escala/testing/client.ts'
-import type { Cluster } from '@escala/testing/cluster.ts'
+import { expectStatus } from '@escala/testing/client'
+import type { Cluster } from '@escala/testing/cluster'
 import { type Check, check } from '../lab.ts'
 import { listen } from '../live-updates/listener.ts'
 import { until } from '../recovery.ts'

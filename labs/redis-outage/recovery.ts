@@ -1,5 +1,5 @@
-import { type Client, type ClientAnswer, expectStatus } from '@escala/testing/client.ts'
-import type { Cluster } from '@escala/testing/cluster.ts'
+import { type Client, type ClientAnswer, expectStatus } from '@escala/testing/client'
+import type { Cluster } from '@escala/testing/cluster'
 import { Redis } from 'ioredis'
 import type { Listener } from '../live-updates/listener.ts'
 import { isWell, until } from '../recovery.ts'

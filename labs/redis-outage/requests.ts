@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { get } from 'node:http'
-import { type Client, type ClientAnswer, createClient } from '@escala/testing/client.ts'
-import type { Replica } from '@escala/testing/cluster.ts'
+import { type Client, type ClientAnswer, createClient } from '@escala/testing/client'
+import type { Replica } from '@escala/testing/cluster'
 import { order } from '../shop.ts'
 
 export interface Asked {

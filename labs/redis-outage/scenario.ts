@@ -1,6 +1,6 @@
 import { setTimeout as wait } from 'node:timers/promises'
-import { type ClientAnswer, createClient, expectStatus } from '@escala/testing/client.ts'
-import type { Cluster } from '@escala/testing/cluster.ts'
+import { type ClientAnswer, createClient, expectStatus } from '@escala/testing/client'
+import type { Cluster } from '@escala/testing/cluster'
 import { type Check, check, defineLab } from '../lab.ts'
 import { isWell, until } from '../recovery.ts'
 import { untilQuiet } from '../shop.ts'

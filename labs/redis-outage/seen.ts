@@ -1,4 +1,4 @@
-import type { ClientAnswer } from '@escala/testing/client.ts'
+import type { ClientAnswer } from '@escala/testing/client'
 import { matrix, type State } from './matrix.ts'
 
 export interface Seen {

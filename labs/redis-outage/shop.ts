@@ -1,5 +1,5 @@
-import { type Client, type ClientAnswer, createClient, expectStatus } from '@escala/testing/client.ts'
-import type { Cluster } from '@escala/testing/cluster.ts'
+import { type Client, type ClientAnswer, createClient, expectStatus } from '@escala/testing/client'
+import type { Cluster } from '@escala/testing/cluster'
 import { until } from '../recovery.ts'
 import { addShow, createOrganiser, listOrders, order } from '../shop.ts'
 import { type Asked, putPoster } from './requests.ts'

@@ -1,6 +1,6 @@
-import type { Outbox, OutboxMessage } from '@escala/kit/outbox/outbox.ts'
-import { createPostgresOutbox } from '@escala/kit/outbox/postgres.ts'
-import type { Sql } from '@escala/kit/postgres/postgres.ts'
+import type { Outbox, OutboxMessage } from '@escala/kit/outbox/outbox'
+import { createPostgresOutbox } from '@escala/kit/outbox/postgres'
+import type { Sql } from '@escala/kit/postgres/postgres'
 import type { Parts as ApiParts } from '../../apps/api/src/parts.ts'
 import type { Parts as WorkerParts } from '../../apps/worker/src/parts.ts'
 

@@ -1,7 +1,7 @@
 import { execFile } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
-import { startCluster } from '@escala/testing/cluster.ts'
+import { startCluster } from '@escala/testing/cluster'
 import { expect, inject, test, vi } from 'vitest'
 import { createBuyer, createShow, order, untilQuiet } from '../shop.ts'
 import { type CollectedSpan, startCollector } from './collector.ts'
@@ -59,9 +59,9 @@ test('switched off, not one of its modules is loaded', async () => {
     import { registerHooks } from 'node:module'
     const loaded = []
     registerHooks({ load: (url, context, next) => (loaded.push(url), next(url, context)) })
-    const { startTracing } = await import('@escala/kit/tracing/start.ts')
-    await import('@escala/api/compose.ts')
-    await import('@escala/worker/compose.ts')
+    const { startTracing } = await import('@escala/kit/tracing/start')
+    await import('@escala/api/compose')
+    await import('@escala/worker/compose')
     await startTracing({ endpoint: undefined })
     const count = () => loaded.filter((url) => /@opentelemetry\\/(?!api\\/)/.test(url)).length
     const off = count()

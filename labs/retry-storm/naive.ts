@@ -1,5 +1,5 @@
-import type { Breaker, BreakerCall } from '@escala/kit/breaker/breaker.ts'
-import { createBullmqQueue } from '@escala/kit/jobs/bullmq.ts'
+import type { Breaker, BreakerCall } from '@escala/kit/breaker/breaker'
+import { createBullmqQueue } from '@escala/kit/jobs/bullmq'
 import type { Parts } from '../../apps/worker/src/parts.ts'
 
 const tries = 3

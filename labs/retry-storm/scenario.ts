@@ -1,5 +1,5 @@
 import { setTimeout as wait } from 'node:timers/promises'
-import type { Client } from '@escala/testing/client.ts'
+import type { Client } from '@escala/testing/client'
 import { check, defineLab, type LabContext } from '../lab.ts'
 import { createBuyer, createShow, listOrders, order, untilQuiet } from '../shop.ts'
 

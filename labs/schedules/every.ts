@@ -1,4 +1,4 @@
-import type { Schedule } from '@escala/kit/jobs/jobs.ts'
+import type { Schedule } from '@escala/kit/jobs/jobs'
 
 export const periodMs = 300
 

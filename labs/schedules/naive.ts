@@ -1,4 +1,4 @@
-import { createMemorySchedules } from '@escala/kit/jobs/memory-schedules.ts'
+import { createMemorySchedules } from '@escala/kit/jobs/memory-schedules'
 import type { Parts } from '../../apps/worker/src/parts.ts'
 import { report } from './every.ts'
 

@@ -1,6 +1,6 @@
 import { setTimeout as wait } from 'node:timers/promises'
-import { type Client, createClient } from '@escala/testing/client.ts'
-import type { Replica } from '@escala/testing/cluster.ts'
+import { type Client, createClient } from '@escala/testing/client'
+import type { Replica } from '@escala/testing/cluster'
 import { check, defineLab } from '../lab.ts'
 import { secretMadeAtBoot } from './naive.ts'
 

@@ -1,4 +1,4 @@
-import { createRedisSessions } from '@escala/kit/sessions/redis.ts'
+import { createRedisSessions } from '@escala/kit/sessions/redis'
 import type { Parts } from '../../apps/api/src/parts.ts'
 import { withSlowRoute } from './slow-route.ts'
 

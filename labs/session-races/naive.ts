@@ -1,5 +1,5 @@
-import { createSessionMiddleware } from '@escala/kit/sessions/middleware.ts'
-import { createRedisSessions } from '@escala/kit/sessions/redis.ts'
+import { createSessionMiddleware } from '@escala/kit/sessions/middleware'
+import { createRedisSessions } from '@escala/kit/sessions/redis'
 import express from 'express'
 import type { Redis } from 'ioredis'
 import type { Parts } from '../../apps/api/src/parts.ts'

@@ -1,6 +1,6 @@
 import { setTimeout as wait } from 'node:timers/promises'
-import { type Client, createClient, expectStatus } from '@escala/testing/client.ts'
-import { withClient } from '@escala/testing/test-database.ts'
+import { type Client, createClient, expectStatus } from '@escala/testing/client'
+import { withClient } from '@escala/testing/test-database'
 import { check, defineLab, type LabContext } from '../lab.ts'
 
 interface Size {

@@ -1,8 +1,8 @@
 import type { RequestListener } from 'node:http'
 import { setTimeout as wait } from 'node:timers/promises'
-import { saveSession } from '@escala/kit/sessions/log-in.ts'
-import { createSessionMiddleware } from '@escala/kit/sessions/middleware.ts'
-import type { SessionStore } from '@escala/kit/sessions/sessions.ts'
+import { saveSession } from '@escala/kit/sessions/log-in'
+import { createSessionMiddleware } from '@escala/kit/sessions/middleware'
+import type { SessionStore } from '@escala/kit/sessions/sessions'
 import express from 'express'
 
 /** `POST /v1/visits`: a route that takes its time and then writes to the session, as many do. Both halves have it. */

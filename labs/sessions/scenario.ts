@@ -1,5 +1,5 @@
 import { request } from 'node:http'
-import { type Client, createClient } from '@escala/testing/client.ts'
+import { type Client, createClient } from '@escala/testing/client'
 import { check, defineLab, type LabContext } from '../lab.ts'
 
 interface Size {

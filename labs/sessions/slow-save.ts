@@ -1,5 +1,5 @@
 import { setTimeout as wait } from 'node:timers/promises'
-import { createRedisSessions } from '@escala/kit/sessions/redis.ts'
+import { createRedisSessions } from '@escala/kit/sessions/redis'
 import type { Parts } from '../../apps/api/src/parts.ts'
 
 /** The kit's sessions on a day when saving one takes 300 ms: what does not wait for it answers too early. */

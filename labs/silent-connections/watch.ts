@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { setTimeout as wait } from 'node:timers/promises'
-import type { Client } from '@escala/testing/client.ts'
+import type { Client } from '@escala/testing/client'
 import { order } from '../shop.ts'
 
 export interface Watched {

@@ -1,4 +1,4 @@
-import { createMemoryCache } from '@escala/kit/cache/memory.ts'
+import { createMemoryCache } from '@escala/kit/cache/memory'
 import type { Parts } from '../../apps/api/src/parts.ts'
 
 /** A cache as one instance needs it: bounded, single-flight, and emptied of what this process changes. */

@@ -1,4 +1,4 @@
-import type { Cache } from '@escala/kit/cache/cache.ts'
+import type { Cache } from '@escala/kit/cache/cache'
 import type { Redis } from 'ioredis'
 import type { Parts } from '../../apps/api/src/parts.ts'
 

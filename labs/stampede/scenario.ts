@@ -1,6 +1,6 @@
 import { setTimeout as wait } from 'node:timers/promises'
-import { type Client, createClient } from '@escala/testing/client.ts'
-import type { Cluster } from '@escala/testing/cluster.ts'
+import { type Client, createClient } from '@escala/testing/client'
+import type { Cluster } from '@escala/testing/cluster'
 import { check, defineLab, type LabContext } from '../lab.ts'
 import { type Source, slowDown } from './source.ts'
 

@@ -1,6 +1,6 @@
-import { createClient } from '@escala/testing/client.ts'
-import type { ClusterOptions } from '@escala/testing/cluster.ts'
-import { startTraffic } from '@escala/testing/traffic.ts'
+import { createClient } from '@escala/testing/client'
+import type { ClusterOptions } from '@escala/testing/cluster'
+import { startTraffic } from '@escala/testing/traffic'
 import { check, defineLab, type LabContext } from '../lab.ts'
 import { roundRobin, sticky } from './naive.ts'
 

@@ -1,4 +1,4 @@
-import { createMemorySessions } from '@escala/kit/sessions/memory.ts'
+import { createMemorySessions } from '@escala/kit/sessions/memory'
 import type { Parts } from '../../apps/api/src/parts.ts'
 
 const slow = process.env.LAB_SLOW === '1'

@@ -1,6 +1,6 @@
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
-import { environment } from '@escala/testing/environment.ts'
+import { environment } from '@escala/testing/environment'
 import { createLifetime } from '../../infra/local/lifetime.ts'
 import { type Check, check } from '../lab.ts'
 import { runProgram, UsageError } from '../program.ts'

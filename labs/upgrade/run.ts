@@ -1,6 +1,6 @@
 import { setTimeout as wait } from 'node:timers/promises'
-import { type Client, createClient, expectStatus } from '@escala/testing/client.ts'
-import { type Cluster, type Replica, startCluster } from '@escala/testing/cluster.ts'
+import { type Client, createClient, expectStatus } from '@escala/testing/client'
+import { type Cluster, type Replica, startCluster } from '@escala/testing/cluster'
 import { startShopTraffic } from '../mixed-versions/traffic.ts'
 import { countDeadLetters, runMigrateStep, versionsOf } from '../roll-out.ts'
 import { addShow, createBuyer, createOrganiser, elsewhere, order, untilQuiet } from '../shop.ts'

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import { type Client, createClient, expectStatus } from '@escala/testing/client.ts'
+import { type Client, createClient, expectStatus } from '@escala/testing/client'
 import { check, defineLab, type LabContext } from '../lab.ts'
 
 interface Size {

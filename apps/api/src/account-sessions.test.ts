@@ -1,4 +1,4 @@
-import type { Client } from '@escala/testing/client.ts'
+import type { Client } from '@escala/testing/client'
 import { afterAll, beforeAll, expect, inject, test } from 'vitest'
 import { startTestCluster, type TestCluster } from './test-cluster.ts'
 

@@ -1,5 +1,5 @@
-import { createClient } from '@escala/testing/client.ts'
-import { openRaw } from '@escala/testing/raw.ts'
+import { createClient } from '@escala/testing/client'
+import { openRaw } from '@escala/testing/raw'
 import { afterAll, beforeAll, expect, inject, test } from 'vitest'
 import type { Api } from './compose.ts'
 import { startTestReplica } from './test-replica.ts'

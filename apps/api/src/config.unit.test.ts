@@ -1,4 +1,4 @@
-import { readConfig } from '@escala/kit/config/config.ts'
+import { readConfig } from '@escala/kit/config/config'
 import { expect, test } from 'vitest'
 import { apiOrders, apiSettings, storeTimeoutMs } from './config.ts'
 

@@ -1,5 +1,5 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import { openRaw } from '@escala/testing/raw.ts'
+import { openRaw } from '@escala/testing/raw'
 import { afterAll, beforeAll, expect, inject, test } from 'vitest'
 import type { Api } from './compose.ts'
 import { startTestReplica } from './test-replica.ts'

@@ -1,6 +1,6 @@
-import { withPasswords } from '@escala/kit/config/base.ts'
-import { readConfig } from '@escala/kit/config/config.ts'
-import { runProcess } from '@escala/kit/lifecycle/process.ts'
+import { withPasswords } from '@escala/kit/config/base'
+import { readConfig } from '@escala/kit/config/config'
+import { runProcess } from '@escala/kit/lifecycle/process'
 import { apiConfigSettings, compose } from './compose.ts'
 import { apiOrders } from './config.ts'
 

@@ -1,5 +1,5 @@
-import { type ApiModule, type DataModule, loadHalves } from '@escala/kit/module.ts'
-import { kitMigrations, type MigrationFolder, migrationsOf } from '@escala/kit/postgres/migrations.ts'
+import { type ApiModule, type DataModule, loadHalves } from '@escala/kit/module'
+import { kitMigrations, type MigrationFolder, migrationsOf } from '@escala/kit/postgres/migrations'
 import { modules } from '../../modules.ts'
 
 /** What the domains serve. */

@@ -3,12 +3,12 @@ import { readFileSync } from 'node:fs'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { readConfig } from '@escala/kit/config/config.ts'
-import { type Client, type ClientAnswer, createClient, expectStatus } from '@escala/testing/client.ts'
-import { createDriver } from '@escala/testing/environment.ts'
-import { seedPassword, templateDatabase } from '@escala/testing/template.ts'
-import { createTestDatabase } from '@escala/testing/test-database.ts'
-import { startWireTap, type Traffic, type WireTap } from '@escala/testing/wire-tap.ts'
+import { readConfig } from '@escala/kit/config/config'
+import { type Client, type ClientAnswer, createClient, expectStatus } from '@escala/testing/client'
+import { createDriver } from '@escala/testing/environment'
+import { seedPassword, templateDatabase } from '@escala/testing/template'
+import { createTestDatabase } from '@escala/testing/test-database'
+import { startWireTap, type Traffic, type WireTap } from '@escala/testing/wire-tap'
 import { Redis } from 'ioredis'
 import { afterAll, beforeAll, expect, inject, test, vi } from 'vitest'
 import { type Api, apiConfigSettings, compose } from './compose.ts'
@@ -237,7 +237,7 @@ async function measure(): Promise<Row[]> {
   await row('GET /v1/orders/:id', 'logged in', 200, () => ann.get(own))
   await row('GET /v1/orders/:id', "another user's", 404, () => bob.get(own))
   await row('GET /v1/orders/:id', 'no cookie', 401, () => nobody.get(own))
-  const { withClient } = await import('@escala/testing/test-database.ts')
+  const { withClient } = await import('@escala/testing/test-database')
   const setStatus = (status: string) =>
     withClient(tap.databaseUrl, (sql) => sql.query('UPDATE orders SET status = $1', [status]))
   await setStatus('charging')

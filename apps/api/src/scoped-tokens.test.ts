@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import type { Client } from '@escala/testing/client.ts'
+import type { Client } from '@escala/testing/client'
 import { afterAll, beforeAll, expect, inject, test } from 'vitest'
 import { startTestCluster, type TestCluster } from './test-cluster.ts'
 

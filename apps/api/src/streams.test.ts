@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
-import { createClient } from '@escala/testing/client.ts'
-import { openRaw } from '@escala/testing/raw.ts'
+import { createClient } from '@escala/testing/client'
+import { openRaw } from '@escala/testing/raw'
 import { afterAll, beforeAll, expect, inject, test, vi } from 'vitest'
 import type { Api } from './compose.ts'
 import { startTestReplica } from './test-replica.ts'

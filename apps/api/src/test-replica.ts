@@ -1,6 +1,6 @@
-import { readConfig } from '@escala/kit/config/config.ts'
-import { templateDatabase } from '@escala/testing/template.ts'
-import { createTestDatabase } from '@escala/testing/test-database.ts'
+import { readConfig } from '@escala/kit/config/config'
+import { templateDatabase } from '@escala/testing/template'
+import { createTestDatabase } from '@escala/testing/test-database'
 import { type Api, apiConfigSettings, compose, type Parts } from './compose.ts'
 
 /** Settings of a replica that a test talks to: free ports of its own, no log, and a stop that waits for nobody. */

@@ -1,5 +1,5 @@
-import { baseSettings } from '@escala/kit/config/base.ts'
-import { type Config, integer, url } from '@escala/kit/config/config.ts'
+import { baseSettings } from '@escala/kit/config/base'
+import { type Config, integer, url } from '@escala/kit/config/config'
 import { z } from 'zod'
 
 /** Every variable of the worker; `docs/configuration.md` explains each. */

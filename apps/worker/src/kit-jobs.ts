@@ -1,7 +1,7 @@
-import { cleanIdempotencyKeys } from '@escala/kit/idempotency/delete-old-keys.ts'
-import type { JobHandler, Schedule } from '@escala/kit/jobs/jobs.ts'
-import { cleanOutbox } from '@escala/kit/outbox/delete-published.ts'
-import type { Postgres } from '@escala/kit/postgres/postgres.ts'
+import { cleanIdempotencyKeys } from '@escala/kit/idempotency/delete-old-keys'
+import type { JobHandler, Schedule } from '@escala/kit/jobs/jobs'
+import { cleanOutbox } from '@escala/kit/outbox/delete-published'
+import type { Postgres } from '@escala/kit/postgres/postgres'
 
 /** What the kit itself has to do from time to time. */
 export const kitSchedules: Schedule[] = [{ id: 'kit-clean', type: 'kit.clean', every: { ms: 600_000 } }]

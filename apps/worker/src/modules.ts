@@ -1,4 +1,4 @@
-import { loadHalves, mergeOnce, type WorkerModule } from '@escala/kit/module.ts'
+import { loadHalves, mergeOnce, type WorkerModule } from '@escala/kit/module'
 import { modules } from '../../modules.ts'
 
 /** The jobs and schedules of the domains. */

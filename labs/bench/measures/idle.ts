@@ -1,6 +1,6 @@
 import { setTimeout as wait } from 'node:timers/promises'
-import type { Replica } from '@escala/testing/replica.ts'
-import { withClient } from '@escala/testing/test-database.ts'
+import type { Replica } from '@escala/testing/replica'
+import { withClient } from '@escala/testing/test-database'
 import { increase, readWakeUps } from '../counters.ts'
 import { cpuBetween, readCpu } from '../cpu.ts'
 import type { Bench, Measure } from '../measure.ts'

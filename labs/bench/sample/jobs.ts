@@ -1,5 +1,5 @@
 import { setTimeout as wait } from 'node:timers/promises'
-import { withClient } from '@escala/testing/test-database.ts'
+import { withClient } from '@escala/testing/test-database'
 import type pg from 'pg'
 import { startMail } from '../../../infra/local/peers/mail.ts'
 import { startPayments } from '../../../infra/local/peers/payments.ts'

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import { withClient } from '@escala/testing/test-database.ts'
+import { withClient } from '@escala/testing/test-database'
 
 /** Adds shows with as many tickets as a show may have, more than a run sells; returns their ids. */
 export function addShows(databaseUrl: string, count: number): Promise<string[]> {

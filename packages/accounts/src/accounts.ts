@@ -1,5 +1,5 @@
-import type { Postgres, Sql, Statement } from '@escala/kit/postgres/postgres.ts'
-import { endSession } from '@escala/kit/sessions/log-in.ts'
+import type { Postgres, Sql, Statement } from '@escala/kit/postgres/postgres'
+import { endSession } from '@escala/kit/sessions/log-in'
 import type { Request } from 'express'
 import { v7 } from 'uuid'
 

@@ -1,4 +1,4 @@
-import { apiModule } from '@escala/kit/module.ts'
+import { apiModule } from '@escala/kit/module'
 import { createLogInLimits } from './log-in-limits.ts'
 import { createMailLimits } from './mail-limits.ts'
 import { createCheckPassword } from './routes/check-password.ts'

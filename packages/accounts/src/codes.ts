@@ -1,5 +1,5 @@
-import { deleteOlderThan } from '@escala/kit/postgres/delete-older.ts'
-import type { Postgres, Sql, Statement } from '@escala/kit/postgres/postgres.ts'
+import { deleteOlderThan } from '@escala/kit/postgres/delete-older'
+import type { Postgres, Sql, Statement } from '@escala/kit/postgres/postgres'
 import { accountErrors } from './errors.ts'
 import { hashSecret, newSecret } from './secrets.ts'
 

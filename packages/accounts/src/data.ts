@@ -1,4 +1,4 @@
-import type { DataModule } from '@escala/kit/module.ts'
+import type { DataModule } from '@escala/kit/module'
 import { accountErrors } from './errors.ts'
 
 export const accountsData: DataModule = {

@@ -1,4 +1,4 @@
-import { defineErrors } from '@escala/kit/errors/app-error.ts'
+import { defineErrors } from '@escala/kit/errors/app-error'
 
 /** What the account routes respond with, beside the kit's own codes. */
 export const accountErrors = defineErrors({

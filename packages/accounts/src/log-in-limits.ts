@@ -1,11 +1,11 @@
 import { createHash } from 'node:crypto'
-import { kitErrors } from '@escala/kit/errors/errors.ts'
-import type { Logger } from '@escala/kit/log/log.ts'
-import type { HashClient } from '@escala/kit/passwords/queue.ts'
-import type { LogInAttempt, LogInGuard } from '@escala/kit/rate-limits/log-in-guard.ts'
-import { addressKey, createRateLimit } from '@escala/kit/rate-limits/middleware.ts'
-import type { RateLimitStores } from '@escala/kit/rate-limits/rate-limits.ts'
-import type { DeviceCookies } from '@escala/kit/sessions/device.ts'
+import { kitErrors } from '@escala/kit/errors/errors'
+import type { Logger } from '@escala/kit/log/log'
+import type { HashClient } from '@escala/kit/passwords/queue'
+import type { LogInAttempt, LogInGuard } from '@escala/kit/rate-limits/log-in-guard'
+import { addressKey, createRateLimit } from '@escala/kit/rate-limits/middleware'
+import type { RateLimitStores } from '@escala/kit/rate-limits/rate-limits'
+import type { DeviceCookies } from '@escala/kit/sessions/device'
 import type { Request, Response } from 'express'
 
 export interface LogInLimitsOptions {

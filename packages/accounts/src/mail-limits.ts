@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
-import type { Logger } from '@escala/kit/log/log.ts'
-import { addressKey, createRateLimit } from '@escala/kit/rate-limits/middleware.ts'
-import type { RateLimitStores } from '@escala/kit/rate-limits/rate-limits.ts'
+import type { Logger } from '@escala/kit/log/log'
+import { addressKey, createRateLimit } from '@escala/kit/rate-limits/middleware'
+import type { RateLimitStores } from '@escala/kit/rate-limits/rate-limits'
 import type { Request, Response } from 'express'
 
 export interface MailLimits {

@@ -1,6 +1,6 @@
-import type { Job } from '@escala/kit/jobs/jobs.ts'
-import type { Mailer } from '@escala/kit/mail/mail.ts'
-import type { Postgres } from '@escala/kit/postgres/postgres.ts'
+import type { Job } from '@escala/kit/jobs/jobs'
+import type { Mailer } from '@escala/kit/mail/mail'
+import type { Postgres } from '@escala/kit/postgres/postgres'
 import { createCode, type Purpose } from './codes.ts'
 import { mailOf } from './messages.ts'
 

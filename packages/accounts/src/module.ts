@@ -1,4 +1,4 @@
-import type { Module } from '@escala/kit/module.ts'
+import type { Module } from '@escala/kit/module'
 
 /** Users, log-in and sessions. */
 export const accounts: Module = {

@@ -1,6 +1,6 @@
-import { kitErrors } from '@escala/kit/errors/errors.ts'
-import type { Postgres, Sql, Statement } from '@escala/kit/postgres/postgres.ts'
-import type { UserSessions } from '@escala/kit/sessions/user-sessions.ts'
+import { kitErrors } from '@escala/kit/errors/errors'
+import type { Postgres, Sql, Statement } from '@escala/kit/postgres/postgres'
+import type { UserSessions } from '@escala/kit/sessions/user-sessions'
 import { redeemCode } from './codes.ts'
 
 // The version, not the hash: a log-in may renew the hash of the same password meanwhile.

@@ -1,6 +1,6 @@
-import { createPasswords } from '@escala/kit/passwords/passwords.ts'
-import { everyReplicaVerifiesArgon2id } from '@escala/kit/passwords/roll-out.ts'
-import type { Postgres, Statement } from '@escala/kit/postgres/postgres.ts'
+import { createPasswords } from '@escala/kit/passwords/passwords'
+import { everyReplicaVerifiesArgon2id } from '@escala/kit/passwords/roll-out'
+import type { Postgres, Statement } from '@escala/kit/postgres/postgres'
 import { v7 } from 'uuid'
 
 interface Seeded {

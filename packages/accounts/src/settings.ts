@@ -1,4 +1,4 @@
-import { integer } from '@escala/kit/config/config.ts'
+import { integer } from '@escala/kit/config/config'
 
 /** Every variable of accounts in the API; `docs/configuration.md` explains each. */
 export const accountsSettings = {

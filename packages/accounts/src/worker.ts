@@ -1,5 +1,5 @@
-import { url } from '@escala/kit/config/config.ts'
-import { workerModule } from '@escala/kit/module.ts'
+import { url } from '@escala/kit/config/config'
+import { workerModule } from '@escala/kit/module'
 import { cleanCodes } from './codes.ts'
 import { accountsData } from './data.ts'
 import { sendAccountMail } from './mails.ts'

@@ -1,4 +1,4 @@
-import type { Postgres, Statement } from '@escala/kit/postgres/postgres.ts'
+import type { Postgres, Statement } from '@escala/kit/postgres/postgres'
 
 /** The same database, noting what is asked of it: the names of statements, or their text where they have none; `BEGIN` and `COMMIT`. */
 export function countStatements(postgres: Postgres): { postgres: Postgres; asked: string[] } {

@@ -1,5 +1,5 @@
-import { readConfig } from '@escala/kit/config/config.ts'
-import { runProcess } from '@escala/kit/lifecycle/process.ts'
+import { readConfig } from '@escala/kit/config/config'
+import { runProcess } from '@escala/kit/lifecycle/process'
 import { compose, workerConfigSettings } from '../../../apps/worker/src/compose.ts'
 
 // The worker's main.ts, with a lab's naive parts in the place of the kit's.

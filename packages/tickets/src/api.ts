@@ -1,5 +1,5 @@
-import { flag, integer } from '@escala/kit/config/config.ts'
-import { apiModule } from '@escala/kit/module.ts'
+import { flag, integer } from '@escala/kit/config/config'
+import { apiModule } from '@escala/kit/module'
 import { ticketFlags } from './flags.ts'
 import { cartRoutes } from './routes/cart.ts'
 import { liveRoutes } from './routes/live.ts'

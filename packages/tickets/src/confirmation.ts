@@ -1,4 +1,4 @@
-import type { Mailer } from '@escala/kit/mail/mail.ts'
+import type { Mailer } from '@escala/kit/mail/mail'
 
 /** What the mail says. */
 export interface Confirmation {

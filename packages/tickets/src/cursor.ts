@@ -1,4 +1,4 @@
-import { kitErrors } from '@escala/kit/errors/errors.ts'
+import { kitErrors } from '@escala/kit/errors/errors'
 import { z } from 'zod'
 import type { Page } from './schemas.ts'
 

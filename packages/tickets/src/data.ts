@@ -1,5 +1,5 @@
-import type { DataModule } from '@escala/kit/module.ts'
-import type { Postgres, Statement } from '@escala/kit/postgres/postgres.ts'
+import type { DataModule } from '@escala/kit/module'
+import type { Postgres, Statement } from '@escala/kit/postgres/postgres'
 import { ticketErrors } from './errors.ts'
 
 // The ids are constants, so that examples can name them and a second seeding changes nothing.

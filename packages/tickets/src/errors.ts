@@ -1,4 +1,4 @@
-import { defineErrors } from '@escala/kit/errors/app-error.ts'
+import { defineErrors } from '@escala/kit/errors/app-error'
 
 /** Errors of the ticket shop, in addition to the kit's own. */
 export const ticketErrors = defineErrors({

@@ -1,5 +1,5 @@
-import type { EventPublisher, LiveEvent } from '@escala/kit/events/events.ts'
-import type { Logger } from '@escala/kit/log/log.ts'
+import type { EventPublisher, LiveEvent } from '@escala/kit/events/events'
+import type { Logger } from '@escala/kit/log/log'
 import { z } from 'zod'
 import type { Availability } from './shows.ts'
 

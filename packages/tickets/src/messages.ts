@@ -1,6 +1,6 @@
-import type { Job } from '@escala/kit/jobs/jobs.ts'
-import { readPayload } from '@escala/kit/jobs/payload.ts'
-import type { OutboxMessage } from '@escala/kit/outbox/outbox.ts'
+import type { Job } from '@escala/kit/jobs/jobs'
+import { readPayload } from '@escala/kit/jobs/payload'
+import type { OutboxMessage } from '@escala/kit/outbox/outbox'
 import { z } from 'zod'
 
 /**

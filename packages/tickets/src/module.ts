@@ -1,4 +1,4 @@
-import type { Module } from '@escala/kit/module.ts'
+import type { Module } from '@escala/kit/module'
 
 /** The sample: a ticket shop. */
 export const tickets: Module = {

@@ -1,5 +1,5 @@
-import type { BatchEffect } from '@escala/kit/idempotency/idempotency.ts'
-import type { Outbox } from '@escala/kit/outbox/outbox.ts'
+import type { BatchEffect } from '@escala/kit/idempotency/idempotency'
+import type { Outbox } from '@escala/kit/outbox/outbox'
 import { payloadSql } from './messages.ts'
 import type { NewOrder } from './orders.ts'
 

@@ -1,8 +1,8 @@
 import { randomUUID } from 'node:crypto'
-import type { Breaker } from '@escala/kit/breaker/breaker.ts'
-import { AppError } from '@escala/kit/errors/app-error.ts'
-import { PermanentFailure } from '@escala/kit/jobs/jobs.ts'
-import { carriedTracing, type Tracing } from '@escala/kit/tracing/tracing.ts'
+import type { Breaker } from '@escala/kit/breaker/breaker'
+import { AppError } from '@escala/kit/errors/app-error'
+import { PermanentFailure } from '@escala/kit/jobs/jobs'
+import { carriedTracing, type Tracing } from '@escala/kit/tracing/tracing'
 import { z } from 'zod'
 
 const id = z.string().min(1).max(200)

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import type { Postgres, Statement } from '@escala/kit/postgres/postgres.ts'
+import type { Postgres, Statement } from '@escala/kit/postgres/postgres'
 import { afterAll, beforeAll, expect, inject, test } from 'vitest'
 import { computeSales } from './sales.ts'
 import { createShop, type Shop } from './test-shop.ts'

@@ -1,4 +1,4 @@
-import type { Sql, Statement } from '@escala/kit/postgres/postgres.ts'
+import type { Sql, Statement } from '@escala/kit/postgres/postgres'
 import { z } from 'zod'
 import { dayKey, decodeCursor, toPage } from './cursor.ts'
 import type { Page, PageQuery, SalesReport } from './schemas.ts'

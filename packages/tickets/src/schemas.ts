@@ -1,4 +1,4 @@
-import { instant, line } from '@escala/kit/http/fields.ts'
+import { instant, line } from '@escala/kit/http/fields'
 import { z } from 'zod'
 
 const maxCents = 100_000_000

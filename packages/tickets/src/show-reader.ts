@@ -1,5 +1,5 @@
-import type { Cache } from '@escala/kit/cache/cache.ts'
-import type { Sql } from '@escala/kit/postgres/postgres.ts'
+import type { Cache } from '@escala/kit/cache/cache'
+import type { Sql } from '@escala/kit/postgres/postgres'
 import type { Show } from './schemas.ts'
 import { type Availability, readAvailability, readDetails } from './shows.ts'
 

@@ -1,7 +1,7 @@
-import { hasCode } from '@escala/kit/errors/app-error.ts'
-import type { Sql, Statement } from '@escala/kit/postgres/postgres.ts'
-import { sessionUser } from '@escala/kit/sessions/express-session.ts'
-import { endSession } from '@escala/kit/sessions/log-in.ts'
+import { hasCode } from '@escala/kit/errors/app-error'
+import type { Sql, Statement } from '@escala/kit/postgres/postgres'
+import { sessionUser } from '@escala/kit/sessions/express-session'
+import { endSession } from '@escala/kit/sessions/log-in'
 import type { Request } from 'express'
 import { ticketErrors } from './errors.ts'
 

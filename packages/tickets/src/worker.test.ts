@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
-import { readConfig } from '@escala/kit/config/config.ts'
-import { createRedis, stopRedis } from '@escala/kit/redis/redis.ts'
+import { readConfig } from '@escala/kit/config/config'
+import { createRedis, stopRedis } from '@escala/kit/redis/redis'
 import { afterAll, beforeAll, expect, inject, test, vi } from 'vitest'
 import { compose, workerConfigSettings } from '../../../apps/worker/src/compose.ts'
 import { createShop, log, type Shop } from './test-shop.ts'

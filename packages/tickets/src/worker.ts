@@ -1,5 +1,5 @@
-import { integer, url } from '@escala/kit/config/config.ts'
-import { workerModule } from '@escala/kit/module.ts'
+import { integer, url } from '@escala/kit/config/config'
+import { workerModule } from '@escala/kit/module'
 import { ticketsData } from './data.ts'
 import { orderJobs } from './jobs.ts'
 import { createPayments, createPaymentsCheck, isProvidersFailure } from './payments.ts'

@@ -1,6 +1,6 @@
-import type { Flags } from '@escala/kit/flags/flags.ts'
-import { withoutControls } from '@escala/kit/http/fields.ts'
-import { type Route, route } from '@escala/kit/http/route.ts'
+import type { Flags } from '@escala/kit/flags/flags'
+import { withoutControls } from '@escala/kit/http/fields'
+import { type Route, route } from '@escala/kit/http/route'
 import { z } from 'zod'
 
 const value = z.union([z.boolean(), z.number(), z.string().max(1000)])

@@ -1,5 +1,5 @@
-import { type Route, route } from '@escala/kit/http/route.ts'
-import type { ApiParts } from '@escala/kit/module.ts'
+import { type Route, route } from '@escala/kit/http/route'
+import type { ApiParts } from '@escala/kit/module'
 import { z } from 'zod'
 import { checkCode } from '../codes.ts'
 import type { LogInLimits } from '../log-in-limits.ts'

@@ -1,8 +1,8 @@
-import { kitErrors } from '@escala/kit/errors/errors.ts'
-import { type Route, route } from '@escala/kit/http/route.ts'
-import type { ApiParts } from '@escala/kit/module.ts'
-import { logOut } from '@escala/kit/sessions/log-in.ts'
-import { handleOf, type UserSession } from '@escala/kit/sessions/user-sessions.ts'
+import { kitErrors } from '@escala/kit/errors/errors'
+import { type Route, route } from '@escala/kit/http/route'
+import type { ApiParts } from '@escala/kit/module'
+import { logOut } from '@escala/kit/sessions/log-in'
+import { handleOf, type UserSession } from '@escala/kit/sessions/user-sessions'
 import type { Request } from 'express'
 import { z } from 'zod'
 

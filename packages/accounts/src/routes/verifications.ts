@@ -1,4 +1,4 @@
-import { type Route, route } from '@escala/kit/http/route.ts'
+import { type Route, route } from '@escala/kit/http/route'
 import { z } from 'zod'
 import { redeemVerification } from '../codes.ts'
 import { requestMail } from '../messages.ts'

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { setTimeout as wait } from 'node:timers/promises'
-import { startFaultProxy } from '@escala/testing/fault-proxy.ts'
+import { startFaultProxy } from '@escala/testing/fault-proxy'
 import type { Redis } from 'ioredis'
 import { afterEach, expect, inject, test, vi } from 'vitest'
 import { createLog } from '../log/log.ts'

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import { startFaultProxy } from '@escala/testing/fault-proxy.ts'
+import { startFaultProxy } from '@escala/testing/fault-proxy'
 import { afterEach, expect, inject, test, vi } from 'vitest'
 import { createLog } from '../log/log.ts'
 import { createRedis, stopRedis } from '../redis/redis.ts'

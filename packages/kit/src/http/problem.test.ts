@@ -1,6 +1,6 @@
 import { once } from 'node:events'
 import type { AddressInfo } from 'node:net'
-import { createTestDatabase, type TestDatabase } from '@escala/testing/test-database.ts'
+import { createTestDatabase, type TestDatabase } from '@escala/testing/test-database'
 import express from 'express'
 import { pino } from 'pino'
 import { afterAll, beforeAll, expect, inject, test } from 'vitest'

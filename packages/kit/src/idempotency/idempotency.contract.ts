@@ -1,4 +1,4 @@
-import { createTestDatabase, type TestDatabase } from '@escala/testing/test-database.ts'
+import { createTestDatabase, type TestDatabase } from '@escala/testing/test-database'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { createLog } from '../log/log.ts'
 import { kitMigrations, migrate } from '../postgres/migrations.ts'

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import { type FaultProxy, startFaultProxy } from '@escala/testing/fault-proxy.ts'
+import { type FaultProxy, startFaultProxy } from '@escala/testing/fault-proxy'
 import type { Redis } from 'ioredis'
 import { afterAll, beforeAll, expect, inject, test, vi } from 'vitest'
 import { createLog } from '../log/log.ts'

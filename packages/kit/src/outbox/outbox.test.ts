@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
-import { countStatements } from '@escala/testing/count-statements.ts'
-import { createTestDatabase, type TestDatabase } from '@escala/testing/test-database.ts'
+import { countStatements } from '@escala/testing/count-statements'
+import { createTestDatabase, type TestDatabase } from '@escala/testing/test-database'
 import { afterAll, afterEach, beforeAll, beforeEach, expect, inject, test, vi } from 'vitest'
 import { createBullmqConsumer, createBullmqQueue } from '../jobs/bullmq.ts'
 import type { Job, NewJob } from '../jobs/jobs.ts'

@@ -1,4 +1,4 @@
-import { createTestDatabase, type TestDatabase, withClient } from '@escala/testing/test-database.ts'
+import { createTestDatabase, type TestDatabase, withClient } from '@escala/testing/test-database'
 import { afterAll, beforeAll, expect, inject, test } from 'vitest'
 import { createLog } from '../log/log.ts'
 import { kitMigrations, migrate } from './migrations.ts'

@@ -1,4 +1,4 @@
-import { createTestDatabase, type TestDatabase } from '@escala/testing/test-database.ts'
+import { createTestDatabase, type TestDatabase } from '@escala/testing/test-database'
 import { afterAll, afterEach, beforeAll, expect, inject, test, vi } from 'vitest'
 import { createLog } from '../log/log.ts'
 import { createListener, type Listener, type ListenerOptions } from './listen.ts'

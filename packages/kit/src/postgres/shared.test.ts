@@ -1,5 +1,5 @@
-import { startFaultProxy } from '@escala/testing/fault-proxy.ts'
-import { createTestDatabase, type TestDatabase, withClient } from '@escala/testing/test-database.ts'
+import { startFaultProxy } from '@escala/testing/fault-proxy'
+import { createTestDatabase, type TestDatabase, withClient } from '@escala/testing/test-database'
 import { afterEach, beforeAll, expect, inject, test, vi } from 'vitest'
 import { createLog } from '../log/log.ts'
 import { type Connections, createConnections } from './connections.ts'

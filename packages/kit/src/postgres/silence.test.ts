@@ -1,6 +1,6 @@
 import { setTimeout as wait } from 'node:timers/promises'
-import { startFaultProxy } from '@escala/testing/fault-proxy.ts'
-import { createTestDatabase, type TestDatabase } from '@escala/testing/test-database.ts'
+import { startFaultProxy } from '@escala/testing/fault-proxy'
+import { createTestDatabase, type TestDatabase } from '@escala/testing/test-database'
 import { afterEach, beforeAll, expect, inject, test, vi } from 'vitest'
 import { createLog } from '../log/log.ts'
 import { createConnections } from './connections.ts'

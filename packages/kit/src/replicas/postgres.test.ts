@@ -1,5 +1,5 @@
 import { setTimeout as wait } from 'node:timers/promises'
-import { createTestDatabase, type TestDatabase } from '@escala/testing/test-database.ts'
+import { createTestDatabase, type TestDatabase } from '@escala/testing/test-database'
 import pg from 'pg'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, inject, test, vi } from 'vitest'
 import { createLog } from '../log/log.ts'

@@ -1,5 +1,5 @@
-import { type Route, route } from '@escala/kit/http/route.ts'
-import type { ApiParts } from '@escala/kit/module.ts'
+import { type Route, route } from '@escala/kit/http/route'
+import type { ApiParts } from '@escala/kit/module'
 import { listReports } from '../reports.ts'
 import { pageOf, pageQuery, salesReport } from '../schemas.ts'
 
