@@ -29,8 +29,8 @@ export const apiParts: Partial<Parts> = {
             return { status: 201, body: sold.body }
           }),
         )
-        const { answer, replayed } = outcome
-        return replayed ? { answer, replayed } : { answer, replayed, row: sold as Row }
+        const { response, replayed } = outcome
+        return replayed ? { response, replayed } : { response, replayed, row: sold as Row }
       },
     }
   },

@@ -1,4 +1,4 @@
-import type { EffectStatement, StoredAnswer } from '@escala/kit/idempotency/idempotency'
+import type { EffectStatement, StoredResponse } from '@escala/kit/idempotency/idempotency'
 import { withoutKey } from '@escala/kit/idempotency/statement'
 import type { Parts } from '../../apps/api/src/parts.ts'
 
@@ -6,10 +6,10 @@ import type { Parts } from '../../apps/api/src/parts.ts'
 export const apiParts: Partial<Parts> = {
   idempotency: ({ postgres }) => ({
     scope: 'process',
-    run: async (_request, effect) => ({ answer: await postgres.transaction(effect), replayed: false }),
+    run: async (_request, effect) => ({ response: await postgres.transaction(effect), replayed: false }),
     async runStatement<Row>(_request: unknown, effect: EffectStatement) {
-      const { rows } = await postgres.query<StoredAnswer & Row>(withoutKey(effect), effect.values)
-      return rows[0] && { answer: rows[0], replayed: false as const, row: rows[0] }
+      const { rows } = await postgres.query<StoredResponse & Row>(withoutKey(effect), effect.values)
+      return rows[0] && { response: rows[0], replayed: false as const, row: rows[0] }
     },
   }),
 }

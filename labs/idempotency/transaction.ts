@@ -20,7 +20,7 @@ export const apiParts: Partial<Parts> = {
     return (req, res) => {
       if (req.url !== path) return app(req, res)
       deposit(String(req.headers['idempotency-key'])).then(
-        ({ answer }) => res.writeHead(answer.status).end(),
+        ({ response }) => res.writeHead(response.status).end(),
         (error) => res.writeHead(error instanceof AppError ? error.kind.status : 500).end(),
       )
     }

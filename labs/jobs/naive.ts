@@ -9,7 +9,7 @@ import { createPayments } from '@escala/tickets/payments'
 import type { Deps, Parts } from '../../apps/api/src/parts.ts'
 
 const { PAYMENTS_URL = '', SMTP_URL = '' } = process.env
-/** The answer first, then the slow work, in the same process: no queue, no worker, quick to write. */
+/** The response first, then the slow work, in the same process: no queue, no worker, quick to write. */
 export const apiParts: Partial<Parts> = {
   outbox: () => ({ scope: 'process', add: async () => '', insert: (select) => select }),
   idempotency: (deps) => {
@@ -20,7 +20,7 @@ export const apiParts: Partial<Parts> = {
       async runStatement<Row>(request: IdempotentRequest, effect: EffectStatement) {
         const outcome = await kept.runStatement<Row>(request, effect)
         if (outcome && !outcome.replayed) {
-          const { id } = outcome.answer.body as { id: string }
+          const { id } = outcome.response.body as { id: string }
           // No outbox message announces the mail: it comes after the charge, and does nothing for an order that was not paid.
           const messages = [chargeMessage(id, ''), mailMessage(id, '')]
           setImmediate(() => void work(deps, messages).catch((err) => deps.log.error({ err }, 'work failed')))

@@ -14,10 +14,10 @@ export const apiParts: Partial<Parts> = {
       async runStatement<Row>(request: IdempotentRequest, effect: EffectStatement) {
         const outcome = await idempotency.runStatement<Row>(request, effect)
         if (outcome === undefined || outcome.replayed) return outcome
-        const order = outcome.answer.body as { id: string }
+        const order = outcome.response.body as { id: string }
         const number = await nextNumber()
         await postgres.query('UPDATE orders SET number = $2 WHERE id = $1', [order.id, number])
-        return { ...outcome, answer: { status: 201, body: { ...order, number } } }
+        return { ...outcome, response: { status: 201, body: { ...order, number } } }
       },
     }
   },

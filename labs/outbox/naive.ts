@@ -17,7 +17,7 @@ export const apiParts: Partial<Parts> = {
       async runStatement<Row>(request: IdempotentRequest, effect: EffectStatement) {
         const outcome = await kept.runStatement<Row>(request, effect)
         if (outcome && !outcome.replayed) {
-          const { type, payload } = chargeMessage((outcome.answer.body as { id: string }).id, '')
+          const { type, payload } = chargeMessage((outcome.response.body as { id: string }).id, '')
           await queue.add({ id: `${type}-${v7()}`, type, payload })
         }
         return outcome

@@ -24,8 +24,8 @@ export const apiParts: Partial<Parts> = {
           })
           const outcome = await run.catch((error) => (error === soldOut ? undefined : Promise.reject(error)))
           if (outcome === undefined) return undefined
-          const { answer, replayed } = outcome
-          return replayed ? { answer, replayed } : { answer, replayed, row: sold as Row }
+          const { response, replayed } = outcome
+          return replayed ? { response, replayed } : { response, replayed, row: sold as Row }
         }),
     }
   },

@@ -42,7 +42,7 @@ test('what a route knows about its user depends on its access', () => {
   const of = <A extends Access>(
     access: A,
     handle: Parameters<typeof route<z.ZodType, z.ZodType, z.ZodType, A>>[0]['handle'],
-  ) => route({ method: 'get', path: '/', summary: '', access, answers: {}, handle })
+  ) => route({ method: 'get', path: '/', summary: '', access, responses: {}, handle })
   of('user', async ({ user }) => ({ status: 200, body: user.id }))
   of({ role: 'editor' }, async ({ user }) => ({ status: 200, body: user.id }))
   of('public', async ({ user }) => ({ status: 200, body: user?.id }))

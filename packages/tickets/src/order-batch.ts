@@ -37,7 +37,7 @@ export function placeOrders(orders: NewOrder[], outbox: Outbox): BatchEffect {
       ), told AS (
         ${outbox.insert(`SELECT 'order.charge', id::text, ${payloadSql('id')}, request_id, traceparent FROM fitting ORDER BY seq`)}
       )`,
-    answer: `SELECT fitting.seq, 201 AS status, json_build_object('id', placed.id, 'number', number, 'status', placed.status,
+    response: `SELECT fitting.seq, 201 AS status, json_build_object('id', placed.id, 'number', number, 'status', placed.status,
         'quantity', placed.quantity, 'totalCents', total_cents) AS body, show.available, show.revision
       FROM placed JOIN fitting USING (id), show`,
     values: [

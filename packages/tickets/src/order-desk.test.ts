@@ -82,7 +82,9 @@ test('what arrives while the first is under way goes together: one revision, ann
   await turn()
   for (let more = 0; more < 29; more++) placing.push(desk.place(asked(id, 2)))
   expect(new Set(await outcomes(placing))).toEqual(new Set(['placed']))
-  const bodies = (await Promise.all(placing)).map(({ answer }) => answer.body as { number: number; quantity: number })
+  const bodies = (await Promise.all(placing)).map(
+    ({ response }) => response.body as { number: number; quantity: number },
+  )
   expect(new Set(bodies.map(({ number }) => number)).size).toBe(30)
   expect(await show(id)).toEqual({ available: 40, revision: before + 2 })
   expect(announced).toEqual([
@@ -110,7 +112,7 @@ test('an order, its answer and its message are kept one by one', async () => {
     const again = await openDesk(1).place({ ...one, order: { ...one.order, id: v7() } })
     expect(again).toMatchObject({
       replayed: true,
-      answer: { status: 201, body: { id: one.order.id, quantity: one.order.quantity } },
+      response: { status: 201, body: { id: one.order.id, quantity: one.order.quantity } },
     })
     const { rows } = await shop.postgres.query('SELECT type, request_id FROM outbox WHERE aggregate = $1', [
       one.order.id,

@@ -101,7 +101,7 @@ export function placeOrder(order: NewOrder, outbox: Outbox): EffectStatement {
       ), told AS (
         ${outbox.insert(`SELECT 'order.charge', id::text, ${payloadSql('id')}, $6::text, $8::text FROM placed`)}
       )`,
-    answer: `SELECT 201 AS status, json_build_object('id', placed.id, 'number', number, 'status', placed.status,
+    response: `SELECT 201 AS status, json_build_object('id', placed.id, 'number', number, 'status', placed.status,
         'quantity', quantity, 'totalCents', total_cents) AS body, show.available, show.revision
       FROM placed, show`,
     values: [

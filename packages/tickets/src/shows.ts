@@ -109,7 +109,7 @@ export function addShowOnce(input: ShowInput, id = v7()): EffectStatement {
         WHERE EXISTS (SELECT FROM unclaimed)
         RETURNING id
       )`,
-    answer: 'SELECT 201 AS status, $7::json AS body FROM added',
+    response: 'SELECT 201 AS status, $7::json AS body FROM added',
     values: [id, name, startsAt, priceCents, currency, capacity, JSON.stringify(added)],
   }
 }

@@ -16,7 +16,7 @@ export function flagRoutes({ flags, role }: { flags: Flags; role: string }): Rou
       path: '/v1/flags',
       summary: 'Every flag and its value',
       access: { role },
-      answers: { 200: { description: 'All flags', schema: z.strictObject({ items: z.array(flag) }) } },
+      responses: { 200: { description: 'All flags', schema: z.strictObject({ items: z.array(flag) }) } },
       errors: ['E_FORBIDDEN'],
       handle: async () => ({ status: 200, body: { items: all() } }),
     }),
@@ -27,7 +27,7 @@ export function flagRoutes({ flags, role }: { flags: Flags; role: string }): Rou
       access: { role },
       params: z.strictObject({ name: z.string().max(100) }),
       body: z.strictObject({ value: input }),
-      answers: { 200: { description: 'The flag as it is now', schema: flag } },
+      responses: { 200: { description: 'The flag as it is now', schema: flag } },
       errors: ['E_FORBIDDEN', 'E_UNKNOWN_FLAG'],
       async handle({ params, body }) {
         await flags.set(params.name, body.value)

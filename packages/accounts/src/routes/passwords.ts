@@ -26,7 +26,7 @@ export function passwordRoutes(deps: PasswordDeps): Route[] {
       summary: "Change the password: ends the user's other sessions",
       access: 'user',
       body: z.strictObject({ current: z.string().min(1).max(200), password: newPassword }),
-      answers: { 204: { description: 'The new password is in force' } },
+      responses: { 204: { description: 'The new password is in force' } },
       errors: ['E_BAD_CREDENTIALS', 'E_RATE_LIMITED', 'E_OVERLOADED'],
       async handle(context) {
         const { body, user, req, signal } = context
@@ -48,7 +48,7 @@ export function passwordRoutes(deps: PasswordDeps): Route[] {
       access: 'public',
       ignoresSession: true,
       body: z.strictObject({ email }),
-      answers: { 202: { description: 'A mail is on its way if there is such an account' } },
+      responses: { 202: { description: 'A mail is on its way if there is such an account' } },
       errors: ['E_RATE_LIMITED'],
       async handle({ body, req, res, requestId, traceparent }) {
         await limits.checkSignUp(req, res) // first: a refused address uses up none of the account's mails
@@ -64,7 +64,7 @@ export function passwordRoutes(deps: PasswordDeps): Route[] {
       access: 'public',
       ignoresSession: true,
       body: z.strictObject({ token: code, password: newPassword }),
-      answers: { 204: { description: 'The new password is in force' } },
+      responses: { 204: { description: 'The new password is in force' } },
       errors: ['E_TOKEN_INVALID', 'E_RATE_LIMITED', 'E_OVERLOADED'],
       async handle({ body, req, res, signal }) {
         const client = await limits.checkSignUp(req, res)

@@ -36,7 +36,7 @@ export function sessionRoutes({ postgres, passwords, limits, devices }: SessionD
       summary: 'Log in: sets the session cookie, by default `sid`',
       access: 'public',
       body: credentials,
-      answers: { 200: { description: 'Who is logged in now', schema: loggedIn } },
+      responses: { 200: { description: 'Who is logged in now', schema: loggedIn } },
       errors: ['E_BAD_CREDENTIALS', 'E_RATE_LIMITED', 'E_OVERLOADED'],
       async handle({ body, req, res, signal, log }) {
         const attempt = await limits.beginLogIn(req, res, body.email)
@@ -66,7 +66,7 @@ export function sessionRoutes({ postgres, passwords, limits, devices }: SessionD
       path: logInPath,
       summary: 'Who is logged in',
       access: 'user',
-      answers: { 200: { description: 'The user', schema: loggedIn } },
+      responses: { 200: { description: 'The user', schema: loggedIn } },
       async handle({ user, req }) {
         const found = await findAccount(postgres, user.id)
         if (found === undefined) throw await endSession(req)
@@ -79,7 +79,7 @@ export function sessionRoutes({ postgres, passwords, limits, devices }: SessionD
       summary: "Log out: ends this session, not the user's others",
       access: 'public',
       essential: true,
-      answers: { 204: { description: 'Logged out' } },
+      responses: { 204: { description: 'Logged out' } },
       async handle({ req }) {
         await logOut(req)
         return { status: 204 }

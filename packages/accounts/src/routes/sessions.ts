@@ -30,7 +30,7 @@ export function sessionListRoutes({ userSessions }: Pick<ApiParts, 'userSessions
       path: '/v1/sessions',
       summary: "The user's sessions, the newest first; `lastSeenAt` is up to a tenth of the idle time too early",
       access: 'user',
-      answers: { 200: { description: 'Every session', schema: z.strictObject({ items: z.array(session) }) } },
+      responses: { 200: { description: 'Every session', schema: z.strictObject({ items: z.array(session) }) } },
       async handle({ user, req }) {
         const sessions = await userSessions.list(user.id)
         sessions.sort((a, b) => b.createdAt - a.createdAt)
@@ -44,7 +44,7 @@ export function sessionListRoutes({ userSessions }: Pick<ApiParts, 'userSessions
       access: 'user',
       essential: true,
       params: z.strictObject({ id: z.uuid() }),
-      answers: { 204: { description: 'The session has ended' } },
+      responses: { 204: { description: 'The session has ended' } },
       errors: ['E_NOT_FOUND'],
       async handle({ params, user, req }) {
         if ((await userSessions.end(user.id, params.id)) === undefined) throw kitErrors.E_NOT_FOUND()
@@ -58,7 +58,7 @@ export function sessionListRoutes({ userSessions }: Pick<ApiParts, 'userSessions
       summary: "End all of the user's sessions, this one too",
       access: 'user',
       essential: true,
-      answers: { 204: { description: 'No session is left' } },
+      responses: { 204: { description: 'No session is left' } },
       async handle({ user, req }) {
         await userSessions.endAll(user.id)
         await logOut(req)

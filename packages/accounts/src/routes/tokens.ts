@@ -48,7 +48,7 @@ export function tokenRoutes({ postgres, scopes, checkPassword }: Deps): Route[] 
       summary: 'Make a token, which is shown once; needs `password`, or a log-in within the last ten minutes',
       access: 'user',
       body: newToken,
-      answers: { 201: { description: 'The token', schema: token.extend({ token: z.string() }) } },
+      responses: { 201: { description: 'The token', schema: token.extend({ token: z.string() }) } },
       errors: ['E_PASSWORD_REQUIRED', 'E_BAD_CREDENTIALS', 'E_TOO_MANY_TOKENS', 'E_RATE_LIMITED', 'E_OVERLOADED'],
       async handle(context) {
         const { name, scopes: wanted, password, expiresAt } = context.body
@@ -70,7 +70,7 @@ export function tokenRoutes({ postgres, scopes, checkPassword }: Deps): Route[] 
       summary: "The user's tokens, without their secrets",
       access: 'user',
       query: pageQuery,
-      answers: {
+      responses: {
         200: {
           description: 'One page of tokens',
           schema: z.strictObject({ items: z.array(token), nextCursor: z.string().nullable() }),
@@ -89,7 +89,7 @@ export function tokenRoutes({ postgres, scopes, checkPassword }: Deps): Route[] 
       access: 'user',
       essential: true,
       params: z.strictObject({ id: z.uuid() }),
-      answers: { 204: { description: 'The token is worth nothing' } },
+      responses: { 204: { description: 'The token is worth nothing' } },
       errors: ['E_NOT_FOUND'],
       async handle({ user, params }) {
         if (!(await removeToken(postgres, user.id, params.id))) throw kitErrors.E_NOT_FOUND()

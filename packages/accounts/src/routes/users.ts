@@ -35,7 +35,7 @@ export function userRoutes({ postgres, passwords, limits }: UserDeps): Route[] {
       access: 'public',
       ignoresSession: true,
       body: newAccount,
-      answers: { 201: { description: 'The new user, who is not logged in yet', schema: account } },
+      responses: { 201: { description: 'The new user, who is not logged in yet', schema: account } },
       errors: ['E_EMAIL_TAKEN', 'E_RATE_LIMITED', 'E_OVERLOADED'],
       async handle({ body: { password, ...profile }, req, res, signal }) {
         const client = await limits.checkSignUp(req, res)

@@ -13,7 +13,7 @@ export function verificationRoutes({ postgres, outbox, limits, mailLimits }: Dep
       path: '/v1/email-verifications',
       summary: "Ask for a mail with a token that verifies the user's address; none is sent when it is verified already",
       access: 'user',
-      answers: { 202: { description: 'The mail is on its way' } },
+      responses: { 202: { description: 'The mail is on its way' } },
       errors: ['E_RATE_LIMITED'],
       async handle({ user, req, res, requestId, traceparent }) {
         await limits.checkSignUp(req, res) // first: a refused address uses up none of the account's mails
@@ -29,7 +29,7 @@ export function verificationRoutes({ postgres, outbox, limits, mailLimits }: Dep
       access: 'public',
       ignoresSession: true,
       body: z.strictObject({ token: code }),
-      answers: { 204: { description: 'The address is verified' } },
+      responses: { 204: { description: 'The address is verified' } },
       errors: ['E_TOKEN_INVALID'],
       async handle({ body }) {
         await redeemVerification(postgres, body.token)

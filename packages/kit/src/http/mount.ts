@@ -64,13 +64,13 @@ function handle(route: Route, { hasRole }: MountOptions): RequestHandler {
       req,
       res,
     }
-    const answer = await route.handle(context)
-    if (answer === undefined || res.headersSent) return
-    const schema = answer.stored ? undefined : route.answers[answer.status]?.schema
-    const text = JSON.stringify(schema ? schema.parse(answer.body) : answer.body) // may throw, before any header is set
-    for (const [name, value] of Object.entries(answer.headers ?? {})) res.setHeader(name, value)
-    res.status(answer.status)
-    if (answer.body === undefined) return void res.end()
+    const response = await route.handle(context)
+    if (response === undefined || res.headersSent) return
+    const schema = response.stored ? undefined : route.responses[response.status]?.schema
+    const text = JSON.stringify(schema ? schema.parse(response.body) : response.body) // may throw, before any header is set
+    for (const [name, value] of Object.entries(response.headers ?? {})) res.setHeader(name, value)
+    res.status(response.status)
+    if (response.body === undefined) return void res.end()
     // Not `res.send`, which finds out for each answer what is known here.
     res.setHeader('Content-Type', 'application/json; charset=utf-8')
     res.setHeader('Content-Length', Buffer.byteLength(text))

@@ -30,7 +30,7 @@ const routes = [
     access: 'public',
     params: z.strictObject({ id: z.uuid() }),
     body: z.strictObject({ name: z.string().min(1), size: z.int().positive() }),
-    answers: { 201: { description: 'Made', schema: z.strictObject({ id: z.string(), name: z.string() }) } },
+    responses: { 201: { description: 'Made', schema: z.strictObject({ id: z.string(), name: z.string() }) } },
     handle: async ({ params, body }) => ({ status: 201, body: { id: params.id, name: body.name } }),
   }),
   route({
@@ -38,7 +38,7 @@ const routes = [
     path: '/leaky',
     summary: 'Answers with more than it says',
     access: 'public',
-    answers: { 200: { description: 'x', schema: z.strictObject({ id: z.string() }) } },
+    responses: { 200: { description: 'x', schema: z.strictObject({ id: z.string() }) } },
     handle: async () => ({ status: 200, body: { id: '1', password: 'x' } }),
   }),
   route({
@@ -46,7 +46,7 @@ const routes = [
     path: '/stored',
     summary: 'Answers with what another version made',
     access: 'public',
-    answers: { 200: { description: 'x', schema: z.strictObject({ id: z.string() }) } },
+    responses: { 200: { description: 'x', schema: z.strictObject({ id: z.string() }) } },
     handle: async () => ({ status: 200, stored: true, body: { id: '1', name: 'x' } }),
   }),
   route({
@@ -54,7 +54,7 @@ const routes = [
     path: '/edited',
     summary: 'For those who have the role',
     access: { role: 'editor' },
-    answers: {},
+    responses: {},
     handle: async () => ({ status: 204 }),
   }),
   route({
@@ -62,7 +62,7 @@ const routes = [
     path: '/mine',
     summary: 'Own',
     access: 'user',
-    answers: {},
+    responses: {},
     handle: async () => ({ status: 204 }),
   }),
   route({
@@ -71,7 +71,7 @@ const routes = [
     summary: 'Takes a list of numbers',
     access: 'public',
     body: z.strictObject({ list: z.array(z.number()).optional() }),
-    answers: {},
+    responses: {},
     handle: async () => ({ status: 204 }),
   }),
   route({
@@ -80,7 +80,7 @@ const routes = [
     summary: 'Takes no query',
     access: 'public',
     query: z.strictObject({}),
-    answers: {},
+    responses: {},
     handle: async () => ({ status: 204 }),
   }),
   route({
@@ -88,7 +88,7 @@ const routes = [
     path: '/throws',
     summary: 'Throws',
     access: 'public',
-    answers: {},
+    responses: {},
     handle: ({ req }) => Promise.reject(thrown[String(req.query.what)]),
   }),
   route({
@@ -96,7 +96,7 @@ const routes = [
     path: '/fails-late',
     summary: 'Answers, and fails afterwards',
     access: 'public',
-    answers: {},
+    responses: {},
     async handle({ res }) {
       res.end(Buffer.alloc(whole))
       throw new Error('too late')
@@ -107,7 +107,7 @@ const routes = [
     path: '/named/:id',
     summary: 'Says what it was asked for',
     access: 'public',
-    answers: {},
+    responses: {},
     handle: async ({ req }) => ({ status: 200, body: { params: req.params } }),
   }),
   ...(['get', 'post', 'put'] as const).map((method) =>
@@ -117,7 +117,7 @@ const routes = [
       summary: 'Is for everybody',
       access: 'public',
       ignoresSession: method === 'post',
-      answers: {},
+      responses: {},
       handle: async () => ({ status: 204 }),
     }),
   ),
@@ -126,7 +126,7 @@ const routes = [
     path: '/slow',
     summary: 'Never answers',
     access: 'public',
-    answers: {},
+    responses: {},
     handle({ signal }) {
       onSlow?.()
       return new Promise((_, reject) => signal.addEventListener('abort', () => reject(signal.reason)))

@@ -41,7 +41,7 @@ export function openApi(routes: Route[], { title, version, sessionCookie }: Open
 }
 
 function operation(route: Route): Record<string, unknown> {
-  const answers = Object.entries(route.answers).map(([status, { description, schema, contentType }]) => [
+  const responses = Object.entries(route.responses).map(([status, { description, schema, contentType }]) => [
     status,
     {
       description,
@@ -68,7 +68,7 @@ function operation(route: Route): Record<string, unknown> {
       requestBody: { required: true, content: { 'application/json': { schema: jsonSchema(route.body, 'input') } } },
     }),
     responses: {
-      ...Object.fromEntries(answers),
+      ...Object.fromEntries(responses),
       default: {
         description: codes.length > 0 ? `A problem: ${codes.join(', ')}, or a general one` : 'A problem',
         content: { 'application/problem+json': { schema: { $ref: '#/components/schemas/Problem' } } },

@@ -29,7 +29,7 @@ export interface Context<Params, Query, Body, A extends Access = Access> {
   res: Response
 }
 
-export interface Answer {
+export interface RouteResponse {
   status: number
   body?: unknown
   headers?: Record<string, string>
@@ -37,7 +37,7 @@ export interface Answer {
   stored?: boolean
 }
 
-export interface RouteAnswer {
+export interface ResponseDescription {
   description: string
   schema?: z.ZodType
   /** Default `application/json`. */
@@ -73,11 +73,11 @@ export interface Route<
   body?: Body
   /** Request headers for the documentation; name → description. */
   headers?: Record<string, string>
-  answers: Record<number, RouteAnswer>
+  responses: Record<number, ResponseDescription>
   /** The error codes that are this route's own. */
   errors?: string[]
   /** `undefined`: the handler answered by itself, through `res` (streams). */
-  handle(context: Context<z.output<Params>, z.output<Query>, z.output<Body>, A>): Promise<Answer | undefined>
+  handle(context: Context<z.output<Params>, z.output<Query>, z.output<Body>, A>): Promise<RouteResponse | undefined>
 }
 
 /** Keeps the types of one route's parts while lists of routes stay plain. */

@@ -47,23 +47,23 @@ export function describeIdempotency(
       return { status: 201, body: { z: 1, a: [name] } }
     }
 
-    test('the second time, the answer comes without its effect', async () => {
+    test('the second time, the response comes without its effect', async () => {
       const request = { owner: 'ana', key: 'twice', fingerprint: 'f' }
       expect(await idempotency.run(request, buy('twice'))).toEqual({
-        answer: { status: 201, body: { z: 1, a: ['twice'] } },
+        response: { status: 201, body: { z: 1, a: ['twice'] } },
         replayed: false,
       })
       const again = await idempotency.run(request, buy('twice'))
-      expect(again).toEqual({ answer: { status: 201, body: { z: 1, a: ['twice'] } }, replayed: true })
-      expect(JSON.stringify(again.answer.body)).toBe('{"z":1,"a":["twice"]}')
+      expect(again).toEqual({ response: { status: 201, body: { z: 1, a: ['twice'] } }, replayed: true })
+      expect(JSON.stringify(again.response.body)).toBe('{"z":1,"a":["twice"]}')
       expect(await effects('twice')).toBe(1)
     })
 
-    test('an answer without a body stays without one', async () => {
+    test('a response without a body stays without one', async () => {
       const request = { owner: 'ana', key: 'empty', fingerprint: 'f' }
       const effect = async () => ({ status: 204, body: undefined })
       await idempotency.run(request, effect)
-      expect(await idempotency.run(request, effect)).toEqual({ answer: { status: 204 }, replayed: true })
+      expect(await idempotency.run(request, effect)).toEqual({ response: { status: 204 }, replayed: true })
     })
 
     test("another owner's same key is another request", async () => {
@@ -104,17 +104,17 @@ export function describeIdempotency(
       changes: `inserted AS (
         INSERT INTO effects (name) SELECT $1::text WHERE $2::boolean AND EXISTS (SELECT FROM unclaimed) RETURNING id, name
       )`,
-      answer: `SELECT 201 AS status, json_build_object('z', 1, 'a', json_build_array(name)) AS body, id FROM inserted`,
+      response: `SELECT 201 AS status, json_build_object('z', 1, 'a', json_build_array(name)) AS body, id FROM inserted`,
       values: [name, wanted],
     })
 
-    test('one statement: the second time, the answer comes without its effect', async () => {
+    test('one statement: the second time, the response comes without its effect', async () => {
       const request = { owner: 'ana', key: 'statement', fingerprint: 'f' }
-      const answer = { status: 201, body: { z: 1, a: ['statement'] } }
+      const response = { status: 201, body: { z: 1, a: ['statement'] } }
       const first = await idempotency.runStatement<{ id: number }>(request, insertOnce('statement'))
-      expect(first).toMatchObject({ answer, replayed: false, row: { id: expect.any(Number) } })
-      expect(await idempotency.runStatement(request, insertOnce('statement'))).toEqual({ answer, replayed: true })
-      expect(await idempotency.run(request, buy('statement'))).toEqual({ answer, replayed: true })
+      expect(first).toMatchObject({ response, replayed: false, row: { id: expect.any(Number) } })
+      expect(await idempotency.runStatement(request, insertOnce('statement'))).toEqual({ response, replayed: true })
+      expect(await idempotency.run(request, buy('statement'))).toEqual({ response, replayed: true })
       const other = idempotency.runStatement({ ...request, fingerprint: 'g' }, insertOnce('statement'))
       await expect(other).rejects.toMatchObject({ code: 'E_IDEMPOTENCY_MISMATCH' })
       expect(await effects('statement')).toBe(1)

@@ -28,7 +28,7 @@ const buy = (name: string) => async (tx: Sql) => {
   return { status: 201, body: { name } }
 }
 
-test('sixty copies over three replicas, ten times: one effect, one answer', async () => {
+test('sixty copies over three replicas, ten times: one effect, one response', async () => {
   for (let round = 0; round < 10; round++) {
     const request = { owner: 'ana', key: `round-${round}`, fingerprint: 'f' }
     const runs = Array.from({ length: 60 }, (_, i) => {
@@ -36,9 +36,9 @@ test('sixty copies over three replicas, ten times: one effect, one answer', asyn
       return idempotency.run(request, buy(request.key))
     })
     const results = await Promise.allSettled(runs)
-    const answers = results.flatMap((result) => (result.status === 'fulfilled' ? [result.value] : []))
-    expect(answers.filter(({ replayed }) => !replayed)).toHaveLength(1)
-    for (const { answer } of answers) expect(answer).toEqual({ status: 201, body: { name: request.key } })
+    const responses = results.flatMap((result) => (result.status === 'fulfilled' ? [result.value] : []))
+    expect(responses.filter(({ replayed }) => !replayed)).toHaveLength(1)
+    for (const { response } of responses) expect(response).toEqual({ status: 201, body: { name: request.key } })
     for (const result of results) {
       if (result.status === 'rejected') expect(result.reason).toMatchObject({ code: 'E_IDEMPOTENCY_IN_PROGRESS' })
     }
@@ -51,10 +51,10 @@ test('a process that stands still in the middle loses the key, and its effect', 
   const begun = Promise.withResolvers<void>()
   const awake = Promise.withResolvers<void>()
   const paused = createPostgresIdempotency({ postgres: one(), idleTimeoutMs: 300 }).run(request, async (tx) => {
-    const answer = await buy('paused')(tx)
+    const response = await buy('paused')(tx)
     begun.resolve()
     await awake.promise
-    return answer
+    return response
   })
   const outcome = expect(paused).rejects.toMatchObject({ code: 'E_POSTGRES_UNAVAILABLE' })
   await begun.promise
@@ -85,7 +85,7 @@ const insertAll = (names: string[]): BatchEffect => ({
     SELECT name FROM unnest($1::text[]) WITH ORDINALITY AS asked (name, seq) JOIN unclaimed USING (seq)
     WHERE name NOT LIKE 'unwanted%' RETURNING id, name
   )`,
-  answer: `SELECT seq, 201 AS status, json_build_object('name', name) AS body, id
+  response: `SELECT seq, 201 AS status, json_build_object('name', name) AS body, id
     FROM inserted JOIN unnest($1::text[]) WITH ORDINALITY AS asked (name, seq) USING (name)`,
   values: [names],
 })
@@ -93,7 +93,7 @@ const requestFor = (key: string) => ({ owner: 'ana', key, fingerprint: 'f' })
 const batch = (...keys: string[]) => batches().runBatch<{ id: number }>(keys.map(requestFor), insertAll(keys))
 const placed = (name: string) => ({
   status: 'fulfilled',
-  value: { answer: { status: 201, body: { name } }, replayed: false, row: { id: expect.any(Number) } },
+  value: { response: { status: 201, body: { name } }, replayed: false, row: { id: expect.any(Number) } },
 })
 
 test('a batch: each has its own outcome, in order', async () => {
@@ -104,7 +104,7 @@ test('a batch: each has its own outcome, in order', async () => {
   )
   expect(mixed).toMatchObject([
     placed('b-3'),
-    { status: 'fulfilled', value: { answer: { status: 201, body: { name: 'b-1' } }, replayed: true } },
+    { status: 'fulfilled', value: { response: { status: 201, body: { name: 'b-1' } }, replayed: true } },
     { status: 'rejected', reason: { code: 'E_IDEMPOTENCY_MISMATCH' } },
     { status: 'fulfilled', value: undefined },
   ])
@@ -135,7 +135,7 @@ test('a batch that fails has no effect, and its keys are free', async () => {
   const broken = {
     ...insertAll(['b-5', 'b-6']),
     name: 'insert-broken',
-    answer: 'SELECT 1 AS seq, 1 / 0 AS status, NULL::json AS body',
+    response: 'SELECT 1 AS seq, 1 / 0 AS status, NULL::json AS body',
   }
   await expect(batches().runBatch([requestFor('b-5'), requestFor('b-6')], broken)).rejects.toMatchObject({
     code: '22012',

@@ -9,12 +9,12 @@ export interface IdempotentRequest {
   fingerprint: string
 }
 
-export interface StoredAnswer {
+export interface StoredResponse {
   status: number
   body: unknown
 }
 
-/** An effect that is one statement: parts of a `WITH`, to which the key and the stored answer are added. */
+/** An effect that is one statement: parts of a `WITH`, to which the key and the stored response are added. */
 export interface EffectStatement {
   /** As a `Statement`'s: one name, one text. */
   name: string
@@ -24,7 +24,7 @@ export interface EffectStatement {
    */
   changes: string
   /** A SELECT of `status`, `body` (json) and whatever else the caller wants to know; without a row, the effect was refused. */
-  answer: string
+  response: string
   /** $1, $2, … of both. */
   values: unknown[]
 }
@@ -38,27 +38,27 @@ export interface BatchEffect {
    */
   changes: string
   /** A SELECT of `seq`, `status`, `body` and more; a request without a row was refused. */
-  answer: string
+  response: string
   /** $1, $2, … of both; often one array for each column of the requests. */
   values: unknown[]
 }
 
-/** `row`: what the answer's SELECT had; a replay has none. */
+/** `row`: what the response's SELECT had; a replay has none. */
 export type StatementOutcome<Row> =
-  | { answer: StoredAnswer; replayed: false; row: Row }
-  | { answer: StoredAnswer; replayed: true }
+  | { response: StoredResponse; replayed: false; row: Row }
+  | { response: StoredResponse; replayed: true }
 
 export interface Idempotency {
   scope: Scope
   /**
-   * Runs `effect` once per owner and key; its answer, and what it wrote through `tx`, commit together with the key.
+   * Runs `effect` once per owner and key; its response, and what it wrote through `tx`, commit together with the key.
    * A rejected `effect` leaves nothing behind: the key is free again.
    * Throws `E_IDEMPOTENCY_IN_PROGRESS` at once while another copy runs, `E_IDEMPOTENCY_MISMATCH` for another fingerprint.
    */
   run(
     request: IdempotentRequest,
-    effect: (tx: Sql) => Promise<StoredAnswer>,
-  ): Promise<{ answer: StoredAnswer; replayed: boolean }>
+    effect: (tx: Sql) => Promise<StoredResponse>,
+  ): Promise<{ response: StoredResponse; replayed: boolean }>
   /**
    * As `run`, in one round trip and without a transaction of this process's: a row that every request needs is locked while Postgres
    * works, and not while a replica or the network takes its time. `undefined`: refused; the key is free.

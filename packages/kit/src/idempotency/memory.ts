@@ -1,6 +1,6 @@
 import { kitErrors } from '../errors/errors.ts'
 import type { Postgres } from '../postgres/postgres.ts'
-import type { EffectStatement, Idempotency, IdempotentRequest, StoredAnswer } from './idempotency.ts'
+import type { EffectStatement, Idempotency, IdempotentRequest, StoredResponse } from './idempotency.ts'
 import { withoutKey } from './statement.ts'
 
 /**
@@ -8,11 +8,11 @@ import { withoutKey } from './statement.ts'
  * The key and the effect do not commit together either. For tests, and for exactly one replica.
  */
 export function createMemoryIdempotency(postgres: Pick<Postgres, 'query' | 'transaction'>): Idempotency {
-  const stored = new Map<string, { fingerprint: string; answer: StoredAnswer }>()
+  const stored = new Map<string, { fingerprint: string; response: StoredResponse }>()
   const running = new Set<string>()
 
-  /** `effect` answers `undefined` when it was refused. */
-  const once = async <Result extends { answer: StoredAnswer } | undefined>(
+  /** `effect` returns `undefined` when it was refused. */
+  const once = async <Result extends { response: StoredResponse } | undefined>(
     { owner, key, fingerprint }: IdempotentRequest,
     effect: () => Promise<Result>,
   ) => {
@@ -21,12 +21,12 @@ export function createMemoryIdempotency(postgres: Pick<Postgres, 'query' | 'tran
     const found = stored.get(id)
     if (found) {
       if (found.fingerprint !== fingerprint) throw kitErrors.E_IDEMPOTENCY_MISMATCH()
-      return { answer: found.answer, replayed: true } as const
+      return { response: found.response, replayed: true } as const
     }
     running.add(id)
     try {
       const result = await effect()
-      if (result) stored.set(id, { fingerprint, answer: result.answer })
+      if (result) stored.set(id, { fingerprint, response: result.response })
       return result
     } finally {
       running.delete(id)
@@ -36,12 +36,12 @@ export function createMemoryIdempotency(postgres: Pick<Postgres, 'query' | 'tran
   return {
     scope: 'process',
     run: (request, effect) =>
-      once(request, async () => ({ answer: await postgres.transaction(effect), replayed: false })),
+      once(request, async () => ({ response: await postgres.transaction(effect), replayed: false })),
     runStatement: <Row>(request: IdempotentRequest, effect: EffectStatement) =>
       once(request, async () => {
-        const { rows } = await postgres.query<StoredAnswer & Row>(withoutKey(effect), effect.values)
+        const { rows } = await postgres.query<StoredResponse & Row>(withoutKey(effect), effect.values)
         const row = rows[0]
-        return row && { answer: { status: row.status, body: row.body ?? undefined }, replayed: false as const, row }
+        return row && { response: { status: row.status, body: row.body ?? undefined }, replayed: false as const, row }
       }),
   }
 }

@@ -6,7 +6,7 @@ import type {
   Idempotency,
   IdempotentRequest,
   StatementOutcome,
-  StoredAnswer,
+  StoredResponse,
 } from './idempotency.ts'
 import { withKey, withKeys } from './statement.ts'
 
@@ -30,7 +30,7 @@ const store = {
 }
 
 /**
- * The key, the effect and the answer are one transaction, guarded by an advisory lock that ends with it. A process that dies
+ * The key, the effect and the response are one transaction, guarded by an advisory lock that ends with it. A process that dies
  * frees its key at once, a paused one after `idleTimeoutMs`: the server ends its transaction.
  * Costs four round trips beside the effect's own: BEGIN, claim, store, COMMIT; three for a replay and for a refusal.
  * With `runStatement` it is one for everything.
@@ -41,12 +41,12 @@ export function createPostgresIdempotency(options: PostgresIdempotencyOptions): 
   const once = async (tx: Sql, { owner, key, fingerprint }: IdempotentRequest, effect: Effect) => {
     const { rows } = await tx.query<Claim>(claim, [owner, key, idleTimeoutMs])
     const found = rows[0]
-    const stored = storedAnswer(found, fingerprint)
-    if (stored) return { answer: stored, replayed: true }
-    const answer = await effect(tx)
-    const body = answer.body === undefined ? null : JSON.stringify(answer.body)
-    await tx.query(store, [owner, key, fingerprint, answer.status, body])
-    return { answer, replayed: false }
+    const stored = storedResponse(found, fingerprint)
+    if (stored) return { response: stored, replayed: true }
+    const response = await effect(tx)
+    const body = response.body === undefined ? null : JSON.stringify(response.body)
+    await tx.query(store, [owner, key, fingerprint, response.status, body])
+    return { response, replayed: false }
   }
 
   return {
@@ -67,21 +67,21 @@ export function createPostgresIdempotency(options: PostgresIdempotencyOptions): 
   }
 }
 
-type Claimed<Row> = Claim & { answer_status: number | null; answer_body: unknown } & Row
+type Claimed<Row> = Claim & { response_status: number | null; response_body: unknown } & Row
 
 function outcomeOf<Row>(found: Claimed<Row> | undefined, fingerprint: string): StatementOutcome<Row> | undefined {
-  const stored = storedAnswer(found, fingerprint)
-  if (stored) return { answer: stored, replayed: true }
-  if (!found || found.answer_status === null) return undefined
-  const answer = { status: found.answer_status, body: found.answer_body ?? undefined }
-  return { answer, replayed: false, row: found }
+  const stored = storedResponse(found, fingerprint)
+  if (stored) return { response: stored, replayed: true }
+  if (!found || found.response_status === null) return undefined
+  const response = { status: found.response_status, body: found.response_body ?? undefined }
+  return { response, replayed: false, row: found }
 }
 
-function storedAnswer(found: Claim | undefined, fingerprint: string): StoredAnswer | undefined {
+function storedResponse(found: Claim | undefined, fingerprint: string): StoredResponse | undefined {
   if (!found?.locked) throw kitErrors.E_IDEMPOTENCY_IN_PROGRESS({ retryAfterMs: 1000 })
   if (found.fingerprint === null || found.status === null) return undefined
   if (found.fingerprint !== fingerprint) throw kitErrors.E_IDEMPOTENCY_MISMATCH()
   return { status: found.status, body: found.body ?? undefined }
 }
 
-type Effect = (tx: Sql) => Promise<StoredAnswer>
+type Effect = (tx: Sql) => Promise<StoredResponse>

@@ -99,7 +99,7 @@ test('an event loop that is late refuses, and takes again when it is in time', a
 }, 30_000)
 
 test('routes say themselves that they are essential', () => {
-  const route = { summary: '', access: 'public' as const, answers: {}, handle: async () => undefined }
+  const route = { summary: '', access: 'public' as const, responses: {}, handle: async () => undefined }
   const essential = essentialRoutes([
     { ...route, method: 'get', path: '/v1/things/:id', essential: true },
     { ...route, method: 'post', path: '/v1/things' },

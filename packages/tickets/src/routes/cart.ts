@@ -21,7 +21,7 @@ export function cartRoutes({ carts, postgres, shows }: Parts): Route[] {
       path: '/v1/cart',
       summary: "The session's cart",
       access: 'public',
-      answers: { 200: { description: 'The cart', schema: cart } },
+      responses: { 200: { description: 'The cart', schema: cart } },
       errors: ['E_NOT_LOGGED_IN'],
       async handle({ req }) {
         if (bearerOf(req) !== undefined) throw kitErrors.E_SCOPE() // a token has no cart
@@ -37,7 +37,7 @@ export function cartRoutes({ carts, postgres, shows }: Parts): Route[] {
       access: 'public',
       params: cartParams,
       body: cartInput,
-      answers: { 200: { description: 'The whole cart', schema: cart } },
+      responses: { 200: { description: 'The whole cart', schema: cart } },
       errors: ['E_CART_FULL', 'E_NOT_FOUND', 'E_NOT_LOGGED_IN', 'E_RATE_LIMITED', 'E_SESSION_ENDED'],
       async handle({ params, body, req }) {
         // What is no longer there can still be taken out.

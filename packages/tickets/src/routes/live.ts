@@ -20,7 +20,7 @@ export function liveRoutes({ postgres, events, streams }: Parts, shows: ShowRead
       access: 'public',
       params: idParams,
       headers: { 'Last-Event-ID': 'The last event that arrived: what was missed since comes first' },
-      answers: { 200: { description: 'Events', schema: availabilityEvent, contentType: 'text/event-stream' } },
+      responses: { 200: { description: 'Events', schema: availabilityEvent, contentType: 'text/event-stream' } },
       errors: ['E_NOT_FOUND', 'E_REDIS_UNAVAILABLE', 'E_OVERLOADED', 'E_TOO_MANY_CONNECTIONS'],
       async handle({ params, req, res, log }) {
         const { id } = params

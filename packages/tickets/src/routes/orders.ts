@@ -34,8 +34,8 @@ export function orderRoutes(
       scopes: ['orders:write'],
       params: idParams,
       body: orderInput,
-      headers: { 'Idempotency-Key': 'One for each order that is meant; the same again when the answer was lost' },
-      answers: { 201: { description: 'The tickets are held, and the charge follows', schema: placedOrder } },
+      headers: { 'Idempotency-Key': 'One for each order that is meant; the same again when the response was lost' },
+      responses: { 201: { description: 'The tickets are held, and the charge follows', schema: placedOrder } },
       errors: [
         'E_NOT_FOUND',
         'E_SOLD_OUT',
@@ -67,8 +67,8 @@ export function orderRoutes(
             throw violates(error, 'orders_user_id_fkey') ? await endSession(req) : error
           })
         if (!outcome.replayed) log.info({ orderId: wanted.id }, 'order placed')
-        const { answer, replayed } = outcome
-        return { ...answer, ...(replayed && { stored: true, headers: { 'Idempotency-Replayed': 'true' } }) }
+        const { response, replayed } = outcome
+        return { ...response, ...(replayed && { stored: true, headers: { 'Idempotency-Replayed': 'true' } }) }
       },
     }),
     route({
@@ -78,7 +78,7 @@ export function orderRoutes(
       access: 'user',
       scopes: ['orders:read'],
       query: pageQuery,
-      answers: { 200: { description: 'One page of orders', schema: pageOf(order) } },
+      responses: { 200: { description: 'One page of orders', schema: pageOf(order) } },
       async handle({ query, user, req }) {
         const page = await listOrders(postgres, user.id, query)
         if (page.items.length === 0) await requireUser(postgres, req)
@@ -93,7 +93,7 @@ export function orderRoutes(
       scopes: ['orders:read'],
       essential: true,
       params: idParams,
-      answers: { 200: { description: 'The order', schema: order } },
+      responses: { 200: { description: 'The order', schema: order } },
       errors: ['E_NOT_FOUND'],
       async handle({ params, user }) {
         const found = await readOrder(postgres, params.id, user.id)
@@ -109,7 +109,7 @@ export function orderRoutes(
       scopes: ['orders:write'],
       essential: true,
       params: idParams,
-      answers: { 200: { description: 'The order as it is now', schema: order } },
+      responses: { 200: { description: 'The order as it is now', schema: order } },
       errors: ['E_NOT_FOUND', 'E_ORDER_BUSY'],
       async handle({ params, user, traceparent, log }) {
         const { order, availability } = await cancel(postgres, outbox, params.id, user.id, traceparent)

@@ -21,7 +21,7 @@ export function posterRoutes(
       access: { role: 'organiser' },
       scopes: ['shows:write'],
       params: idParams,
-      answers: { 200: { description: 'What was stored', schema: poster } },
+      responses: { 200: { description: 'What was stored', schema: poster } },
       errors: ['E_FORBIDDEN', 'E_NOT_FOUND', 'E_BODY_TOO_LARGE', 'E_UNSUPPORTED_MEDIA_TYPE', 'E_STORAGE_UNAVAILABLE'],
       async handle({ params, req }) {
         if (Number(req.get('content-length')) > maxBytes) throw kitErrors.E_BODY_TOO_LARGE()
@@ -37,8 +37,8 @@ export function posterRoutes(
       summary: 'The poster of a show',
       access: 'public',
       params: idParams,
-      headers: { 'If-None-Match': 'The ETag of an earlier answer: 304 while it is still the same' },
-      answers: { 200: { description: 'The image' }, 304: { description: 'Not modified' } },
+      headers: { 'If-None-Match': 'The ETag of an earlier response: 304 while it is still the same' },
+      responses: { 200: { description: 'The image' }, 304: { description: 'Not modified' } },
       errors: ['E_NOT_FOUND', 'E_STORAGE_UNAVAILABLE', 'E_OVERLOADED', 'E_TOO_MANY_CONNECTIONS'],
       async handle({ params, req, res }) {
         downloads.begin(req, res)

@@ -12,7 +12,7 @@ export function reportRoutes({ postgres }: Pick<ApiParts, 'postgres'>): Route[] 
       access: { role: 'organiser' },
       scopes: ['reports:read'],
       query: pageQuery,
-      answers: { 200: { description: 'One page, the newest day first', schema: pageOf(salesReport) } },
+      responses: { 200: { description: 'One page, the newest day first', schema: pageOf(salesReport) } },
       errors: ['E_FORBIDDEN'],
       handle: async ({ query }) => ({ status: 200, body: await listReports(postgres, query) }),
     }),

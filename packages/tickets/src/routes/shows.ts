@@ -18,7 +18,7 @@ export function showRoutes({ postgres, events, idempotency }: Parts, shows: Show
       summary: 'Shows, in the order in which they start',
       access: 'public',
       query: pageQuery,
-      answers: { 200: { description: 'One page of shows', schema: pageOf(show) } },
+      responses: { 200: { description: 'One page of shows', schema: pageOf(show) } },
       handle: async ({ query }) => ({
         status: 200,
         body: await listShows(postgres, query),
@@ -31,8 +31,8 @@ export function showRoutes({ postgres, events, idempotency }: Parts, shows: Show
       summary: 'A show, with the tickets that are left',
       access: 'public',
       params: idParams,
-      headers: { 'If-None-Match': 'The ETag of an earlier answer: 304 while it is still the same' },
-      answers: { 200: { description: 'The show', schema: show }, 304: { description: 'Not modified' } },
+      headers: { 'If-None-Match': 'The ETag of an earlier response: 304 while it is still the same' },
+      responses: { 200: { description: 'The show', schema: show }, 304: { description: 'Not modified' } },
       errors: ['E_NOT_FOUND'],
       async handle({ params, req }) {
         const found = await shows.read(params.id)
@@ -52,7 +52,7 @@ export function showRoutes({ postgres, events, idempotency }: Parts, shows: Show
       headers: {
         'Idempotency-Key': 'Optional: one for each show that is meant; the same again when the response was lost',
       },
-      answers: { 201: { description: 'The show', schema: show } },
+      responses: { 201: { description: 'The show', schema: show } },
       errors: ['E_FORBIDDEN', 'E_IDEMPOTENCY_IN_PROGRESS', 'E_IDEMPOTENCY_MISMATCH'],
       async handle({ body, user, req }) {
         const header = req.headers['idempotency-key']
@@ -64,8 +64,8 @@ export function showRoutes({ postgres, events, idempotency }: Parts, shows: Show
         }
         const outcome = await idempotency.runStatement(request, addShowOnce(body))
         if (outcome === undefined) throw new Error('a new show was refused without a reason')
-        const { answer, replayed } = outcome
-        const response = created(answer.body as Show)
+        const { response: stored, replayed } = outcome
+        const response = created(stored.body as Show)
         if (!replayed) return response
         return { ...response, stored: true, headers: { ...response.headers, 'Idempotency-Replayed': 'true' } }
       },
@@ -79,7 +79,7 @@ export function showRoutes({ postgres, events, idempotency }: Parts, shows: Show
       params: idParams,
       body: showChange,
       headers: { 'If-Match': 'The ETag of the show as it was read, or its version in quotes: "3"' },
-      answers: { 200: { description: 'The show as it is now', schema: show } },
+      responses: { 200: { description: 'The show as it is now', schema: show } },
       errors: ['E_FORBIDDEN', 'E_NOT_FOUND', 'E_VERSION_MISSING', 'E_VERSION_MISMATCH', 'E_CAPACITY_TOO_SMALL'],
       async handle({ params, body, req, log }) {
         const versions = parseVersions(req.get('if-match'))
