@@ -29,7 +29,6 @@ export function deleteSample(root: string): void {
     'apps/api/src/refusals.test.ts',
     'apps/api/src/scoped-tokens.test.ts',
     'apps/api/src/streams.test.ts',
-    'packages/kit/src/cart',
     'labs/shop.ts',
     'labs/recovery.ts',
     'labs/bench/sample',
@@ -41,15 +40,6 @@ export function deleteSample(root: string): void {
     remove(path)
   }
   edit('apps/modules.ts', (text) => text.replace(/^.*@escala\/tickets\/.*\n/m, ''))
-  for (const path of [
-    'apps/api/src/parts.ts',
-    'packages/kit/src/module.ts',
-    'packages/kit/src/redis/prefixes.ts',
-    'packages/kit/src/redis/prefixes.unit.test.ts',
-    'packages/kit/src/replicas/consequences.ts',
-  ]) {
-    edit(path, (text) => text.replace(/^.*\b(cart|\w*[cC]arts|ordernumbers)\b.*\n/gm, ''))
-  }
   for (const path of sources(root)) edit(path, (text) => withoutPages(withoutMarked(text), labs))
   edit('biome.json', (text) => withoutJson(text, dropSample))
   const after = packagesUsed(root)

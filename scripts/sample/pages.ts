@@ -13,7 +13,7 @@ export interface Sample {
 export function withoutSample(page: string, { labs, errors, settings }: Sample): string {
   const lab = `(?:${labs.join('|') || '-'})`
   const names = new RegExp(
-    `packages/tickets|packages/kit/src/cart|apps/api/src/scoped-tokens|npm run sample:delete|npm run lab ${lab}(?![\\w-])|\\]\\((?:[^)]*/)?${lab}\\.md\\)`,
+    `packages/tickets|apps/api/src/scoped-tokens|npm run sample:delete|npm run lab ${lab}(?![\\w-])|\\]\\((?:[^)]*/)?${lab}\\.md\\)`,
   )
   const row = new RegExp(`^\\| \`(?:${settings.join('|')})\` \\|`)
   const section = new RegExp(`^### \`?(?:${errors.join('|')})\`?\\n[\\s\\S]*?(?=^#|(?![\\s\\S]))`, 'gm')

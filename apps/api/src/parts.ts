@@ -2,8 +2,6 @@ import type { RequestListener } from 'node:http'
 import type { Cache } from '@escala/kit/cache/cache'
 import { countReads } from '@escala/kit/cache/counted'
 import { createTieredCache } from '@escala/kit/cache/tiered'
-import type { Carts } from '@escala/kit/cart/cart'
-import { createRedisCarts } from '@escala/kit/cart/redis'
 import type { Events } from '@escala/kit/events/events'
 import { createRedisEvents } from '@escala/kit/events/redis'
 import type { Flag, Flags } from '@escala/kit/flags/flags'
@@ -25,6 +23,8 @@ import { createRedisRateLimits } from '@escala/kit/rate-limits/redis'
 import type { redisPrefixes } from '@escala/kit/redis/prefixes'
 import type { RedisConnection } from '@escala/kit/redis/redis'
 import type { Scope } from '@escala/kit/scope'
+import { createRedisSessionState } from '@escala/kit/session-state/redis'
+import type { SessionState } from '@escala/kit/session-state/session-state'
 import { createRedisSessions } from '@escala/kit/sessions/redis'
 import type { SessionStore } from '@escala/kit/sessions/sessions'
 import { createPostgresUploads } from '@escala/kit/uploads/postgres'
@@ -61,7 +61,7 @@ export interface Parts {
   idempotency(deps: Deps): Idempotency
   outbox(deps: Deps): Outbox
   locks(deps: Deps): Locks
-  carts(deps: Deps): Carts
+  sessionState(deps: Deps): SessionState
   cache(deps: Deps): Cache
   events(deps: Deps): Events
   uploads(deps: Deps): Uploads
@@ -76,7 +76,7 @@ export const clusterParts: Parts = {
   idempotency: ({ postgres }) => createPostgresIdempotency({ postgres }),
   outbox: () => createPostgresOutbox(),
   locks: ({ redis, log, prefixes }) => createRedisLocks({ redis, log, prefix: prefixes.locks }),
-  carts: ({ redis, prefixes }) => createRedisCarts({ redis, prefix: prefixes.carts }),
+  sessionState: ({ redis, prefixes }) => createRedisSessionState({ redis, ...prefixes.sessionState }),
   cache: ({ cacheRedis, subscriber, log, prefixes }) =>
     createTieredCache({
       prefix: prefixes.cache,
@@ -110,7 +110,7 @@ export function makeParts(deps: Deps, replaced: Partial<Parts>) {
     idempotency: make.idempotency(deps),
     outbox: make.outbox(deps),
     locks: countLocks(make.locks(deps)),
-    carts: make.carts(deps),
+    sessionState: make.sessionState(deps),
     cache: countReads(make.cache(deps)),
     events: make.events(deps),
     uploads: make.uploads(deps),

@@ -2,7 +2,6 @@ import type { Request, Response } from 'express'
 import type { z } from 'zod'
 import type { Breakers } from './breaker/breaker.ts'
 import type { Cache } from './cache/cache.ts'
-import type { Carts } from './cart/cart.ts'
 import type { Config } from './config/config.ts'
 import type { AppError } from './errors/app-error.ts'
 import { bootErrors } from './errors/errors.ts'
@@ -20,6 +19,7 @@ import type { Passwords } from './passwords/passwords.ts'
 import type { Postgres } from './postgres/postgres.ts'
 import type { LogInGuard } from './rate-limits/log-in-guard.ts'
 import type { RateLimitStores } from './rate-limits/rate-limits.ts'
+import type { SessionState } from './session-state/session-state.ts'
 import type { DeviceCookies } from './sessions/device.ts'
 import type { UserSessions } from './sessions/user-sessions.ts'
 import type { Tracing } from './tracing/tracing.ts'
@@ -52,8 +52,8 @@ export interface ApiParts {
   idempotency: Idempotency
   outbox: Outbox
   locks: Locks
-  /** By `sessionOrigin(req)`. */
-  carts: Carts
+  /** For what changes often and belongs to a session; by `sessionOrigin(req)`. */
+  sessionState: SessionState
   cache: Cache
   events: Events
   /** For routes that stream events: they end when this replica drains. */

@@ -12,7 +12,8 @@ export function redisPrefixes(appName: string) {
     rateLimits: `${own}rate-limit:`,
     logIns: `${own}log-in:`,
     locks: `${own}lock:`,
-    carts: `${own}cart:`,
+    /** A module's name for its records follows `prefix`. It must not be one of `taken`, which lead to the keys of the others. */
+    sessionState: { prefix: own, taken: ['session', 'rate-limit', 'log-in', 'lock', 'cache', 'flags', first] },
     cache: `${appName}:cache`,
     flags: `${appName}:flags`,
     // The braces keep the keys of one kind together in one slot.

@@ -7,7 +7,7 @@ test('escala keeps the keys that running systems have', () => {
     rateLimits: 'rate-limit:',
     logIns: 'log-in:',
     locks: 'lock:',
-    carts: 'cart:',
+    sessionState: { prefix: '', taken: expect.arrayContaining(['session', 'escala']) },
     cache: 'escala:cache',
     flags: 'escala:flags',
     events: 'escala:{events}',
@@ -16,9 +16,23 @@ test('escala keeps the keys that running systems have', () => {
 })
 
 test('two applications share no key', () => {
-  const [one, other] = ['shop', 'shop-eu'].map((name) => Object.values(redisPrefixes(name))) as [string[], string[]]
-  const all = [...one, ...other, ...Object.values(redisPrefixes('escala'))]
+  const of = (name: string) => {
+    const { sessionState, ...prefixes } = redisPrefixes(name)
+    return [...Object.values(prefixes), `${sessionState.prefix}draft:`]
+  }
+  const one = of('shop')
+  const all = [...one, ...of('shop-eu'), ...of('escala')]
   const clashes = all.flatMap((prefix) => all.filter((longer) => longer !== prefix && longer.startsWith(prefix)))
   expect(clashes).toEqual([])
   expect(new Set(all).size).toBe(3 * one.length)
+})
+
+test.each(['escala', 'shop'])('in %s no record of a module lies among the keys of something else', (appName) => {
+  const { sessionState, ...prefixes } = redisPrefixes(appName)
+  const { prefix, taken } = sessionState
+  const names = Object.values(prefixes).flatMap((other) =>
+    other.startsWith(prefix) ? [/^[a-z-]+/.exec(other.slice(prefix.length))?.[0] ?? []].flat() : [],
+  )
+  expect(names.length).toBeGreaterThan(3)
+  expect(taken).toEqual(expect.arrayContaining(names))
 })

@@ -6,7 +6,7 @@ interface Consequence {
 
 const consequences: Record<string, Consequence> = {
   sessions: { breaks: 'users are logged out at random, since only one replica knows them', slug: 'sessions' },
-  carts: { breaks: 'each replica has a cart of its own for the same user', slug: 'session-races' },
+  sessionstate: { breaks: 'each replica keeps something else beside the same session', slug: 'session-races' },
   ratelimits: { breaks: 'every limit counts once per replica', slug: 'rate-limits' },
   cache: { breaks: 'replicas return old and new values alternately', slug: 'stale-cache' },
   events: { breaks: 'clients see only what happens on their own replica', slug: 'live-updates' },
@@ -15,12 +15,13 @@ const consequences: Record<string, Consequence> = {
   locks: { breaks: 'two replicas hold the same lock at once', slug: 'locks' },
   idempotency: { breaks: 'a repeated request has its effect again on another replica', slug: 'idempotency' },
   schedules: { breaks: 'scheduled work runs once per replica', slug: 'schedules' },
+  // sample
   ordernumbers: { breaks: 'replicas give out the same numbers', slug: 'order-numbers' },
+  // /sample
   jobs: { breaks: 'jobs die with the replica that took them', slug: 'jobs' },
   outbox: { breaks: 'events die with the replica that took them', slug: 'outbox' },
 }
 const aliases: Record<string, string> = {
-  cart: 'carts',
   liveupdates: 'events',
   live: 'events',
   ratelimit: 'ratelimits',

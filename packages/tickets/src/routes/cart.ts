@@ -1,4 +1,3 @@
-import type { Cart } from '@escala/kit/cart/cart'
 import { kitErrors } from '@escala/kit/errors/errors'
 import { type Route, route } from '@escala/kit/http/route'
 import type { ApiParts } from '@escala/kit/module'
@@ -6,15 +5,17 @@ import { bearerOf } from '@escala/kit/sessions/bearer'
 import { sessionUser } from '@escala/kit/sessions/express-session'
 import { beginSession, hasStoredSession, sessionOrigin } from '@escala/kit/sessions/log-in'
 import type { Request } from 'express'
+import { type Cart, openCarts } from '../carts.ts'
 import { ticketErrors } from '../errors.ts'
 import { cart, cartInput, cartParams } from '../schemas.ts'
 import type { ShowReader } from '../show-reader.ts'
 import { requireUser } from '../users.ts'
 
-type Parts = Pick<ApiParts, 'carts' | 'postgres'> & { shows: Pick<ShowReader, 'exists'> }
+type Parts = Pick<ApiParts, 'sessionState' | 'postgres'> & { shows: Pick<ShowReader, 'exists'> }
 
 /** Also for visitors who are not logged in: logging in keeps the cart. It promises nothing; the order decides. */
-export function cartRoutes({ carts, postgres, shows }: Parts): Route[] {
+export function cartRoutes({ sessionState, postgres, shows }: Parts): Route[] {
+  const carts = openCarts(sessionState)
   return [
     route({
       method: 'get',
@@ -25,7 +26,7 @@ export function cartRoutes({ carts, postgres, shows }: Parts): Route[] {
       errors: ['E_NOT_LOGGED_IN'],
       async handle({ req }) {
         if (bearerOf(req) !== undefined) throw kitErrors.E_SCOPE() // a token has no cart
-        if (!hasStoredSession(req)) return { status: 200, body: toCart({}) }
+        if (!hasStoredSession(req)) return { status: 200, body: toCart(new Map()) }
         const [found] = await Promise.all([carts.get(sessionOrigin(req), use(req)), requireUser(postgres, req)])
         return { status: 200, body: toCart(found) }
       },
@@ -55,5 +56,5 @@ export function cartRoutes({ carts, postgres, shows }: Parts): Route[] {
 const use = (req: Request) => ({ isVisitor: sessionUser(req) === undefined })
 
 function toCart(items: Cart) {
-  return { items: Object.entries(items).map(([showId, quantity]) => ({ showId, quantity })) }
+  return { items: [...items].map(([showId, quantity]) => ({ showId, quantity })) }
 }
