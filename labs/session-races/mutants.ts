@@ -9,7 +9,7 @@ export const mutants: Mutant[] = [
   },
   {
     removed: 'the rule that an ended session belongs to no user',
-    file: 'packages/kit/src/sessions/log-in.ts',
+    file: 'packages/kit/src/sessions/request-session.ts',
     from: 'return session.ended !== true && session.id === sessionKey(req)',
     to: 'return session.id === sessionKey(req)',
     tests: ['packages/kit/src/sessions', 'packages/tickets/src/cart.test.ts'],

@@ -1,7 +1,7 @@
 import type { RequestListener } from 'node:http'
 import { setTimeout as wait } from 'node:timers/promises'
-import { saveSession } from '@escala/kit/sessions/log-in'
 import { createSessionMiddleware } from '@escala/kit/sessions/middleware'
+import { saveSession } from '@escala/kit/sessions/request-session'
 import type { SessionStore } from '@escala/kit/sessions/sessions'
 import express from 'express'
 

@@ -16,11 +16,14 @@ test('a token that is not one is refused everywhere but on public reads', async 
   }
 })
 
-test('a token that cannot be looked up is refused where one is needed; public reads go on', async () => {
+test('a token that cannot be looked up is refused where one is needed; public reads go on, and count for their address alone', async () => {
   const machine = cluster.client(0, undefined, { authorization: `Bearer escala_${'x'.repeat(43)}` })
+  const policies = async () => String((await machine.get('/v1/openapi.json')).headers['ratelimit-policy'])
+  expect(await policies()).toMatch(/"address".*"general"/)
   await cluster.postgres.query('ALTER TABLE access_tokens RENAME TO tokens_elsewhere')
   try {
     expect((await machine.get('/v1/openapi.json')).status).toBe(200)
+    expect(await policies()).toMatch(/^"address"[^"]*$/)
     expect((await machine.get('/v1/session')).status).toBe(500)
   } finally {
     await cluster.postgres.query('ALTER TABLE tokens_elsewhere RENAME TO access_tokens')

@@ -1,7 +1,7 @@
 import type { Logger } from '@escala/kit/log/log'
 import { addressKey, createRateLimit, type RateLimit } from '@escala/kit/rate-limits/middleware'
 import type { RateLimitStores } from '@escala/kit/rate-limits/rate-limits'
-import { bearerKey, hasBearer } from '@escala/kit/sessions/bearer'
+import { bearerFailure, bearerKey, hasBearer } from '@escala/kit/sessions/bearer'
 import { sessionUser } from '@escala/kit/sessions/express-session'
 import { logInKey, sessionKey } from '@escala/kit/sessions/request-cookies'
 import type { Request, RequestHandler, Response } from 'express'
@@ -49,7 +49,8 @@ export function createLimits({ config, rateLimits, log, share }: LimitsOptions):
     limiters: [(req, res, next) => (hasBearer(req) ? next() : general.middleware(req, res, next)), address.middleware],
     // The cookie of a session that has ended, or that never logged in, is worth nothing: the address counts.
     settle(req, res) {
-      if (req.sessionUnavailable) return undefined
+      // Unknown, which is not anonymous: its address has been counted already.
+      if (req.sessionUnavailable || bearerFailure(req) !== undefined) return undefined
       const isLoggedIn = sessionUser(req) !== undefined
       const key = bearerKey(req) ?? (isLoggedIn ? sessionKey(req) : undefined) ?? addressKey(req)
       return key === general.countedBy(req) ? undefined : general.check(req, res, key)

@@ -1,6 +1,6 @@
-import { randomUUID } from 'node:crypto'
+import { createHash, randomUUID } from 'node:crypto'
 import type { Client } from '@escala/testing/client'
-import { afterAll, beforeAll, expect, inject, test } from 'vitest'
+import { afterAll, beforeAll, expect, inject, test, vi } from 'vitest'
 import { startTestCluster, type TestCluster } from './test-cluster.ts'
 
 // With the scopes of the ticket shop.
@@ -79,6 +79,32 @@ test('a token that was revoked, or has expired, is refused on every replica at o
   }
   const { rows } = await cluster.postgres.query<{ all: string }>('SELECT access_tokens::text AS all FROM access_tokens')
   expect(JSON.stringify(rows)).not.toContain(two.token)
+})
+
+test('no token that is made beside a reset of the password outlives it', async () => {
+  const [{ user }, { user: stranger }] = [await cluster.loggedIn(0), await cluster.loggedIn(1)]
+  const secret = randomUUID()
+  const { id } = (await user.get('/v1/session')).body.user
+  const hash = createHash('sha256').update(secret).digest()
+  const addCode = `INSERT INTO account_codes (hash, user_id, purpose) VALUES ($1, $2, 'password-reset')`
+  await cluster.postgres.query(addCode, [hash, id])
+  const waiting = async (statements: number) => {
+    const text = "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    await vi.waitFor(async () => expect((await cluster.postgres.query(text)).rowCount).toBe(statements), 10_000)
+  }
+  // Both wait for the user's row, the reset first: each has read what it needs by then.
+  const [reset, token] = await cluster.postgres.transaction(async (tx) => {
+    await tx.query('SELECT FROM users WHERE id = $1 FOR UPDATE', [id])
+    const reset = cluster.client(1).put('/v1/password-resets', { token: secret, password: 'another horse' })
+    await waiting(1)
+    const token = create(cluster.everywhere(user)[2] as Client)
+    await waiting(2)
+    return [reset, token]
+  })
+  expect([(await reset).status, (await token).status]).toEqual([204, 401])
+  const { rowCount } = await cluster.postgres.query('SELECT FROM access_tokens WHERE user_id = $1', [id])
+  expect(rowCount).toBe(0)
+  expect((await create(stranger)).status).toBe(201)
 })
 
 test('a user has 50 tokens at most, made on all replicas at once', async () => {

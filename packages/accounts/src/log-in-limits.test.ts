@@ -42,7 +42,7 @@ afterAll(async () => {
 })
 
 /** The account routes with one hash at a time, which takes as long as `hold` says, and two that may wait. */
-async function serve(hold: () => Promise<void>) {
+async function serve(hold: () => Promise<void>, perAddress = 100) {
   const cheap = scrypt({ cost: 2 ** 8, blockSize: 8, parallelization: 1 })
   const held = {
     ...cheap,
@@ -58,7 +58,7 @@ async function serve(hold: () => Promise<void>) {
     postgres,
     devices,
     passwords: createPasswords({ forms: { argon2id: undefined, scrypt: held }, maxConcurrent: 1, maxWaitMs: 100 }),
-    limits: createLogInLimits({ stores, guard, devices, log, perAddress: 100, share: () => 1, patienceMs: 1000 }),
+    limits: createLogInLimits({ stores, guard, devices, log, perAddress, share: () => 1, patienceMs: 1000 }),
   }
   const app = express()
   app.set('trust proxy', 1)
@@ -101,4 +101,17 @@ test('guesses from many addresses leave a place for a device that logged in befo
   guessing.resolve()
   expectStatus(await again, 200)
   expect((await Promise.all(guesses)).sort()).toEqual([401, 401, ...Array(6).fill(503)])
+})
+
+test('what a device is refused does not keep others at its address from logging in', async () => {
+  const client = await serve(async () => undefined, 10)
+  const address = '192.0.2.4'
+  const [busy, quiet] = [client(address), client(address)]
+  const accounts = [await busy.signUp(), await quiet.signUp()] as const
+  await busy.logIn(accounts[0].email, accounts[0].password)
+  await quiet.logIn(accounts[1].email, accounts[1].password)
+  const wrong = () => busy.post('/v1/session', { email: accounts[0].email, password: 'wrong horse' })
+  const tries = await Promise.all(Array.from({ length: 15 }, wrong))
+  expect(tries.map(({ status }) => status).sort()).toEqual([...Array(5).fill(401), ...Array(10).fill(429)])
+  await quiet.logIn(accounts[1].email, accounts[1].password)
 })

@@ -79,7 +79,9 @@ export function createLogInLimits(options: LogInLimitsOptions): LogInLimits {
         const client = { from: addressKey(req), isKnown: device !== undefined }
         return { ...attempt.value, account, client, giveBack }
       }
-      void giveBack().catch((err) => log.warn({ err }, 'a refused log-in counts as a failure'))
+      // What a device is refused must not use up the log-ins of others at its address. A stranger's refusals count, as guesses do.
+      const all = [giveBack(), device !== undefined && devicesOfAddress.giveBack(req)]
+      void Promise.all(all).catch((err) => log.warn({ err }, 'a refused log-in counts as a failure'))
       throw refused?.reason ?? (attempt as PromiseRejectedResult).reason
     },
     async checkSignUp(req, res) {

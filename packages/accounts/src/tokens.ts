@@ -41,11 +41,19 @@ const byHash: Statement = {
   text: 'SELECT user_id AS "userId", scopes FROM access_tokens WHERE hash = $1 AND expires_at > now()',
 }
 
-/** Throws `E_TOO_MANY_TOKENS`. `undefined`: the user was deleted. */
-export async function addToken(postgres: Postgres, userId: string, given: Omit<AccessToken, 'id'>) {
+/**
+ * Throws `E_TOO_MANY_TOKENS`. `undefined`: the user was deleted, or is not logged in any more. `isStillLoggedIn` is asked under the lock
+ * that a reset of the password holds while it revokes tokens and ends sessions: no token outlives a reset that came first.
+ */
+export async function addToken(
+  postgres: Postgres,
+  userId: string,
+  given: Omit<AccessToken, 'id'>,
+  isStillLoggedIn: () => Promise<boolean>,
+) {
   const token = `escala_${newSecret()}`
   return postgres.transaction(async (tx) => {
-    if ((await tx.query(lockUser, [userId])).rowCount === 0) return undefined
+    if ((await tx.query(lockUser, [userId])).rowCount === 0 || !(await isStillLoggedIn())) return undefined
     const values = [v7(), userId, given.name, given.scopes, hashSecret(token), given.expiresAt]
     const { rows } = await tx.query<Row>(add, values)
     if (rows[0] === undefined) throw accountErrors.E_TOO_MANY_TOKENS()

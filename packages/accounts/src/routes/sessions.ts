@@ -60,8 +60,8 @@ export function sessionListRoutes({ userSessions }: Pick<ApiParts, 'userSessions
       essential: true,
       responses: { 204: { description: 'No session is left' } },
       async handle({ user, req }) {
-        await userSessions.endAll(user.id)
-        await logOut(req)
+        await userSessions.endAll(user.id, req.sessionID)
+        await logOut(req) // last: when the others could not be ended, the user can try again
         return { status: 204 }
       },
     }),

@@ -3,6 +3,7 @@ import { instant, line } from '@escala/kit/http/fields'
 import { type Route, route } from '@escala/kit/http/route'
 import type { ApiParts } from '@escala/kit/module'
 import { endSession } from '@escala/kit/sessions/log-in'
+import { isStillLoggedIn } from '@escala/kit/sessions/request-session'
 import { z } from 'zod'
 import { accountErrors } from '../errors.ts'
 import { addToken, listTokens, removeToken } from '../tokens.ts'
@@ -59,7 +60,7 @@ export function tokenRoutes({ postgres, scopes, checkPassword }: Deps): Route[] 
         if (password !== undefined) await checkPassword(context, password)
         else if ((context.req.session.loggedInAt ?? 0) < Date.now() - freshMs) throw accountErrors.E_PASSWORD_REQUIRED()
         const made = { name, scopes: [...new Set(wanted)], expiresAt: new Date(expires).toISOString() }
-        const added = await addToken(postgres, context.user.id, made)
+        const added = await addToken(postgres, context.user.id, made, () => isStillLoggedIn(context.req))
         if (added === undefined) throw await endSession(context.req)
         return { status: 201, body: added }
       },

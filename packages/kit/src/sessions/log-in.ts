@@ -1,76 +1,9 @@
 import type { Request } from 'express'
 import { kitErrors } from '../errors/errors.ts'
-import { beginVisitorSession, newSessionId } from './express-session.ts'
-import {
-  admitVisitor,
-  claimSession,
-  cookieNamesOf,
-  cookieOptions,
-  needsHttps,
-  otherSessions,
-  sessionKey,
-  userSessionsOf,
-} from './request-cookies.ts'
+import { newSessionId } from './express-session.ts'
+import { claimSession, cookieNamesOf, cookieOptions, otherSessions, userSessionsOf } from './request-cookies.ts'
+import { available, hasStoredSession, requireSession, saveSession, sessionOrigin, settled } from './request-session.ts'
 import { maxUserAgentLength } from './user-sessions.ts'
-
-type Session = Request['session']
-
-/** Throws `E_REDIS_UNAVAILABLE` (503) when the session could not be read. */
-export function requireSession(req: Request): Session {
-  if (req.sessionUnavailable || !req.session) throw unavailable()
-  return req.session
-}
-
-/**
- * Returns the key for what is kept beside a session (what a visitor has chosen, for example). It stays the same when log-in renews the session's
- * id: nothing has to be moved, and a write that is under way at that moment is not lost.
- * Throws `E_SESSION_ENDED` (409) for a cookie from before a log-in or log-out: its session belongs to no user.
- */
-export function sessionOrigin(req: Request): string {
-  return requireLiveSession(req).origin ?? req.sessionID
-}
-
-/** Returns whether the request came with a session that the store knows and that has not ended. */
-export function hasStoredSession(req: Request): boolean {
-  const session = requireSession(req)
-  return session.ended !== true && session.id === sessionKey(req)
-}
-
-/**
- * Begins a session for a visitor who has none and saves it, so that something can be kept beside it.
- * Throws `E_SESSION_ENDED` (409), since a new cookie would replace the one that a log-in has just set.
- */
-export async function beginSession(req: Request): Promise<void> {
-  if (hasStoredSession(req)) return
-  requireLiveSession(req)
-  await admitVisitor(req)
-  beginVisitorSession(req)
-  requireSession(req).origin = req.sessionID
-  await saveSession(req)
-}
-
-/**
- * Saves the session. Await it before answering: express-session by itself saves while it answers, so the client's next
- * request can come too early, and a failure comes too late. Throws `E_REDIS_UNAVAILABLE`, `E_SESSION_ENDED`.
- */
-export async function saveSession(req: Request): Promise<void> {
-  const session = requireLiveSession(req)
-  warnWithoutHttps(req)
-  const saved = contents(session)
-  const { save } = session
-  await settled((done) => save.call(session, done))
-  // express-session does not see that a renewed session has been saved, and would do it again while it answers.
-  Object.defineProperty(session, 'save', {
-    configurable: true,
-    enumerable: false,
-    writable: true,
-    value(this: Session, done?: (error?: unknown) => void) {
-      if (contents(this) !== saved) return save.call(this, done)
-      done?.()
-      return this
-    },
-  })
-}
 
 /**
  * Logs a user in and renews the session's id: knowing the old one is worth nothing. Ends every other session that the
@@ -114,7 +47,7 @@ export async function undoLogIn(req: Request): Promise<void> {
   const { id, userId } = session
   try {
     await settled((done) => session.destroy(done))
-    if (userId !== undefined) await forget(req, userId, id)
+    if (userId !== undefined) void forget(req, userId, id)
   } catch (err) {
     req.log.warn({ err }, 'a log-in was undone, but its session could not be ended')
   }
@@ -127,7 +60,7 @@ export async function logOut(req: Request): Promise<void> {
   const { id } = session
   const ended = hasStoredSession(req) ? settled((done) => session.destroy(done)) : undefined
   await Promise.all([ended, endOthers(req)])
-  if (userId !== undefined) await forget(req, userId, id)
+  if (userId !== undefined) void forget(req, userId, id)
   for (const name of cookieNamesOf(req)) req.res?.clearCookie(name, cookieOptions(req, name))
 }
 
@@ -138,8 +71,8 @@ export async function endSession(req: Request) {
 }
 
 /**
- * Only tidies up: a list leaves out sessions that have ended. Call it when the record has ended: a live session that is in no list
- * could not be ended by its user.
+ * Only tidies up, so no response waits for it: a list leaves out sessions that have ended. Call it when the record has ended: a live
+ * session that is in no list could not be ended by its user.
  */
 function forget(req: Request, userId: string, id: string): Promise<void> | undefined {
   return userSessionsOf(req)
@@ -150,38 +83,4 @@ function forget(req: Request, userId: string, id: string): Promise<void> | undef
 function endOthers(req: Request): Promise<unknown> {
   const { sessionStore: store } = req
   return Promise.all(otherSessions(req).map((id) => settled((done) => store.destroy(id, done))))
-}
-
-function requireLiveSession(req: Request): Session {
-  const session = requireSession(req)
-  if (session.ended) throw kitErrors.E_SESSION_ENDED({ retryAfterMs: 1000 })
-  return session
-}
-
-/** Without this line, a log-in over HTTP would seem to work and leave no trace of why it did not. */
-function warnWithoutHttps(req: Request): void {
-  const [name = ''] = cookieNamesOf(req)
-  if (needsHttps(name) && !req.secure)
-    req.log.error({ cookieName: name }, 'the session cookie is not sent without HTTPS')
-}
-
-function settled(run: (done: (error?: unknown) => void) => unknown): Promise<void> {
-  return available(new Promise<void>((resolve, reject) => run((error) => (error ? reject(error) : resolve()))))
-}
-
-async function available<T>(answer: Promise<T>): Promise<T> {
-  try {
-    return await answer
-  } catch (cause) {
-    throw unavailable(cause)
-  }
-}
-
-function unavailable(cause?: unknown) {
-  return kitErrors.E_REDIS_UNAVAILABLE({ cause, retryAfterMs: 1000 })
-}
-
-function contents(session: Session): string {
-  const { cookie: _, ...data } = session
-  return JSON.stringify(data)
 }

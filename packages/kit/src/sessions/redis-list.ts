@@ -55,11 +55,14 @@ export function createRedisList({ redis, prefix, recordOf, end }: RedisListOptio
     const left = listed.filter((session) => !gone.includes(session)).sort((a, b) => a.createdAt - b.createdAt)
     await endThese(userId, left.slice(0, Math.max(0, left.length - maxPerUser)))
   }
-  /** Their records first: what fails in between stays in the list, and can be ended again. */
+  /**
+   * Their records first: what fails in between stays in the list, and can be ended again. Nothing waits for the list itself: a session
+   * that is over is not shown, and leaves the list later if this command is lost.
+   */
   const endThese = async (userId: string, sessions: ListedSession[]) => {
     if (sessions.length === 0) return
     await Promise.all(sessions.map(({ id }) => end(id)))
-    await redis.hdel(keyOf(userId), ...sessions.map(({ id }) => handleOf(id)))
+    redis.hdel(keyOf(userId), ...sessions.map(({ id }) => handleOf(id))).catch(() => undefined)
   }
   /** Reads how long each has left, and takes those that are over from the list. */
   const withoutOver = async (userId: string, listed: ListedSession[]) => {

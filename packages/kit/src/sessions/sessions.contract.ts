@@ -7,9 +7,10 @@ import { afterEach, describe, expect, test, vi } from 'vitest'
 import { problemHandler } from '../http/problem.ts'
 import { requestContext } from '../http/request-context.ts'
 import { createLog } from '../log/log.ts'
-import { beginSession, logIn, logOut, saveSession, sessionOrigin } from './log-in.ts'
+import { logIn, logOut } from './log-in.ts'
 import { createSessionMiddleware } from './middleware.ts'
 import { logInKey, sessionKey } from './request-cookies.ts'
+import { beginSession, saveSession, sessionOrigin } from './request-session.ts'
 import type { SessionStore, SessionStoreOptions } from './sessions.ts'
 
 const log = createLog({ service: 'test', replicaId: 't', version: '0', level: 'silent' })
