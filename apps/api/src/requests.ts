@@ -111,6 +111,7 @@ export function createRequests({ config, base, deps, parts, replicas }: Requests
     }),
     roles,
     hasRole: hasRole(postgres),
+    once: { idempotency: parts.idempotency, postgres },
     routes,
     downloads,
   })

@@ -53,12 +53,6 @@ const selectShowsAfter: Statement = {
   text: `SELECT ${columns} FROM shows WHERE (starts_at, id) > ($2, $3) ORDER BY starts_at, id LIMIT $1`,
 }
 
-const insertShow: Statement = {
-  name: 'tickets-show-insert',
-  text: `INSERT INTO shows (id, name, starts_at, price_cents, currency, capacity, available)
-    VALUES ($1, $2, $3, $4, $5, $6, $6) RETURNING ${columns}`,
-}
-
 // The version is compared where it is counted up, so two organisers at once cannot both be right.
 const updateShow: Statement = {
   name: 'tickets-show-update',
@@ -90,19 +84,12 @@ export async function listShows(sql: Sql, { cursor, limit }: PageQuery): Promise
   return toPage(rows, limit, toShow, (row) => [row.starts_at.toISOString(), row.id])
 }
 
-export async function addShow(sql: Sql, input: ShowInput, id = v7()): Promise<Show> {
-  const { name, startsAt, priceCents, currency, capacity } = input
-  const { rows } = await sql.query<ShowRow>(insertShow, [id, name, new Date(startsAt), priceCents, currency, capacity])
-  return toShow(rows[0] as ShowRow)
-}
-
-/** The same, once for each idempotency key. */
-export function addShowOnce(input: ShowInput, id = v7()): EffectStatement {
+export function addShow(input: ShowInput, id = v7()): EffectStatement {
   const { name, startsAt: given, priceCents, currency, capacity } = input
   const startsAt = new Date(given).toISOString()
   const added: Show = { id, name, startsAt, priceCents, currency, capacity, available: capacity, version: 1 }
   return {
-    name: 'tickets-show-insert-once',
+    name: 'tickets-show-add',
     changes: `added AS (
         INSERT INTO shows (id, name, starts_at, price_cents, currency, capacity, available)
         SELECT $1::uuid, $2::text, $3::timestamptz, $4::int, $5::text, $6::int, $6::int

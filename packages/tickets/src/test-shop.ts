@@ -9,10 +9,11 @@ import { kitErrors } from '@escala/kit/errors/errors'
 import { createMemoryEvents } from '@escala/kit/events/memory'
 import { createEventStreams } from '@escala/kit/events/sse'
 import { createMemoryFlags } from '@escala/kit/flags/memory'
-import { mountRoutes } from '@escala/kit/http/mount'
+import { type MountOptions, mountRoutes } from '@escala/kit/http/mount'
 import { problemHandler } from '@escala/kit/http/problem'
 import type { Route } from '@escala/kit/http/route'
 import { createPostgresIdempotency } from '@escala/kit/idempotency/postgres'
+import { runAlone } from '@escala/kit/idempotency/statement'
 import type { Job, JobHandler } from '@escala/kit/jobs/jobs'
 import { createLog } from '@escala/kit/log/log'
 import { createSmtpMailer } from '@escala/kit/mail/smtp'
@@ -35,6 +36,7 @@ import { orderRoutes } from './routes/orders.ts'
 import { posterRoutes } from './routes/posters.ts'
 import { reportRoutes } from './routes/reports.ts'
 import { showRoutes } from './routes/shows.ts'
+import type { Show } from './schemas.ts'
 import { createShowReader } from './show-reader.ts'
 import { addShow } from './shows.ts'
 
@@ -88,15 +90,19 @@ export async function createShop(
       const idempotency = createPostgresIdempotency({ postgres: replica })
       const shows = createShowReader({ cache: readThrough, postgres: replica })
       const routes = [
-        ...showRoutes({ postgres: replica, events, idempotency }, shows),
+        ...showRoutes({ postgres: replica, events }, shows),
         ...liveRoutes({ postgres: replica, events, streams }, shows),
         ...posterRoutes({ uploads: createPostgresUploads({ postgres: replica }), downloads: { begin() {} } }, shows),
         ...orderRoutes({ postgres: replica, idempotency, outbox, events, flags }, { holdMs: 900_000, maxPerBuyer }),
         ...reportRoutes({ postgres: replica }),
       ]
-      return listen(routes, async (userId, role) => {
-        const { rowCount } = await replica.query(`SELECT FROM users WHERE id = $1 AND role = $2`, [userId, role])
-        return rowCount > 0
+      return listen(routes, {
+        roles: ticketsApi.roles ?? [],
+        once: { idempotency, postgres: replica },
+        async hasRole(userId, role) {
+          const { rowCount } = await replica.query(`SELECT FROM users WHERE id = $1 AND role = $2`, [userId, role])
+          return rowCount > 0
+        },
       })
     }),
   )
@@ -130,8 +136,10 @@ export async function createShop(
       )
       return id
     },
-    addShow: (capacity: number, priceCents = 1000) =>
-      addShow(postgres, { name: 'Gig', startsAt: '2030-01-01T20:00:00Z', priceCents, currency: 'EUR', capacity }),
+    async addShow(capacity: number, priceCents = 1000) {
+      const show = { name: 'Gig', startsAt: '2030-01-01T20:00:00Z', priceCents, currency: 'EUR', capacity }
+      return (await runAlone(postgres, addShow(show)))?.response.body as Show
+    },
     /** One request to a replica, logged in as `userId`. */
     async send(method: string, path: string, options: SendOptions = {}) {
       const { userId, body, headers = {}, replica = 0 } = options
@@ -220,7 +228,7 @@ interface SendOptions {
   replica?: number
 }
 
-async function listen(routes: Route[], hasRole: (userId: string, role: string) => Promise<boolean>) {
+async function listen(routes: Route[], options: MountOptions) {
   const app = express()
   app.disable('etag')
   app.use((req, _res, next) => {
@@ -233,7 +241,7 @@ async function listen(routes: Route[], hasRole: (userId: string, role: string) =
     })
     next()
   })
-  mountRoutes(app, routes, { roles: ticketsApi.roles ?? [], hasRole })
+  mountRoutes(app, routes, options)
   app.use(problemHandler)
   const server = createServer(app).listen(0, '127.0.0.1')
   await once(server, 'listening')

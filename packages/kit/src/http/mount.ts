@@ -1,17 +1,21 @@
 import express, { type Request, type RequestHandler, type Router } from 'express'
 import type { z } from 'zod'
 import { bootErrors, kitErrors } from '../errors/errors.ts'
+import type { OnceParts } from '../idempotency/once.ts'
 import { type Bearer, bearerFailure, bearerOf } from '../sessions/bearer.ts'
 import { sessionUser } from '../sessions/express-session.ts'
 import { canonicalParams, redirectToCanonical } from './canonical.ts'
 import { refuseCollisions } from './collisions.ts'
-import type { Context, Route } from './route.ts'
+import { onceFor, replayedHeader, whyNotIdempotent } from './idempotent.ts'
+import type { Access, Context, Idempotent, Route } from './route.ts'
 
 export interface MountOptions {
   /** Every role that users can be given. */
   roles: readonly string[]
   /** Decides about routes that ask for a role. */
   hasRole(userId: string, role: string, req: Request): Promise<boolean>
+  /** Keeps the keys of idempotent routes. */
+  once?: OnceParts
   /** Paths of the application that no route may take. */
   reserved?: readonly string[]
   /** Largest JSON body. */
@@ -32,6 +36,8 @@ export function mountRoutes(router: Router, routes: Route[], options: MountOptio
       const name = `${route.method.toUpperCase()} ${route.path}`
       throw bootErrors.E_MODULE({ detail: `${name} asks for the role ${route.access.role}, which no module declares` })
     }
+    const reason = whyNotIdempotent(route, options.once)
+    if (reason) throw bootErrors.E_MODULE({ detail: `${route.method.toUpperCase()} ${route.path} ${reason}` })
     const handlers = route.body ? [requireJson, json, handle(route, options)] : [handle(route, options)]
     router[route.method](route.path, ...handlers)
   }
@@ -49,13 +55,18 @@ const requireJson: RequestHandler = (req, _res, next) => {
   next(req.is('application/json') ? undefined : kitErrors.E_UNSUPPORTED_MEDIA_TYPE({ detail: 'send application/json' }))
 }
 
-function handle(route: Route, { hasRole }: MountOptions): RequestHandler {
+function handle(route: Route, { hasRole, once: onceParts }: MountOptions): RequestHandler {
   return async (req, res) => {
     const userId = await checkAccess(route, req, hasRole)
-    const context: Context<unknown, unknown, unknown> = {
-      params: parse(route.params, canonicalParams(req.params), ''),
-      query: parse(route.query, req.query, 'query.'),
-      body: parse(route.body, req.body, ''),
+    const params = parse(route.params, canonicalParams(req.params), '')
+    const query = parse(route.query, req.query, 'query.')
+    const body = parse(route.body, req.body, '')
+    const keyed = route.idempotent && onceParts && userId ? onceFor(onceParts, route, req, userId) : undefined
+    const context: Context<unknown, unknown, unknown, Access, Idempotent | undefined> = {
+      params,
+      query,
+      body,
+      once: keyed?.once,
       user: userId === undefined ? undefined : { id: userId },
       requestId: req.id,
       traceparent: req.traceparent,
@@ -66,9 +77,11 @@ function handle(route: Route, { hasRole }: MountOptions): RequestHandler {
     }
     const response = await route.handle(context)
     if (response === undefined || res.headersSent) return
-    const schema = response.stored ? undefined : route.responses[response.status]?.schema
+    const isReplayed = keyed?.isReplayed(response.status)
+    const schema = response.stored || isReplayed ? undefined : route.responses[response.status]?.schema
     const text = JSON.stringify(schema ? schema.parse(response.body) : response.body) // may throw, before any header is set
     for (const [name, value] of Object.entries(response.headers ?? {})) res.setHeader(name, value)
+    if (isReplayed) res.setHeader(replayedHeader, 'true')
     res.status(response.status)
     if (response.body === undefined) return void res.end()
     // Not `res.send`, which finds out for each answer what is known here.

@@ -1,5 +1,7 @@
 import { z } from 'zod'
-import type { Route } from './route.ts'
+import { maxKeyLength } from '../idempotency/request.ts'
+import { keyErrors, keyHeader, replayedHeader } from './idempotent.ts'
+import type { Idempotent, Route } from './route.ts'
 
 export interface OpenApiOptions {
   title: string
@@ -45,10 +47,15 @@ function operation(route: Route): Record<string, unknown> {
     status,
     {
       description,
+      ...(route.idempotent && { headers: { [replayedHeader]: replayed } }),
       ...(schema && { content: { [contentType ?? 'application/json']: { schema: jsonSchema(schema, 'output') } } }),
     },
   ])
-  const codes = [...(route.errors ?? []), ...(route.access === 'public' ? [] : ['E_NOT_LOGGED_IN', 'E_SCOPE'])]
+  const codes = [
+    ...(route.errors ?? []),
+    ...keyErrors(route),
+    ...(route.access === 'public' ? [] : ['E_NOT_LOGGED_IN', 'E_SCOPE']),
+  ]
   return {
     summary: route.summary,
     ...(route.access !== 'public' && {
@@ -63,6 +70,7 @@ function operation(route: Route): Record<string, unknown> {
         description,
         schema: { type: 'string' },
       })),
+      ...(route.idempotent ? [keyParameter(route.idempotent)] : []),
     ],
     ...(route.body && {
       requestBody: { required: true, content: { 'application/json': { schema: jsonSchema(route.body, 'input') } } },
@@ -74,6 +82,21 @@ function operation(route: Route): Record<string, unknown> {
         content: { 'application/problem+json': { schema: { $ref: '#/components/schemas/Problem' } } },
       },
     },
+  }
+}
+
+const replayed = {
+  description: 'The response of an earlier request with the same key',
+  schema: { type: 'string', const: 'true' },
+}
+
+function keyParameter(idempotent: Idempotent) {
+  return {
+    in: 'header',
+    name: keyHeader,
+    required: idempotent === true,
+    description: 'One for each effect that is meant; the same again when the response was lost. It is kept for a day',
+    schema: { type: 'string', minLength: 1, maxLength: maxKeyLength },
   }
 }
 

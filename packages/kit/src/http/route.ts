@@ -1,5 +1,7 @@
 import type { Request, Response } from 'express'
 import type { z } from 'zod'
+import type { IdempotentRequest } from '../idempotency/idempotency.ts'
+import type { Once } from '../idempotency/once.ts'
 import type { Logger } from '../log/log.ts'
 
 export type Method = 'get' | 'post' | 'put' | 'patch' | 'delete'
@@ -13,12 +15,19 @@ export interface User {
 /** Who is logged in, as a route of this access can know. */
 export type UserOf<A extends Access> = A extends 'public' ? User | undefined : User
 
-export interface Context<Params, Query, Body, A extends Access = Access> {
+/** `true`: a request without an `Idempotency-Key` is refused. `optional`: it is a request like any other. */
+export type Idempotent = true | 'optional'
+
+export type OnceOf<I> = I extends true ? Once : I extends 'optional' ? Once<IdempotentRequest | undefined> : undefined
+
+export interface Context<Params, Query, Body, A extends Access = Access, I extends Idempotent | undefined = undefined> {
   params: Params
   query: Query
   body: Body
   /** On a `public` route `undefined` without a log-in, and while sessions cannot be read. */
   user: UserOf<A>
+  /** Runs the effect of an `idempotent` route, together with its key. */
+  once: OnceOf<I>
   requestId: string
   /** Context of the trace that this request is a part of, if any. */
   traceparent: string | undefined
@@ -33,7 +42,7 @@ export interface RouteResponse {
   status: number
   body?: unknown
   headers?: Record<string, string>
-  /** Made earlier, maybe by another version of the code: it is sent as it is, and not held to this version's schema. */
+  /** Made earlier, maybe by another version of the code: it is sent as it is, and not held to this version's schema. `once` sets it. */
   stored?: boolean
 }
 
@@ -50,6 +59,7 @@ export interface Route<
   Query extends z.ZodType = z.ZodType,
   Body extends z.ZodType = z.ZodType,
   A extends Access = Access,
+  I extends Idempotent | undefined = Idempotent | undefined,
 > {
   method: Method
   /** Express's form: `/v1/things/:id`. */
@@ -68,6 +78,11 @@ export interface Route<
    * route is about the account. Public routes that read respond as without a token.
    */
   scopes?: string[]
+  /**
+   * Repeats the response when a client repeats its request: the user's `Idempotency-Key` stands for method, path and body.
+   * The handler passes its effect to `once`. For routes with a user that write.
+   */
+  idempotent?: I
   params?: Params
   query?: Query
   body?: Body
@@ -77,12 +92,16 @@ export interface Route<
   /** The error codes that are this route's own. */
   errors?: string[]
   /** `undefined`: the handler answered by itself, through `res` (streams). */
-  handle(context: Context<z.output<Params>, z.output<Query>, z.output<Body>, A>): Promise<RouteResponse | undefined>
+  handle(context: Context<z.output<Params>, z.output<Query>, z.output<Body>, A, I>): Promise<RouteResponse | undefined>
 }
 
 /** Keeps the types of one route's parts while lists of routes stay plain. */
-export function route<Params extends z.ZodType, Query extends z.ZodType, Body extends z.ZodType, A extends Access>(
-  definition: Route<Params, Query, Body, A>,
-): Route {
+export function route<
+  Params extends z.ZodType,
+  Query extends z.ZodType,
+  Body extends z.ZodType,
+  A extends Access,
+  I extends Idempotent | undefined = undefined,
+>(definition: Route<Params, Query, Body, A, I>): Route {
   return definition as unknown as Route
 }

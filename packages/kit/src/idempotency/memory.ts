@@ -1,7 +1,7 @@
 import { kitErrors } from '../errors/errors.ts'
 import type { Postgres } from '../postgres/postgres.ts'
 import type { EffectStatement, Idempotency, IdempotentRequest, StoredResponse } from './idempotency.ts'
-import { withoutKey } from './statement.ts'
+import { runAlone } from './statement.ts'
 
 /**
  * Keys in this process: another replica, or this one after a restart, runs the effect again.
@@ -38,10 +38,6 @@ export function createMemoryIdempotency(postgres: Pick<Postgres, 'query' | 'tran
     run: (request, effect) =>
       once(request, async () => ({ response: await postgres.transaction(effect), replayed: false })),
     runStatement: <Row>(request: IdempotentRequest, effect: EffectStatement) =>
-      once(request, async () => {
-        const { rows } = await postgres.query<StoredResponse & Row>(withoutKey(effect), effect.values)
-        const row = rows[0]
-        return row && { response: { status: row.status, body: row.body ?? undefined }, replayed: false as const, row }
-      }),
+      once(request, () => runAlone<Row>(postgres, effect)),
   }
 }

@@ -24,10 +24,11 @@ export function parseKey(header: string | string[] | undefined): string {
   return key
 }
 
-/** Equal for requests that mean the same: the order of a body's fields does not count. */
+/** Equal for requests that mean the same: the order of a body's fields does not count. Bytes are taken as they are. */
 export function fingerprint(method: string, path: string, body: unknown): string {
-  const text = `${method.toUpperCase()} ${path}\n${JSON.stringify(sorted(body)) ?? ''}`
-  return hash('sha256', text, 'base64url')
+  const head = `${method.toUpperCase()} ${path}\n`
+  if (body instanceof Uint8Array) return hash('sha256', Buffer.concat([Buffer.from(head), body]), 'base64url')
+  return hash('sha256', `${head}${JSON.stringify(sorted(body)) ?? ''}`, 'base64url')
 }
 
 function sorted(value: unknown): unknown {

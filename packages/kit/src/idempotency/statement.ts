@@ -1,5 +1,5 @@
-import type { Statement } from '../postgres/postgres.ts'
-import type { BatchEffect, EffectStatement } from './idempotency.ts'
+import type { Postgres, Statement } from '../postgres/postgres.ts'
+import type { BatchEffect, EffectStatement, StatementOutcome, StoredResponse } from './idempotency.ts'
 
 /**
  * The statement sees the database as it was before it had the key's lock. The claim, a function, looks again: a copy that
@@ -27,7 +27,17 @@ export function withoutKey({ name, changes, response }: EffectStatement): Statem
   return { name: `${name}-alone`, text: `WITH unclaimed AS (SELECT), ${changes} ${response}` }
 }
 
-/** The same for several requests. Their keys' locks are tried, never waited for: two batches cannot wait for each other. */
+/** Runs an effect without a key. `undefined`: it was refused. */
+export async function runAlone<Row>(
+  postgres: Pick<Postgres, 'query'>,
+  effect: EffectStatement,
+): Promise<(StatementOutcome<Row> & { replayed: false }) | undefined> {
+  const { rows } = await postgres.query<StoredResponse & Row>(withoutKey(effect), effect.values)
+  const [row] = rows
+  return row && { response: { status: row.status, body: row.body ?? undefined }, replayed: false, row }
+}
+
+/** `withKey` for several requests. Their keys' locks are tried, never waited for: two batches cannot wait for each other. */
 export function withKeys({ name, changes, response, values }: BatchEffect): Statement {
   const [owners, keys, fingerprints, idle] = [1, 2, 3, 4].map((n) => `$${values.length + n}`)
   return {

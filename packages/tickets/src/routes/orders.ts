@@ -1,6 +1,5 @@
 import { kitErrors } from '@escala/kit/errors/errors'
 import { type Route, route } from '@escala/kit/http/route'
-import { fingerprint, parseKey } from '@escala/kit/idempotency/request'
 import type { ApiParts } from '@escala/kit/module'
 import { violates } from '@escala/kit/postgres/postgres'
 import { endSession } from '@escala/kit/sessions/log-in'
@@ -34,24 +33,11 @@ export function orderRoutes(
       scopes: ['orders:write'],
       params: idParams,
       body: orderInput,
-      headers: { 'Idempotency-Key': 'One for each order that is meant; the same again when the response was lost' },
+      idempotent: true,
       responses: { 201: { description: 'The tickets are held, and the charge follows', schema: placedOrder } },
-      errors: [
-        'E_NOT_FOUND',
-        'E_SOLD_OUT',
-        'E_SALES_CLOSED',
-        'E_TICKET_LIMIT',
-        'E_EMAIL_NOT_VERIFIED',
-        'E_IDEMPOTENCY_KEY_MISSING',
-        'E_IDEMPOTENCY_IN_PROGRESS',
-        'E_IDEMPOTENCY_MISMATCH',
-      ],
-      async handle({ params, body, user, requestId, traceparent, req, log }) {
-        const key = parseKey(req.headers['idempotency-key'])
+      errors: ['E_NOT_FOUND', 'E_SOLD_OUT', 'E_SALES_CLOSED', 'E_TICKET_LIMIT', 'E_EMAIL_NOT_VERIFIED'],
+      async handle({ params, body, user, once, requestId, traceparent, req, log }) {
         if (needsVerifiedEmail) await requireVerifiedEmail(postgres, user.id)
-        // Fingerprint the raw body: schema output may change between versions.
-        const path = `/v1/shows/${params.id}/orders`
-        const request = { owner: user.id, key, fingerprint: fingerprint('POST', path, req.body) }
         const wanted = {
           id: v7(), // in the app: Postgres knows UUIDv7 from 18 on
           userId: user.id,
@@ -61,14 +47,13 @@ export function orderRoutes(
           requestId,
           traceparent,
         }
-        const outcome = await desk
-          .place({ request, order: wanted, log, isOpen, deadline: req.deadline })
+        const placed = await once
+          .with((request) => desk.place({ request, order: wanted, log, isOpen, deadline: req.deadline }))
           .catch(async (error) => {
             throw violates(error, 'orders_user_id_fkey') ? await endSession(req) : error
           })
-        if (!outcome.replayed) log.info({ orderId: wanted.id }, 'order placed')
-        const { response, replayed } = outcome
-        return { ...response, ...(replayed && { stored: true, headers: { 'Idempotency-Replayed': 'true' } }) }
+        if (!placed.stored) log.info({ orderId: wanted.id }, 'order placed')
+        return placed
       },
     }),
     route({

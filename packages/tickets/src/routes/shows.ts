@@ -1,16 +1,15 @@
 import { kitErrors } from '@escala/kit/errors/errors'
 import { type Route, route } from '@escala/kit/http/route'
-import { fingerprint, parseKey } from '@escala/kit/idempotency/request'
 import type { ApiParts } from '@escala/kit/module'
 import { announceAvailability } from '../live.ts'
 import { idParams, pageOf, pageQuery, type Show, show, showChange, showInput } from '../schemas.ts'
 import type { ShowReader } from '../show-reader.ts'
-import { addShow, addShowOnce, changeShow, listShows } from '../shows.ts'
+import { addShow, changeShow, listShows } from '../shows.ts'
 import { matches, parseVersions, tagOf } from './tags.ts'
 
-type Parts = Pick<ApiParts, 'postgres' | 'events' | 'idempotency'>
+type Parts = Pick<ApiParts, 'postgres' | 'events'>
 
-export function showRoutes({ postgres, events, idempotency }: Parts, shows: ShowReader): Route[] {
+export function showRoutes({ postgres, events }: Parts, shows: ShowReader): Route[] {
   return [
     route({
       method: 'get',
@@ -49,25 +48,13 @@ export function showRoutes({ postgres, events, idempotency }: Parts, shows: Show
       access: { role: 'organiser' },
       scopes: ['shows:write'],
       body: showInput,
-      headers: {
-        'Idempotency-Key': 'Optional: one for each show that is meant; the same again when the response was lost',
-      },
+      idempotent: 'optional',
       responses: { 201: { description: 'The show', schema: show } },
-      errors: ['E_FORBIDDEN', 'E_IDEMPOTENCY_IN_PROGRESS', 'E_IDEMPOTENCY_MISMATCH'],
-      async handle({ body, user, req }) {
-        const header = req.headers['idempotency-key']
-        if (header === undefined) return created(await addShow(postgres, body))
-        const request = {
-          owner: user.id,
-          key: parseKey(header),
-          fingerprint: fingerprint('POST', '/v1/shows', req.body),
-        }
-        const outcome = await idempotency.runStatement(request, addShowOnce(body))
-        if (outcome === undefined) throw new Error('a new show was refused without a reason')
-        const { response: stored, replayed } = outcome
-        const response = created(stored.body as Show)
-        if (!replayed) return response
-        return { ...response, stored: true, headers: { ...response.headers, 'Idempotency-Replayed': 'true' } }
+      errors: ['E_FORBIDDEN'],
+      async handle({ body, once }) {
+        const added = await once.statement<Show>(addShow(body))
+        if (added === undefined) throw new Error('a new show was refused without a reason')
+        return { ...added, headers: { Location: `/v1/shows/${added.body.id}`, ETag: tagOf(added.body) } }
       },
     }),
     route({
@@ -93,9 +80,3 @@ export function showRoutes({ postgres, events, idempotency }: Parts, shows: Show
     }),
   ]
 }
-
-const created = (added: Show) => ({
-  status: 201,
-  body: added,
-  headers: { Location: `/v1/shows/${added.id}`, ETag: tagOf(added) },
-})
