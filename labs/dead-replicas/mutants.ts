@@ -9,10 +9,10 @@ export const mutants: Mutant[] = [
   },
   {
     removed: 'the bound on the heads of responses',
-    file: 'packages/kit/src/lifecycle/http-server.ts',
-    from: "      ServerResponse: boundedResponse(options.onLargeHead ?? (() => '')),\n",
+    file: 'apps/api/src/app.ts',
+    from: '  useServerClasses(app, options.classes)\n',
     to: '',
-    tests: ['packages/kit/src/lifecycle', 'infra/nginx/nginx.test.ts'],
+    tests: ['apps/api/src/refusals.test.ts', 'infra/nginx/nginx.test.ts'],
   },
   {
     removed: 'the connection that outlives a time-out',

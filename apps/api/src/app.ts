@@ -6,10 +6,12 @@ import { openApi } from '@escala/kit/http/openapi'
 import { notFound, problemBaseUrl, problemHandler } from '@escala/kit/http/problem'
 import { type RequestContextOptions, requestContext } from '@escala/kit/http/request-context'
 import type { Route } from '@escala/kit/http/route'
+import { useServerClasses } from '@escala/kit/http/server-classes'
 import type { Downloads } from '@escala/kit/module'
 import express, { type Express, type RequestHandler } from 'express'
 
 export interface AppOptions extends RequestContextOptions, MountOptions {
+  classes: Parameters<typeof useServerClasses>[1]
   trustProxy: number | string[]
   version: string
   appName: string
@@ -28,6 +30,7 @@ export interface AppOptions extends RequestContextOptions, MountOptions {
 /** The order of everything that a request passes. */
 export function createApp(options: AppOptions): Express {
   const app = express()
+  useServerClasses(app, options.classes)
   app.set('env', 'production') // or Express sends a stack where its own last error handler is reached
   app.disable('x-powered-by')
   app.disable('etag') // routes that have a version send a tag of their own

@@ -3,6 +3,7 @@ import { baseSteps, baseStopMs, createBase, createInternalPort, createRegistry }
 import type { Config } from '@escala/kit/config/config'
 import { createClientErrorAnswer, createLargeHeadAnswer } from '@escala/kit/http/client-error'
 import { createRefusal } from '@escala/kit/http/refusal'
+import { createServerClasses } from '@escala/kit/http/server-classes'
 import { createHttpServer } from '@escala/kit/lifecycle/http-server'
 import type { Composition } from '@escala/kit/lifecycle/process'
 import { runSteps } from '@escala/kit/lifecycle/steps'
@@ -49,13 +50,21 @@ export async function compose(config: Config<typeof apiConfigSettings>, replaced
     // A proxy asks for no readiness: what has no connections must not take requests.
     onPlace: (hasPlace) => (hasPlace ? void server.accept() : server.refuse()),
   })
-  const { app, metrics, limits, overload, passwordForms } = createRequests({ config, base, deps, parts, replicas })
+  const classes = createServerClasses(createLargeHeadAnswer(log, config.PROBLEM_BASE_URL))
+  const { app, metrics, limits, overload, passwordForms } = createRequests({
+    config,
+    base,
+    deps,
+    parts,
+    replicas,
+    classes,
+  })
   const listener = (replaced.listener ?? clusterParts.listener)(app, deps)
   const server = createHttpServer(listener, {
     host: config.HOST,
     port: config.PORT,
     onClientError: createClientErrorAnswer(log, config.PROBLEM_BASE_URL),
-    onLargeHead: createLargeHeadAnswer(log, config.PROBLEM_BASE_URL),
+    classes,
     refused: createRefusal(log, config.PROBLEM_BASE_URL),
     onListenError: (err) => log.error({ err }, 'cannot listen, retrying'),
   })

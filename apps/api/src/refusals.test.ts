@@ -1,3 +1,4 @@
+import { maxHeadBytes } from '@escala/kit/lifecycle/bounded-response'
 import { createClient } from '@escala/testing/client'
 import { openRaw } from '@escala/testing/raw'
 import { seedPassword } from '@escala/testing/template'
@@ -17,6 +18,12 @@ beforeAll(async () => {
     postgresUrl: inject('postgresUrl'),
     redisUrl: `${inject('redisUrl')}/10`, // a numbered database of its own, since files share limits otherwise
     env: { RATE_LIMIT_PER_MINUTE: '100', MAX_IN_FLIGHT: '20' },
+    parts: {
+      listener: (app) => (req, res) => {
+        if (req.headers['x-test'] === 'large') res.setHeader('X-Large', 'x'.repeat(maxHeadBytes))
+        app(req, res)
+      },
+    },
   })
   const url = `http://127.0.0.1:${replica.port()}`
   show = `/v1/shows/${(await createClient(url).get('/v1/shows')).body.items[0].id}`
@@ -125,4 +132,11 @@ test('too much work is refused early, also with a body, and then the connection 
   connection.write(head({ method: 'GET', path: show }, 'Connection: close'))
   await connection.next(/HTTP\/1\.1 200 OK[\s\S]*"available"/, 4000)
   connection.socket.destroy()
+})
+
+// NGINX would answer it with a 502, and after three of them ask this replica no more.
+test('a response whose head is too large is a 500', async () => {
+  const response = await fetch(`http://127.0.0.1:${replica.port()}/v1/shows`, { headers: { 'x-test': 'large' } })
+  expect([response.status, await response.json()]).toMatchObject([500, { code: 'E_INTERNAL' }])
+  expect([...response.headers].join().length).toBeLessThan(1000)
 })

@@ -17,7 +17,7 @@ import { settleBearer, withBearers } from '@escala/kit/sessions/bearer'
 import { createDeviceCookies } from '@escala/kit/sessions/device'
 import { createSessionMiddleware } from '@escala/kit/sessions/middleware'
 import type { Request } from 'express'
-import { createApp } from './app.ts'
+import { type AppOptions, createApp } from './app.ts'
 import type { apiSettings } from './config.ts'
 import { createLimits } from './limits.ts'
 import { apiMetrics } from './metrics.ts'
@@ -36,10 +36,11 @@ export interface RequestsOptions {
   deps: Deps
   parts: MadeParts
   replicas: Replicas
+  classes: AppOptions['classes']
 }
 
 /** Everything that answers requests: the application, what the modules get for their routes, and what bounds and counts both. */
-export function createRequests({ config, base, deps, parts, replicas }: RequestsOptions) {
+export function createRequests({ config, base, deps, parts, replicas, classes }: RequestsOptions) {
   const { log, postgres, lifecycle } = base
   const limits = createLimits({ config, rateLimits: parts.rateLimits, log, share: replicas.liveApis })
   const passwordForms = createPasswordForms({
@@ -89,6 +90,7 @@ export function createRequests({ config, base, deps, parts, replicas }: Requests
     unreadableWrites: 'go-on',
   })
   const app = createApp({
+    classes,
     log,
     onRequest: metrics.request,
     tracing: base.tracing,

@@ -3,7 +3,7 @@ import { Readable } from 'node:stream'
 import { pino } from 'pino'
 import { afterAll, beforeAll, beforeEach, expect, it } from 'vitest'
 import { createLargeHeadAnswer } from '../http/client-error.ts'
-import { maxHeadBytes } from './bounded-response.ts'
+import { boundedResponse, maxHeadBytes } from './bounded-response.ts'
 import { createHttpServer } from './http-server.ts'
 
 const lines: { msg: string; path?: string }[] = []
@@ -53,7 +53,7 @@ const server = createHttpServer(
     res.once('finish', () => finished++)
     handlers[req.url?.split('?')[0] ?? '']?.(req, res)
   },
-  { host: '127.0.0.1', port: 0, onLargeHead: createLargeHeadAnswer(log) },
+  { host: '127.0.0.1', port: 0, classes: { ServerResponse: boundedResponse(createLargeHeadAnswer(log)) } },
 )
 beforeAll(() => server.start())
 afterAll(() => server.stop({ refuseMs: 0, deadlineMs: 0 }))

@@ -1,7 +1,13 @@
-import { createServer, type IncomingMessage, type RequestListener, type ServerResponse } from 'node:http'
+import {
+  createServer,
+  type IncomingMessage,
+  type RequestListener,
+  type ServerOptions,
+  type ServerResponse,
+} from 'node:http'
 import type { Socket } from 'node:net'
 import { setImmediate as turn, setTimeout as wait } from 'node:timers/promises'
-import { boundedResponse, type OnLargeHead } from './bounded-response.ts'
+import { boundedResponse } from './bounded-response.ts'
 import { createListener } from './listener.ts'
 
 export interface HttpServerOptions {
@@ -14,11 +20,14 @@ export interface HttpServerOptions {
   refused?: RequestListener
   /** Answers, in raw text, what is not HTTP or came too late, and closes; Node's own answer has no body. */
   onClientError?(error: Error, socket: Socket): void
-  /** See `boundedResponse`. Default: a 500 without a body. */
-  onLargeHead?: OnLargeHead
+  /** Default: `boundedResponse`, which answers a head that is too large with a 500 without a body. */
+  classes?: ServerClasses
   /** Is called when the server cannot listen again after `refuse`, once until it can; it is tried until it works. */
   onListenError?(error: Error): void
 }
+
+/** What requests and responses are made of. */
+export type ServerClasses = Pick<ServerOptions, 'IncomingMessage' | 'ServerResponse'>
 
 export interface HttpServer {
   /** Rejects when the port cannot be had. */
@@ -51,6 +60,7 @@ export const httpLimits = {
 
 export function createHttpServer(listener: RequestListener, options: HttpServerOptions): HttpServer {
   const { requestTimeoutMs = httpLimits.requestMs, refused = (_, res) => void res.writeHead(503).end() } = options
+  const { classes = { ServerResponse: boundedResponse(() => '') } } = options
   let draining = false
   let inFlight = 0
   const answering = new WeakMap<Socket, { req: IncomingMessage; res: ServerResponse }>()
@@ -61,7 +71,7 @@ export function createHttpServer(listener: RequestListener, options: HttpServerO
       headersTimeout: requestTimeoutMs,
       connectionsCheckingInterval: Math.min(httpLimits.checkMs, requestTimeoutMs),
       maxHeaderSize: httpLimits.headBytes,
-      ServerResponse: boundedResponse(options.onLargeHead ?? (() => '')),
+      ...classes,
     },
     (req, res) => {
       inFlight++
