@@ -28,7 +28,7 @@ export default defineConfig({
       {
         test: {
           name: 'labs',
-          include: ['labs/**/*.test.ts', ...onWholeClusters],
+          include: ['{labs,examples}/**/*.test.ts', ...onWholeClusters],
           exclude: ['**/*.unit.test.ts', '**/node_modules/**'],
           globalSetup: ['packages/testing/src/test-servers.ts'],
           testTimeout: 180_000,

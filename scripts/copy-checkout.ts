@@ -21,9 +21,8 @@ export function copyCheckout(from: string): { root: string } & Disposable {
   for (const name of readdirSync(join(from, 'node_modules'))) {
     if (name !== '@escala') symlinkSync(join(from, 'node_modules', name), join(root, 'node_modules', name))
   }
-  for (const workspace of ['packages', 'apps'].flatMap((group) =>
-    readdirSync(join(root, group)).map((name) => `${group}/${name}`),
-  )) {
+  const groups = ['packages', 'apps', 'examples'].filter((group) => existsSync(join(root, group)))
+  for (const workspace of groups.flatMap((group) => readdirSync(join(root, group)).map((name) => `${group}/${name}`))) {
     const own = join(from, workspace, 'node_modules')
     if (existsSync(own)) symlinkSync(own, join(root, workspace, 'node_modules'))
   }

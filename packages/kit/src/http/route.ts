@@ -3,6 +3,7 @@ import type { z } from 'zod'
 import type { IdempotentRequest } from '../idempotency/idempotency.ts'
 import type { Once } from '../idempotency/once.ts'
 import type { Logger } from '../log/log.ts'
+import type {} from './request-context.ts' // what it adds to Express's Request: modules that are compiled alone need it
 
 export type Method = 'get' | 'post' | 'put' | 'patch' | 'delete'
 /** `public`: no log-in needed. `user`: a log-in. `role`: a log-in of a user who has this role, which some module must declare. */
