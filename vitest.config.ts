@@ -18,7 +18,7 @@ export default defineConfig({
         test: {
           name: 'contract',
           include: ['{apps,packages,infra}/**/*.test.ts'],
-          exclude: ['**/*.unit.test.ts', ...onWholeClusters, '**/node_modules/**'],
+          exclude: ['**/*.{unit,cluster}.test.ts', ...onWholeClusters, '**/node_modules/**'],
           globalSetup: ['packages/testing/src/test-servers.ts'],
           testTimeout: 20_000,
           hookTimeout: 60_000,
@@ -28,8 +28,8 @@ export default defineConfig({
       {
         test: {
           name: 'labs',
-          include: ['{labs,examples}/**/*.test.ts', ...onWholeClusters],
-          exclude: ['**/*.unit.test.ts', '**/node_modules/**'],
+          include: ['{labs,examples}/**/*.test.ts', '{packages,scripts}/**/*.cluster.test.ts', ...onWholeClusters],
+          exclude: ['**/*.unit.test.ts', 'scripts/new-module/template/**', '**/node_modules/**'],
           globalSetup: ['packages/testing/src/test-servers.ts'],
           testTimeout: 180_000,
           hookTimeout: 120_000,
