@@ -31,6 +31,8 @@ test('a replica that has too much work refuses at once, and takes requests again
   expect(Number(refused.headers['retry-after'])).toBeGreaterThanOrEqual(1)
   expect((await client.delete('/v1/session')).status).toBe(204) // essential
   client.close()
+  const metrics = await fetch(`http://127.0.0.1:${replica.internalPort()}/metrics`).then((response) => response.text())
+  expect(metrics).toMatch(/^escala_shed_requests_total\{reason="requests in flight",.*\} [1-9]/m)
   for (const { socket } of begun) socket.destroy()
   await expect.poll(async () => (await send('/v1/openapi.json')).status).toBe(200)
 })

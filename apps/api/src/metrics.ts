@@ -46,7 +46,6 @@ export function apiMetrics(sources: Sources): Metrics {
   metrics.gauge('escala_in_flight', 'Requests that this replica works on.', () => overload.state().inFlight)
   metrics.gauge('escala_streams', 'Event streams that are open; they are not in flight.', streams.count)
   metrics.gauge('escala_loop_delay_seconds', 'How late the event loop is.', () => overload.state().delayMs / 1000)
-  metrics.counter('escala_shed_requests_total', 'Refused because of too much work.', () => overload.state().shed)
   metrics.counters('escala_cache_reads_total', 'Reads of the cache, by where the value came from.', 'from', cache.reads)
   metrics.counters('escala_locks_total', 'Attempts to take a lock, and locks lost, by outcome.', 'outcome', locks.uses)
   return metrics

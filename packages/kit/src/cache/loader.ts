@@ -25,7 +25,7 @@ export function createLoader(maxLoads: number): (reading: Reading<unknown>) => P
     waiting.push(turn.resolve)
     const timer = setTimeout(() => {
       waiting.splice(waiting.indexOf(turn.resolve), 1)
-      turn.reject(kitErrors.E_OVERLOADED({ retryAfterMs: 1000 }))
+      turn.reject(kitErrors.E_OVERLOADED({ retryAfterMs: 1000, reason: 'cache loads' }))
     }, timeoutMs)
     await turn.promise
     clearTimeout(timer)

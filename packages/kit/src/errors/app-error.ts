@@ -12,6 +12,8 @@ export interface ErrorOptions {
   fields?: Record<string, string>
   /** Sent as `Retry-After`, rounded up to whole seconds. */
   retryAfterMs?: number
+  /** Which of the code's causes it was, for the log and the metrics: one of few constant texts. A client does not see it. */
+  reason?: string
   cause?: unknown
 }
 
@@ -23,6 +25,7 @@ export class AppError extends Error {
   readonly fields: Record<string, string> | undefined
   readonly detail: string | undefined
   readonly retryAfterMs: number | undefined
+  readonly reason: string | undefined
 
   constructor(code: string, kind: ErrorKind, options: ErrorOptions = {}) {
     super(options.detail ?? kind.title, options.cause === undefined ? undefined : { cause: options.cause })
@@ -31,6 +34,7 @@ export class AppError extends Error {
     this.fields = options.fields
     this.detail = options.detail
     this.retryAfterMs = options.retryAfterMs
+    this.reason = options.reason
   }
 }
 

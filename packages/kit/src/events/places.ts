@@ -8,7 +8,7 @@ export interface PlacesOptions {
   mostPerClient: number
   /** Live replicas, as last known. */
   share: () => number
-  /** What has a place, in the plural, for the error. */
+  /** What has a place, in the plural, for the errors. */
   what: string
 }
 
@@ -44,7 +44,7 @@ export function createPlaces({ most, mostPerClient, share, what }: PlacesOptions
   return {
     take(client, res) {
       if (res.closed) return // the client has left already
-      if (taken >= most) throw kitErrors.E_OVERLOADED({ retryAfterMs: retryAfterMs() })
+      if (taken >= most) throw kitErrors.E_OVERLOADED({ retryAfterMs: retryAfterMs(), reason: what })
       if (of(client) >= allowed()) {
         const detail = `at most ${mostPerClient} ${what} at once`
         throw kitErrors.E_TOO_MANY_CONNECTIONS({ detail, retryAfterMs: retryAfterMs() })

@@ -6,6 +6,7 @@ import express from 'express'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { z } from 'zod'
 import { AppError } from '../errors/app-error.ts'
+import { kitErrors } from '../errors/errors.ts'
 import { createLog } from '../log/log.ts'
 import type { RequestSeen } from '../metrics/metrics.ts'
 import { mountRoutes } from './mount.ts'
@@ -89,7 +90,7 @@ const routes = [
     summary: 'Throws',
     access: 'public',
     responses: {},
-    handle: ({ req }) => Promise.reject(thrown[String(req.query.what)]),
+    handle: ({ req }) => Promise.reject({ ...thrown, overload }[String(req.query.what)]),
   }),
   route({
     method: 'get',
@@ -138,6 +139,7 @@ let onSlow: (() => void) | undefined
 const seen: RequestSeen[] = []
 const whole = 20_000_000 // more than the system buffers
 
+const overload = kitErrors.E_OVERLOADED({ reason: 'work of a test' })
 const thrown: Record<string, unknown> = {
   'a string': 'x',
   'a number': 7,
@@ -214,6 +216,15 @@ test('a client that leaves before the response is counted and logged as 499, and
   await expect.poll(() => seen.find(({ route }) => route === '/slow')).toMatchObject({ status: 499 })
   const told = lines.filter(({ requestId }) => requestId === 'left-early')
   expect(told).toMatchObject([{ msg: 'request cut off', status: 499 }])
+})
+
+test('the log line of a refused request says why, and the client does not read the reason', async () => {
+  const { status, body, headers } = await send('GET', '/throws?what=overload')
+  expect(JSON.stringify({ status, body })).not.toContain('work of a test')
+  await expect
+    .poll(() => lines.filter(({ requestId }) => requestId === headers.get('x-request-id')))
+    .toMatchObject([{ msg: 'request', status: 503, code: 'E_OVERLOADED', reason: 'work of a test' }])
+  expect(seen.at(-1)).toMatchObject({ status: 503, overloaded: 'work of a test' })
 })
 
 test('a valid request is handled', async () => {

@@ -34,6 +34,7 @@ export const problemHandler: ErrorRequestHandler = (thrown, req, res, _next) => 
     if (kind.status === 500) req.log.error({ err: thrown, code }, 'request failed')
     else if (cause !== undefined) req.log.warn({ err: cause, code }, 'request failed') // overload has none: it must not flood the log
     if (res.headersSent) return breakOff(res)
+    req.problem = error
     sendProblem(res, error, req.id)
   } catch (failure) {
     if (res.headersSent) return breakOff(res)

@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import type { Request, RequestHandler, Response } from 'express'
+import type { AppError } from '../errors/app-error.ts'
 import { kitErrors } from '../errors/errors.ts'
 import { type Logger, withoutRedaction } from '../log/log.ts'
 import { withRequestId } from '../log/request-id.ts'
@@ -20,6 +21,8 @@ declare global {
       log: Logger
       /** Aborted when the client goes away or the deadline passes. */
       deadline: AbortSignal
+      /** The error of its response: for the log line and the metrics. */
+      problem?: AppError
     }
   }
 }
@@ -69,9 +72,10 @@ export function requestContext(options: RequestContextOptions): RequestHandler {
       if (!res.writableFinished) abort.abort(new Error('the client went away'))
       const ms = Math.round((performance.now() - startedAt) * 10) / 10
       const status = statusOf(res)
-      onRequest?.({ method: req.method, route: routeOf(req), status, ms })
-      const { id: requestId, method, path } = req
-      const line = { requestId, method, path, status, ms, userId: sessionUser(req) ?? bearerUser(req) }
+      const { id: requestId, method, path, problem } = req
+      const { code, reason } = problem ?? {}
+      onRequest?.({ method, route: routeOf(req), status, ms, overloaded: code === 'E_OVERLOADED' ? reason : undefined })
+      const line = { requestId, method, path, status, code, reason, ms, userId: sessionUser(req) ?? bearerUser(req) }
       if (res.writableFinished) lines.info(line, 'request')
       else lines.warn(line, 'request cut off')
     })

@@ -7,6 +7,8 @@ export interface RequestSeen {
   route: string
   status: number
   ms: number
+  /** What there was too much of, if the request was refused for that. */
+  overloaded?: string
 }
 
 export interface Metrics {
@@ -67,8 +69,15 @@ export function createMetrics({ appName = 'escala', ...labels }: MetricsOptions)
     buckets: [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10],
     registers: [registry],
   })
+  const shed = new Counter({
+    name: named('escala_shed_requests_total'),
+    help: 'Refused because of too much work, by what there was too much of.',
+    labelNames: ['reason'],
+    registers: [registry],
+  })
   return {
-    request({ method, route, status, ms }) {
+    request({ method, route, status, ms, overloaded }) {
+      if (overloaded !== undefined) shed.inc({ reason: overloaded })
       requests.inc({ method, route, status })
       seconds.observe({ method, route, status }, ms / 1000)
     },

@@ -48,7 +48,7 @@ export function createQueue(options: QueueOptions): Queue {
     if (signal?.aborted) throw dropped()
     if (taken < maxConcurrent) return void taken++
     return new Promise((resolve, reject) => {
-      const refuse = () => reject(kitErrors.E_OVERLOADED({ retryAfterMs: maxWaitMs }))
+      const refuse = () => reject(kitErrors.E_OVERLOADED({ retryAfterMs: maxWaitMs, reason: 'password hashes' }))
       const leave = () => {
         clearTimeout(timer)
         signal?.removeEventListener('abort', drop)
