@@ -6,6 +6,7 @@ import type { Parts } from '../../apps/api/src/parts.ts'
 export const apiParts: Partial<Parts> = {
   idempotency: ({ postgres }) => ({
     scope: 'process',
+    forget: async () => undefined,
     run: async (_request, effect) => ({ response: await postgres.transaction(effect), replayed: false }),
     async runStatement<Row>(_request: unknown, effect: EffectStatement) {
       const { rows } = await postgres.query<StoredResponse & Row>(withoutKey(effect), effect.values)

@@ -40,6 +40,8 @@ export const matrix = readMatrix(`
   POST   /v1/tokens                 503   503   400   401    400|503
   GET    /v1/tokens                 503   503   200   401    200|503
   DELETE /v1/tokens/{id}            503   503   404   401    404|503
+  GET    /v1/me/export              503   503   200|429  401  200|429|503
+  DELETE /v1/me                     503   503   401|429  401  401|429|503
   GET    replica/livez              200   200   200   200    200
   GET    replica/readyz             200   503   200   200    200
   GET    replica/metrics            200   200   200   200    200

@@ -1,25 +1,15 @@
 import { randomUUID } from 'node:crypto'
 import { changePassword } from '@escala/accounts/passwords'
-import { accountsWorker } from '@escala/accounts/worker'
-import type { Breaker, BreakerCall } from '@escala/kit/breaker/breaker'
-import type { Job, JobHandler } from '@escala/kit/jobs/jobs'
-import { createLog } from '@escala/kit/log/log'
-import { createSmtpMailer } from '@escala/kit/mail/smtp'
-import type { WorkerParts } from '@escala/kit/module'
 import type { UserSessions } from '@escala/kit/sessions/user-sessions'
 import type { Client } from '@escala/testing/client'
 import { afterAll, beforeAll, expect, inject, test } from 'vitest'
-import { mailControl, startMail } from '../../../infra/local/peers/mail.ts'
+import { startAccountMails } from './test-account-mails.ts'
 import { startTestCluster, type TestCluster } from './test-cluster.ts'
 
-const log = createLog({ service: 'test', replicaId: 'test', version: '0', level: 'silent' })
-const breaker = { run: <T>(call: () => Promise<T>, _?: BreakerCall) => call() } as Breaker
 let cluster: TestCluster
-let peer: Awaited<ReturnType<typeof startMail>>
-let mailer: ReturnType<typeof createSmtpMailer>
+let mails: Awaited<ReturnType<typeof startAccountMails>>
 beforeAll(async () => {
-  peer = await startMail()
-  mailer = createSmtpMailer({ smtpUrl: peer.smtpUrl, from: 'escala@example.com', breaker })
+  mails = await startAccountMails()
   cluster = await startTestCluster({
     postgresUrl: inject('postgresUrl'),
     redisUrl: inject('redisUrl'),
@@ -29,27 +19,12 @@ beforeAll(async () => {
   })
 })
 afterAll(async () => {
-  mailer.stop()
   await cluster.stop()
-  await peer.stop()
+  await mails.stop()
 })
 
-/** Runs the jobs that the outbox holds, as the worker does. */
-async function work(): Promise<void> {
-  const parts = { postgres: cluster.postgres, mailer, log } as unknown as WorkerParts
-  const jobs = accountsWorker.jobs(parts, {})
-  const { rows } = await cluster.postgres.query<{ id: string; type: string; payload: unknown }>(
-    'UPDATE outbox SET published_at = now() WHERE published_at IS NULL RETURNING id, type, payload',
-  )
-  for (const { id, type, payload } of rows) {
-    const job: Job = {
-      ...{ id: `${type}-${id}`, type, payload, requestId: undefined, traceparent: undefined },
-      ...{ attempt: 1, isFirstTry: true, signal: new AbortController().signal, log },
-    }
-    await (jobs[type] as JobHandler)(job)
-  }
-}
-const mailsTo = async (email: string) => (await mailControl(peer.url).mails()).filter(({ to }) => to.includes(email))
+const work = () => mails.work(cluster.postgres)
+const mailsTo = (email: string) => mails.mailsTo(email)
 const tokenIn = (text: string) => /^[\w-]{43}$/m.exec(text.replaceAll('\r', ''))?.[0] ?? ''
 const lastToken = async (email: string) => tokenIn((await mailsTo(email)).at(-1)?.text ?? '')
 const statuses = (clients: Client[]) =>
@@ -163,7 +138,7 @@ test('a token is worth nothing after an hour, after a change of the password, or
   expect(await use(before)).toBe('E_TOKEN_INVALID')
 })
 
-test('asking for a reset does not reveal whether an address is known: both cost the same statement, and one mail at most', async () => {
+test('asking for a reset tells nobody whether an address is known; both cost the same statement, and one mail at most', async () => {
   const { email } = await cluster.loggedIn(0)
   const unknown = `${randomUUID()}@example.com`
   const ask = (address: string) => cluster.client().post('/v1/password-resets', { email: address })

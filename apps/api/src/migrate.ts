@@ -63,20 +63,18 @@ function read() {
   }
 }
 
-/** Retries refused connections: the database may still be starting. */
+/** Beside a database that starts at the same time, the first tries are refused. */
 async function waitForPostgres(deadlineMs: number): Promise<void> {
   const started = Date.now()
-  let isLogged = false
-  while (true) {
+  for (let told = false; ; told = true) {
     try {
       return await withSession(own, async () => undefined)
     } catch (error) {
       const cause = error instanceof Error ? error.cause : undefined
       // 28: a wrong password, 3D: no such database: waiting does not help
       if (/^(28|3D)/.test(sqlState(cause) ?? '') || Date.now() - started > deadlineMs) throw error
-      if (!isLogged)
+      if (!told)
         say(`waiting up to ${deadlineMs / 1000} s for Postgres (${error instanceof Error ? error.message : error})`)
-      isLogged = true
       await wait(500)
     }
   }

@@ -66,6 +66,8 @@ const requests: Record<string, Ask> = {
   'POST /v1/tokens': ({ client }) => client.post('/v1/tokens', { name: 'ci', scopes: ['orders:read'] }),
   'GET /v1/tokens': ({ client }) => client.get('/v1/tokens'),
   'DELETE /v1/tokens/{id}': ({ client }) => client.delete(`/v1/tokens/${randomUUID()}`),
+  'GET /v1/me/export': ({ client }) => client.get('/v1/me/export'),
+  'DELETE /v1/me': ({ client }) => client.delete('/v1/me', { password: 'a wrong password' }),
   'DELETE /v1/sessions': ({ client }) => client.delete('/v1/sessions'),
   'DELETE /v1/session': ({ client }) => client.delete('/v1/session'),
 }
@@ -112,7 +114,7 @@ afterAll(async () => {
 const urlOf = () => `http://127.0.0.1:${replica.port()}`
 
 async function degraded(): Promise<string[]> {
-  await createClient(urlOf(), { keepAlive: false }).get('/v1/openapi.json') // a limit that no request uses stays as it is
+  await createClient(urlOf(), { keepAlive: false }).get('/v1/openapi.json') // a limit that nobody asks stays as it is
   const { body } = await createClient(`http://127.0.0.1:${replica.internalPort()}`, { keepAlive: false }).get('/readyz')
   return body.degraded ?? []
 }

@@ -6,7 +6,7 @@ import { createPlaces } from '@escala/kit/events/places'
 import { createEventStreams } from '@escala/kit/events/sse'
 import type { Route } from '@escala/kit/http/route'
 import { createSessionAndLimits } from '@escala/kit/http/session-and-limits'
-import type { ApiParts, Downloads } from '@escala/kit/module'
+import { type ApiParts, collectPersonalData, type Downloads } from '@escala/kit/module'
 import { createOverload, essentialRoutes } from '@escala/kit/overload/overload'
 import { createPasswords, type Passwords } from '@escala/kit/passwords/passwords'
 import { createPasswordForms } from '@escala/kit/passwords/roll-out'
@@ -61,7 +61,8 @@ export function createRequests({ config, base, deps, parts, replicas, classes }:
   const downloads = createDownloads(replicas.liveApis, (req) => overload.exempt(req))
   const passwords = createPasswords({ mayWriteArgon2id: passwordForms.mayWriteArgon2id })
   const scopes = () => [...new Set(routes.flatMap((route) => route.scopes ?? []))]
-  const moduleParts: ApiParts = { ...parts, postgres, log, streams, downloads, scopes, ...accountParts(passwords) }
+  const basicParts = { ...parts, postgres, log, streams, downloads, scopes, ...accountParts(passwords) }
+  const moduleParts: ApiParts = { ...basicParts, personalData: collectPersonalData(apiModules, basicParts, config) }
   const routes: Route[] = [
     ...flagRoutes({ flags: parts.flags, role: flagsRole }),
     ...apiModules.flatMap((module) => module.routes(moduleParts, config)),

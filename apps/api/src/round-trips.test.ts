@@ -78,8 +78,21 @@ async function startReplica(id: string): Promise<Api> {
   return api
 }
 
+/** What modules add to an export and to a deletion. */
+let ofModules: string[]
+
+/** Takes the statements of modules from a row, and returns them: the page has those of accounts and of the kit. */
+function leaveOutModules(row?: Row): string[] {
+  const { own = [], added = [] } = Object.groupBy(row?.statements ?? [], (name) =>
+    /^(users\.|idempotency-|BEGIN$|COMMIT$)/.test(name) ? 'own' : 'added',
+  )
+  if (row) row.statements = own
+  return added
+}
+
 /** Every row of the table, in its order. */
 async function measure(): Promise<Row[]> {
+  ofModules = []
   const measured: Row[] = []
   const { state } = redis as { state: Redis }
   const count = async <T>(route: string, when: string, work: () => Promise<T>): Promise<T> => {
@@ -155,6 +168,11 @@ async function measure(): Promise<Row[]> {
   await row('POST /v1/tokens', 'an unknown scope', 400, () => ann.post('/v1/tokens', unknownScope))
   await row('GET /v1/tokens', 'no token', 200, () => ann.get('/v1/tokens'))
   await row('DELETE /v1/tokens/:id', 'there is none', 404, () => ann.delete(`/v1/tokens/${randomUUID()}`))
+  const leaving = await loggedIn()
+  await row('GET /v1/me/export', 'one session', 200, () => leaving.get('/v1/me/export'))
+  ofModules.push(...leaveOutModules(measured.at(-1)))
+  await row('DELETE /v1/me', 'one session', 204, () => leaving.delete('/v1/me'))
+  ofModules.push(...leaveOutModules(measured.at(-1)))
   const worthless = { authorization: `Bearer escala_${'x'.repeat(43)}` }
   await row('GET /v1/session', 'with an unknown token', 401, () => nobody.get('/v1/session', undefined, worthless))
   const limited = await loggedIn()
@@ -251,7 +269,7 @@ async function measure(): Promise<Row[]> {
   const item = `/v1/cart/items/${show.split('/')[3]}`
   const visitor = client()
   await row('GET /v1/cart', 'no cookie', 200, () => visitor.get('/v1/cart'))
-  await tap.count(() => nobody.get(show)) // known to this replica, as it is after a client has looked at it
+  await tap.count(() => nobody.get(show)) // known here, as it is when somebody looks at it
   await row('PUT /v1/cart/items/:showId', 'begins a session', 200, () => visitor.put(item, { quantity: 2 }))
   await row('PUT /v1/cart/items/:showId', 'with a session', 200, () => visitor.put(item, { quantity: 1 }))
   await row('GET /v1/cart', 'with a session', 200, () => visitor.get('/v1/cart'))
@@ -342,6 +360,7 @@ test('within the budgets', () => {
   expect(found('GET /v1/session', 'logged in, touch due')).toMatchObject({ waits: 1, commands: own.commands })
   expect(rows.filter(({ statements }) => statements.some((name) => name.startsWith('unnamed')))).toEqual([])
   // sample
+  expect(ofModules).toEqual(['tickets-orders', 'tickets-orders-without-user'])
   expect(found('GET /v1/orders/:id', 'logged in')).toMatchObject({ waits: 1, statements: ['tickets-order'] })
   const cached = found('GET /v1/shows/:id', 'known here')
   expect(cached).toMatchObject({ waits: 1, commands: ['EVALSHA', 'EVALSHA'], statements: [] })

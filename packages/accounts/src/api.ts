@@ -1,7 +1,8 @@
 import { apiModule } from '@escala/kit/module'
 import { createLogInLimits } from './log-in-limits.ts'
 import { createMailLimits } from './mail-limits.ts'
-import { createCheckPassword } from './routes/check-password.ts'
+import { createCheckPassword, createConfirmUser } from './routes/check-password.ts'
+import { meRoutes } from './routes/me.ts'
 import { passwordRoutes } from './routes/passwords.ts'
 import { logInPath, sessionRoutes } from './routes/session.ts'
 import { sessionListRoutes } from './routes/sessions.ts'
@@ -26,7 +27,8 @@ export const accountsApi = apiModule({
     })
     const mailLimits = createMailLimits({ ...limits, log })
     const checkPassword = createCheckPassword({ ...parts, limits: logInLimits })
-    const deps = { ...parts, devices, limits: logInLimits, mailLimits, checkPassword }
+    const confirmUser = createConfirmUser(checkPassword)
+    const deps = { ...parts, devices, limits: logInLimits, mailLimits, checkPassword, confirmUser }
     return [
       ...userRoutes(deps),
       ...sessionRoutes(deps),
@@ -34,6 +36,7 @@ export const accountsApi = apiModule({
       ...passwordRoutes(deps),
       ...verificationRoutes(deps),
       ...tokenRoutes(deps),
+      ...meRoutes({ ...deps, stores: parts.limits.stores }),
     ]
   },
 })

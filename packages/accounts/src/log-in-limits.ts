@@ -34,6 +34,8 @@ export interface LogInLimits {
   ): Promise<LogInAttempt & { account: string; client: HashClient }>
   /** Throws `E_RATE_LIMITED`. While Redis is unreachable, each replica allows its share. */
   checkSignUp(req: Request, res: Response): Promise<HashClient>
+  /** Forgets which addresses logged in to an account that is deleted. Throws `E_REDIS_UNAVAILABLE`. */
+  forget(email: string): Promise<void>
 }
 
 const triesPerMinute = 5
@@ -60,8 +62,9 @@ export function createLogInLimits(options: LogInLimitsOptions): LogInLimits {
   })
 
   return {
+    forget: (email) => guard.forget(accountKey(email)),
     async beginLogIn(req, res, email, known) {
-      const account = digest(email.toLowerCase())
+      const account = accountKey(email)
       const from = digest(addressKey(req))
       // A device that logged in to this account before is counted by itself: others at its address cannot use up its tries.
       const device = known ?? devices.read(req, account)
@@ -102,6 +105,8 @@ export async function judge<T>(attempt: LogInAttempt, log: Logger, work: () => P
     throw error
   }
 }
+
+const accountKey = (email: string) => digest(email.toLowerCase())
 
 /** Keeps e-mail addresses out of Redis's keys, and the keys short. */
 function digest(text: string): string {

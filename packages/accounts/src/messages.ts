@@ -7,12 +7,22 @@ import { z } from 'zod'
 import type { Purpose } from './codes.ts'
 
 /** Version of the payloads written here, and the newest that this code can read. */
-const payloadVersion = 1
+export const payloadVersion = 1
 const payload = z.object({ userId: z.uuid(), purpose: z.enum(['password-reset', 'email-verification']) })
 
-interface Cause {
+export interface Cause {
   requestId: string
   traceparent: string | undefined
+}
+
+const farewell = z.object({ farewellId: z.uuid() })
+
+/** The job that confirms the deletion of an account. */
+export const farewellType = 'account.deleted'
+
+/** Returns where the job finds the address of the deleted account, which is in no queue. */
+export function farewellOf(job: Pick<Job, 'payload'>): string {
+  return readPayload(job, farewell, payloadVersion).farewellId
 }
 
 /** Returns whom a job's mail is for, and what it lets them do. The secret is made by the job: it is in no queue. */
@@ -22,7 +32,7 @@ export function mailOf(job: Pick<Job, 'payload'>) {
 
 /**
  * Asks for a mail to the account of this address. One statement that does the same work when there is none, for a user who does
- * not exist: neither the response nor its timing reveals whether the address is known.
+ * not exist: neither the response nor its time tells whether the address is known.
  */
 export async function requestReset(sql: Sql, outbox: Outbox, email: string, cause: Cause): Promise<void> {
   const text = outbox.insert(`SELECT 'account.mail', receiver.id::text,

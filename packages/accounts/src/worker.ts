@@ -2,7 +2,9 @@ import { url } from '@escala/kit/config/config'
 import { workerModule } from '@escala/kit/module'
 import { cleanCodes } from './codes.ts'
 import { accountsData } from './data.ts'
+import { cleanFarewells, sendFarewell } from './farewells.ts'
 import { sendAccountMail } from './mails.ts'
+import { farewellType } from './messages.ts'
 import { cleanTokens } from './tokens.ts'
 
 export const accountsWorker = workerModule({
@@ -14,7 +16,7 @@ export const accountsWorker = workerModule({
     PASSWORD_RESET_URL: url('http', 'https').optional(),
     EMAIL_VERIFICATION_URL: url('http', 'https').optional(),
   },
-  lanes: { 'account.mail': 'mail' },
+  lanes: { 'account.mail': 'mail', [farewellType]: 'mail' },
   jobs: ({ postgres, mailer }, settings) => ({
     'account.mail': (job) =>
       sendAccountMail(job, {
@@ -22,10 +24,12 @@ export const accountsWorker = workerModule({
         mailer,
         pages: { 'password-reset': settings.PASSWORD_RESET_URL, 'email-verification': settings.EMAIL_VERIFICATION_URL },
       }),
+    [farewellType]: (job) => sendFarewell(job, { postgres, mailer }),
     async 'accounts.clean'(job) {
       const codes = await cleanCodes(postgres)
       const tokens = await cleanTokens(postgres)
-      job.log.info({ codes, tokens }, 'deleted expired account codes and tokens')
+      const farewells = await cleanFarewells(postgres)
+      job.log.info({ codes, tokens, farewells }, 'deleted expired account codes, tokens and addresses')
     },
   }),
   schedules: [{ id: 'accounts-clean', type: 'accounts.clean', every: { ms: 600_000 } }],

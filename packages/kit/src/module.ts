@@ -16,7 +16,7 @@ import type { Logger } from './log/log.ts'
 import type { Mailer } from './mail/mail.ts'
 import type { Outbox } from './outbox/outbox.ts'
 import type { Passwords } from './passwords/passwords.ts'
-import type { Postgres } from './postgres/postgres.ts'
+import type { Postgres, Sql } from './postgres/postgres.ts'
 import type { LogInGuard } from './rate-limits/log-in-guard.ts'
 import type { RateLimitStores } from './rate-limits/rate-limits.ts'
 import type { SessionState } from './session-state/session-state.ts'
@@ -46,6 +46,22 @@ export interface LimitParts {
   perMinute: number
 }
 
+/** What a module stores about users: its part of an export, and of the deletion of an account. */
+export interface PersonalData {
+  /**
+   * Returns what the module stores about the user as JSON, for the user to read. Bound it, and say in it what was left out.
+   */
+  export(sql: Sql, userId: string): Promise<unknown>
+  /**
+   * Deletes what the module stores about the user, or what of it is personal, in the transaction that deletes the user; the user's row is
+   * locked. Throws to refuse the deletion, which then has no effect at all. May run more than once, so it must have no effect outside of
+   * `tx`. Records of `sessionState` and idempotency keys are deleted without it.
+   */
+  erase(tx: Sql, userId: string): Promise<void>
+  /** The codes that `erase` refuses with. */
+  errors?: string[]
+}
+
 /** What the API gives to a domain: interfaces, whose adapters only `compose` knows. */
 export interface ApiParts {
   postgres: Postgres
@@ -68,12 +84,17 @@ export interface ApiParts {
   limits: LimitParts
   logInGuard: LogInGuard
   userSessions: UserSessions
+  /** What every module stores about users, by the module's name. */
+  personalData: Record<string, PersonalData>
   /** Every scope that some route names. */
   scopes(): string[]
   /** Creates the cookies of known devices; only requests to `path` carry them. */
   deviceCookies(path: string): DeviceCookies
   log: Logger
 }
+
+/** What there is before the modules are asked what they store about users. */
+export type BasicApiParts = Omit<ApiParts, 'personalData'>
 
 /** What the worker gives to a domain. */
 export interface WorkerParts {
@@ -100,6 +121,8 @@ export interface ApiModule<S extends Settings = Settings> {
   flags?: Flag[]
   /** Roles that its routes ask for. Operators give them to users. Modules that declare the same name share the role. */
   roles?: string[]
+  /** Declare it if the module stores anything about users. */
+  personalData?(parts: BasicApiParts, settings: Config<S>): PersonalData
   routes(parts: ApiParts, settings: Config<S>): Route[]
 }
 
@@ -172,6 +195,16 @@ export function mergeOnce<T>(what: string, lists: Record<string, T>[]): Record<s
     merged[name] = one
   }
   return merged
+}
+
+/** What the modules store about users, by their names. Throws `E_MODULE` for two modules of one name. */
+export function collectPersonalData(
+  modules: ApiModule[],
+  parts: BasicApiParts,
+  settings: Config<Settings>,
+): Record<string, PersonalData> {
+  const lists = modules.map(({ name, personalData }) => (personalData ? { [name]: personalData(parts, settings) } : {}))
+  return mergeOnce('personal data of', lists)
 }
 
 /** Keeps a module's settings typed while lists of modules stay plain. */

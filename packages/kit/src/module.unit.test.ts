@@ -2,7 +2,7 @@ import { expect, test } from 'vitest'
 import { z } from 'zod'
 import { readConfig } from './config/config.ts'
 import { type Access, route } from './http/route.ts'
-import { collectSettings, mergeOnce } from './module.ts'
+import { type BasicApiParts, collectPersonalData, collectSettings, mergeOnce } from './module.ts'
 
 const own = { PORT: z.string().default('3000'), TRUST_PROXY: z.string().default('1') }
 const module = (name: string, ...names: string[]) => ({
@@ -48,4 +48,15 @@ test('what a route knows about its user depends on its access', () => {
   of('public', async ({ user }) => ({ status: 200, body: user?.id }))
   // @ts-expect-error: without a log-in there is no user
   of('public', async ({ user }) => ({ status: 200, body: user.id }))
+})
+
+test('what modules store about users is collected by their names, and two modules of one name are refused', () => {
+  const stored = { export: async () => [], erase: async () => undefined }
+  const one = { name: 'notes', settings: {}, routes: () => [], personalData: () => stored }
+  const without = { name: 'links', settings: {}, routes: () => [] }
+  const collect = (...modules: (typeof one | typeof without)[]) => collectPersonalData(modules, {} as BasicApiParts, {})
+  expect(collect(one, without)).toEqual({ notes: stored })
+  expect(() => collect(one, one)).toThrow(
+    expect.objectContaining({ code: 'E_MODULE', detail: 'two modules declare the personal data of notes' }),
+  )
 })

@@ -1,6 +1,7 @@
 import { flag, integer } from '@escala/kit/config/config'
 import { apiModule } from '@escala/kit/module'
 import { ticketFlags } from './flags.ts'
+import { ticketsPersonalData } from './personal-data.ts'
 import { cartRoutes } from './routes/cart.ts'
 import { liveRoutes } from './routes/live.ts'
 import { orderRoutes } from './routes/orders.ts'
@@ -23,6 +24,7 @@ export const ticketsApi = apiModule({
   },
   flags: Object.values(ticketFlags),
   roles: ['organiser', 'customer'], // no route asks for the latter: it is what an operator gives to take the former away
+  personalData: () => ticketsPersonalData,
   routes(parts, settings) {
     const shows = createShowReader({ ...parts, freshMs: settings.SHOW_FRESH_MS })
     return [

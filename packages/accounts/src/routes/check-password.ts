@@ -5,6 +5,7 @@ import type { HashClient } from '@escala/kit/passwords/queue'
 import { endSession } from '@escala/kit/sessions/log-in'
 import { handleOf } from '@escala/kit/sessions/user-sessions'
 import { findWithHash } from '../accounts.ts'
+import { accountErrors } from '../errors.ts'
 import { judge, type LogInLimits } from '../log-in-limits.ts'
 
 /**
@@ -15,6 +16,22 @@ export type CheckPassword = (
   context: Pick<Context<unknown, unknown, unknown>, 'req' | 'res' | 'signal' | 'log'> & { user: { id: string } },
   password: string,
 ) => Promise<{ version: number; client: HashClient }>
+
+/** How long after a log-in no password is asked for. */
+const freshMs = 600_000
+
+/**
+ * Makes sure that it is the user who asks: by the password, or by a log-in within the last ten minutes. Throws what `CheckPassword` throws, and
+ * `E_PASSWORD_REQUIRED`.
+ */
+export type ConfirmUser = (context: Parameters<CheckPassword>[0], password: string | undefined) => Promise<void>
+
+export function createConfirmUser(checkPassword: CheckPassword): ConfirmUser {
+  return async (context, password) => {
+    if (password !== undefined) await checkPassword(context, password)
+    else if ((context.req.session.loggedInAt ?? 0) < Date.now() - freshMs) throw accountErrors.E_PASSWORD_REQUIRED()
+  }
+}
 
 interface Deps extends Pick<ApiParts, 'postgres' | 'passwords'> {
   limits: LogInLimits

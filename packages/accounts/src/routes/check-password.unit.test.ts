@@ -20,6 +20,7 @@ test('a right password is right, even when its attempt cannot be given back', as
         known.push(session)
         return { account: 'ann', client, succeeded: async () => {}, giveBack }
       },
+      forget: async () => undefined,
       checkSignUp: async () => client,
     },
   })

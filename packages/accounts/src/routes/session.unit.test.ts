@@ -26,9 +26,10 @@ async function logIn(passwords: Passwords, confirm: () => Promise<{ rowCount: nu
     passwords,
     limits: {
       beginLogIn: async () => ({ account: 'ann', client, succeeded: async () => {}, giveBack: async () => {} }),
+      forget: async () => undefined,
       checkSignUp: async () => client,
     },
-    devices: { read: () => undefined, remember: () => {} },
+    devices: { read: () => undefined, clear: () => undefined, remember: () => {} },
   })
   const log = createLog({ service: 'test', replicaId: 't', version: '0', level: 'silent' })
   const app = express()

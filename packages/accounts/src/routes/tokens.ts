@@ -5,13 +5,10 @@ import type { ApiParts } from '@escala/kit/module'
 import { endSession } from '@escala/kit/sessions/log-in'
 import { isStillLoggedIn } from '@escala/kit/sessions/request-session'
 import { z } from 'zod'
-import { accountErrors } from '../errors.ts'
 import { addToken, listTokens, removeToken } from '../tokens.ts'
-import type { CheckPassword } from './check-password.ts'
+import type { ConfirmUser } from './check-password.ts'
 
 const dayMs = 24 * 3_600_000
-/** How long after a log-in no password is asked for. */
-const freshMs = 600_000
 const defaultLifeMs = 90 * dayMs
 const maxLifeDays = 366
 const maxLifeMs = maxLifeDays * dayMs
@@ -37,11 +34,11 @@ const pageQuery = z.strictObject({
 })
 
 interface Deps extends Pick<ApiParts, 'postgres' | 'scopes'> {
-  checkPassword: CheckPassword
+  confirmUser: ConfirmUser
 }
 
 /** Tokens for machines that act for a user, on routes that name a scope. */
-export function tokenRoutes({ postgres, scopes, checkPassword }: Deps): Route[] {
+export function tokenRoutes({ postgres, scopes, confirmUser }: Deps): Route[] {
   return [
     route({
       method: 'post',
@@ -57,8 +54,7 @@ export function tokenRoutes({ postgres, scopes, checkPassword }: Deps): Route[] 
         if (unknown.length > 0) throw invalid('scopes', `known scopes: ${scopes().join(', ')}`)
         const expires = expiresAt === undefined ? Date.now() + defaultLifeMs : Date.parse(expiresAt)
         if (expires <= Date.now() || expires > Date.now() + maxLifeMs) throw invalid('expiresAt', 'within 366 days')
-        if (password !== undefined) await checkPassword(context, password)
-        else if ((context.req.session.loggedInAt ?? 0) < Date.now() - freshMs) throw accountErrors.E_PASSWORD_REQUIRED()
+        await confirmUser(context, password)
         const made = { name, scopes: [...new Set(wanted)], expiresAt: new Date(expires).toISOString() }
         const added = await addToken(postgres, context.user.id, made, () => isStillLoggedIn(context.req))
         if (added === undefined) throw await endSession(context.req)

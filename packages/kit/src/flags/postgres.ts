@@ -100,12 +100,10 @@ export function createPostgresFlags(options: PostgresFlagsOptions): Flags {
     async start() {
       stopHearing = changes?.onChange('flags', hear) ?? stopHearing // first: what changes while they are read counts
       // Never serve defaults when an operator may have overridden them: block start-up until the flags can be read.
-      let isLogged = false
-      while (!stopped) {
+      for (let told = false; !stopped; told = true) {
         const err = await refresh().catch((error: unknown) => error)
         if (err === undefined) break
-        if (!isLogged) log.warn({ err }, 'flags could not be read: waiting for them')
-        isLogged = true
+        if (!told) log.warn({ err }, 'flags could not be read: waiting for them')
         await wait(Math.min(pollMs, retryMs))
       }
       if (stopped) throw new Error('stopped before the flags could be read')

@@ -38,7 +38,8 @@ export function mountRoutes(router: Router, routes: Route[], options: MountOptio
     }
     const reason = whyNotIdempotent(route, options.once)
     if (reason) throw bootErrors.E_MODULE({ detail: `${route.method.toUpperCase()} ${route.path} ${reason}` })
-    const handlers = route.body ? [requireJson, json, handle(route, options)] : [handle(route, options)]
+    const requireBody = route.method === 'delete' ? requireJsonIfAny : requireJson
+    const handlers = route.body ? [requireBody, json, handle(route, options)] : [handle(route, options)]
     router[route.method](route.path, ...handlers)
   }
   for (const path of new Set(routes.map((route) => route.path))) {
@@ -53,6 +54,13 @@ export function mountRoutes(router: Router, routes: Route[], options: MountOptio
 
 const requireJson: RequestHandler = (req, _res, next) => {
   next(req.is('application/json') ? undefined : kitErrors.E_UNSUPPORTED_MEDIA_TYPE({ detail: 'send application/json' }))
+}
+
+/** A DELETE may come without a body, which is then read as `{}`. */
+const requireJsonIfAny: RequestHandler = (req, res, next) => {
+  const { 'content-length': length = '0', 'transfer-encoding': encoding } = req.headers
+  if (length === '0' && encoding === undefined) next()
+  else requireJson(req, res, next)
 }
 
 function handle(route: Route, { hasRole, once: onceParts }: MountOptions): RequestHandler {

@@ -73,7 +73,10 @@ function operation(route: Route): Record<string, unknown> {
       ...(route.idempotent ? [keyParameter(route.idempotent)] : []),
     ],
     ...(route.body && {
-      requestBody: { required: true, content: { 'application/json': { schema: jsonSchema(route.body, 'input') } } },
+      requestBody: {
+        required: route.method !== 'delete',
+        content: { 'application/json': { schema: jsonSchema(route.body, 'input') } },
+      },
     }),
     responses: {
       ...Object.fromEntries(responses),

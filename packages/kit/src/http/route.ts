@@ -86,6 +86,7 @@ export interface Route<
   idempotent?: I
   params?: Params
   query?: Query
+  /** JSON. A DELETE may come without one, which is then read as `{}`. */
   body?: Body
   /** Request headers for the documentation; name → description. */
   headers?: Record<string, string>

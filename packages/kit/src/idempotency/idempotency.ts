@@ -64,6 +64,8 @@ export interface Idempotency {
    * works, and not while a replica or the network takes its time. `undefined`: refused; the key is free.
    */
   runStatement<Row>(request: IdempotentRequest, effect: EffectStatement): Promise<StatementOutcome<Row> | undefined>
+  /** Deletes an owner's keys and stored responses in this transaction: the owner is deleted, too. */
+  forget(tx: Sql, owner: string): Promise<void>
   /**
    * As `runStatement`, for several requests in one statement, no two with the same owner and key. Each has an outcome of its own, in the
    * order of the requests: one whose key is in use, or was used for something else, holds up no other. When the statement

@@ -37,6 +37,9 @@ export function createMemoryIdempotency(postgres: Pick<Postgres, 'query' | 'tran
     scope: 'process',
     run: (request, effect) =>
       once(request, async () => ({ response: await postgres.transaction(effect), replayed: false })),
+    async forget(_tx, owner) {
+      for (const id of stored.keys()) if (JSON.parse(id)[0] === owner) stored.delete(id)
+    },
     runStatement: <Row>(request: IdempotentRequest, effect: EffectStatement) =>
       once(request, () => runAlone<Row>(postgres, effect)),
   }

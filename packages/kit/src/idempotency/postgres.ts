@@ -58,6 +58,9 @@ export function createPostgresIdempotency(options: PostgresIdempotencyOptions): 
       const { rows } = await postgres.query<Claimed<Row>>(withKey(effect), values)
       return outcomeOf(rows[0], fingerprint)
     },
+    async forget(tx, owner) {
+      await tx.query({ name: 'idempotency-forget', text: 'DELETE FROM idempotency_keys WHERE owner = $1' }, [owner])
+    },
     async runBatch<Row>(requests: IdempotentRequest[], effect: BatchEffect) {
       const columns = [requests.map(({ owner }) => owner), requests.map(({ key }) => key)]
       const values = [...effect.values, ...columns, requests.map((request) => request.fingerprint), idleTimeoutMs]

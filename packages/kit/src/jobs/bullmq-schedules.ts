@@ -82,18 +82,16 @@ export function createBullmqSchedules(options: BullmqSchedulesOptions): Schedule
     for (const { key } of await queue.getJobSchedulers()) await queue.removeJobScheduler(key)
   }
 
-  /** Retries until it succeeds. Returns `false` if it was stopped before. */
+  /** Tries until it succeeds; `false` when stopped before. */
   const repair = async (): Promise<boolean> => {
-    let hasFailed = false
-    while (!stopping.signal.aborted) {
+    for (let told = false; !stopping.signal.aborted; told = true) {
       try {
         await connection.use(put)
         await former.use(dropFormer)
-        if (hasFailed) log.info('schedules restored')
+        if (told) log.info('schedules restored')
         return true
       } catch (err) {
-        if (!hasFailed) log.warn({ err }, 'cannot write schedules to Redis')
-        hasFailed = true
+        if (!told) log.warn({ err }, 'cannot write schedules to Redis')
         await wait(retryMs, undefined, { signal: stopping.signal }).catch(() => undefined)
       }
     }

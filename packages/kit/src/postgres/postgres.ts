@@ -184,8 +184,7 @@ export function createPostgres(options: PostgresOptions): Postgres {
 
   /** Repeats what had no effect and can succeed: after a conflict, and once after a statement turned out to be outdated. */
   const repeat = async <T>(once: (named: boolean) => Promise<T>, mayGoOn = () => true): Promise<T> => {
-    let named = namedStatements
-    for (let tries = 1; ; tries++) {
+    for (let tries = 1, named = namedStatements; ; tries++) {
       try {
         return await once(named)
       } catch (error) {

@@ -88,8 +88,7 @@ async function watched(client: BoundedClient, options: SessionOptions): Promise<
   /** Rejects once the connection is known to have gone silent. */
   const silence = async (signal: AbortSignal): Promise<never> => {
     let idleSince: string | undefined
-    let unanswered = 0
-    while (true) {
+    for (let unanswered = 0; ; ) {
       await wait(beatMs, undefined, { signal })
       const seen = await look(options, self)
       if (signal.aborted) throw signal.reason
@@ -106,7 +105,7 @@ async function watched(client: BoundedClient, options: SessionOptions): Promise<
     }
   }
 
-  await run(detectDeadPeers)
+  await run(tellOfDeadPeers)
   const { rows } = await run<Self>(
     'SELECT pid, extract(epoch FROM backend_start)::text AS born FROM pg_stat_activity WHERE pid = pg_backend_pid()',
   )
@@ -115,7 +114,7 @@ async function watched(client: BoundedClient, options: SessionOptions): Promise<
 }
 
 // So that the server ends the session of a client that died or cannot be reached, and frees its locks. Not every system knows these.
-const detectDeadPeers = `DO $$ BEGIN
+const tellOfDeadPeers = `DO $$ BEGIN
   BEGIN SET client_connection_check_interval = ${checkClientMs}; EXCEPTION WHEN OTHERS THEN NULL; END;
   ${Object.entries(deadPeers)
     .map(([name, value]) => `SET ${name} = ${value};`)

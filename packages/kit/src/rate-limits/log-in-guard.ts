@@ -35,6 +35,8 @@ export interface LogInAttempt {
 export interface LogInGuard {
   /** Counts a failure in advance. Throws `E_RATE_LIMITED` (429), or `E_REDIS_UNAVAILABLE` when it cannot count. */
   begin(attempt: LogInTry): Promise<LogInAttempt>
+  /** Forgets the addresses that logged in to an account which is deleted. Throws `E_REDIS_UNAVAILABLE`. */
+  forget(account: string): Promise<void>
 }
 
 // Addresses that are remembered for one account; the oldest go first.
@@ -44,6 +46,9 @@ const maxKnown = 20
 export function createLogInGuard(options: LogInGuardOptions): LogInGuard {
   const { redis, prefix = 'log-in:', limit = 100, windowMs = 3_600_000, knownMs = 30 * 24 * 3_600_000 } = options
   return {
+    async forget(account) {
+      await available(redis.del(`${prefix}{${account}}:known`))
+    },
     async begin({ account, address, device }) {
       const base = `${prefix}{${account}}:`
       const strangers = `${base}failures`

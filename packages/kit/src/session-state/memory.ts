@@ -10,12 +10,21 @@ import {
 /** Records in this process alone; of each kind, the 10,000 that were used last. */
 export function createMemorySessionState(): SessionState {
   const takeName = createNames()
+  const kinds = new Map<string, LRUCache<string, SessionRecord>>()
   return {
     scope: 'process',
+    async readAll(key) {
+      const found = [...kinds].map(([name, records]): [string, SessionRecord] => [name, { ...records.peek(key) }])
+      return Object.fromEntries(found.filter(([, record]) => Object.keys(record).length > 0))
+    },
+    async clearAll(key) {
+      for (const records of kinds.values()) records.delete(key)
+    },
     open(name, options = {}) {
       takeName(name)
       const { idleMs, visitorIdleMs, maxFields, maxFieldBytes } = { ...sessionRecordDefaults, ...options }
       const records = new LRUCache<string, SessionRecord>({ max: 10_000, ttl: idleMs })
+      kinds.set(name, records)
       return {
         async get(key, { isVisitor = false } = {}) {
           const record = records.get(key)

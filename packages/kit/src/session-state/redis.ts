@@ -21,10 +21,20 @@ export interface RedisSessionStateOptions {
 /** One Redis hash for each record, under `PREFIX` `NAME` `:` `KEY`. Throws `E_REDIS_UNAVAILABLE`. */
 export function createRedisSessionState({ redis, prefix = '', taken }: RedisSessionStateOptions): SessionState {
   const takeName = createNames(taken)
+  const names: string[] = []
   return {
     scope: 'cluster',
+    async readAll(key) {
+      const records = await available(Promise.all(names.map((name) => redis.hgetall(`${prefix}${name}:${key}`))))
+      const found = names.map((name, i): [string, SessionRecord] => [name, records[i] ?? {}])
+      return Object.fromEntries(found.filter(([, record]) => Object.keys(record).length > 0))
+    },
+    async clearAll(key) {
+      await available(Promise.all(names.map((name) => redis.del(`${prefix}${name}:${key}`))))
+    },
     open(name, options = {}) {
       takeName(name)
+      names.push(name)
       const { idleMs, visitorIdleMs, maxFields, maxFieldBytes } = { ...sessionRecordDefaults, ...options }
       const keyOf = (key: string) => `${prefix}${name}:${key}`
       return {

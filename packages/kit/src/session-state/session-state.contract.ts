@@ -49,6 +49,18 @@ export function describeSessionState(name: string, create: () => [SessionState, 
       expect(await replicas[0].get(other)).toEqual({ a: '1' })
     })
 
+    test('reads and clears every record beside one session, not those beside another', async () => {
+      const [state] = create()
+      const [notes, drafts, [key, other]] = [state.open('notes'), state.open('drafts'), [randomUUID(), randomUUID()]]
+      expect(await state.readAll(key)).toEqual({})
+      await notes.put(key, 'a', '1')
+      await drafts.put(key, 'b', '2')
+      await drafts.put(other, 'c', '3')
+      expect(await state.readAll(key)).toEqual({ notes: { a: '1' }, drafts: { b: '2' } })
+      await state.clearAll(key)
+      expect([await state.readAll(key), await state.readAll(other)]).toEqual([{}, { drafts: { c: '3' } }])
+    })
+
     test('takes no field that is too large, in bytes', async () => {
       const [records] = open({ maxFieldBytes: 10 })
       const key = randomUUID()
@@ -79,7 +91,7 @@ export function describeSessionState(name: string, create: () => [SessionState, 
       expect([await replicas[0].get(looker), await replicas[0].get(writer)]).toEqual([{ a: '1' }, { a: '1', b: '1' }])
     })
 
-    test('is gone after the idle time, which every read renews, from a visitor or a user', async () => {
+    test('is gone after the idle time, which each look renews, whoever looks', async () => {
       const replicas = open({ idleMs: 1500, visitorIdleMs: 1500 })
       const one = async (isVisitor: boolean) => {
         const [key, other] = [randomUUID(), randomUUID()]

@@ -12,6 +12,10 @@ export interface SessionState {
    * lower-case letters, digits and dashes, at most 40. Throws `E_MODULE` for another name, or one that is already open.
    */
   open(name: string, options?: SessionRecordOptions): SessionRecords
+  /** Returns every record beside a session, by name; those without a field are left out. Renews none. */
+  readAll(key: string): Promise<Record<string, SessionRecord>>
+  /** Removes every record beside a session: of every name that is open. */
+  clearAll(key: string): Promise<void>
 }
 
 /**

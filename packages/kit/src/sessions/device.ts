@@ -17,6 +17,8 @@ export interface DeviceCookies {
   read(req: Request, account: string): string | undefined
   /** Marks the device as one that logged in to this account just now. */
   remember(req: Request, res: Response, account: string): void
+  /** Takes every device cookie from the client: its account was deleted. */
+  clear(req: Request, res: Response): void
 }
 
 // Accounts that one device is known for; the one that logged in longest ago is forgotten first.
@@ -68,6 +70,9 @@ export function createDeviceCookies(options: DeviceCookieOptions): DeviceCookies
         secure: needsHttps(name) || req.secure,
         maxAge: lifetimeMs,
       })
+    },
+    clear(req, res) {
+      for (const name of namesOf(req)) res.clearCookie(name, { path, secure: needsHttps(name) || req.secure })
     },
   }
 }
