@@ -1,13 +1,10 @@
 import { existsSync, readdirSync } from 'node:fs'
-import { parseArgs } from 'node:util'
 import { environment } from '@escala/testing/environment'
+import { failUsage, readCommandLine } from '../infra/local/command-line.ts'
 import { createLifetime } from '../infra/local/lifetime.ts'
 import { type Check, type HalfName, halfNames, type Lab, refuses, runHalf, titleOf } from './lab.ts'
 import { nearest } from './nearest.ts'
 import { runProgram } from './program.ts'
-
-// npm run lab                          the problems, one line each
-// npm run lab SLUG [-- --replicas N]   both halves of one of them, at full size
 
 // A lab that is stopped halfway must leave nothing behind.
 const lifetime = createLifetime()
@@ -94,25 +91,17 @@ function table(seen: Record<HalfName, Check[]>): string {
   return lines.join('\n')
 }
 
-const usage = `usage: npm run lab                          the problems, one line each
-       npm run lab SLUG [-- --replicas N]     both halves of one of them, on N replicas (3)`
+const usage = `usage: npm run lab                           lists the problems, one line each
+       npm run lab SLUG [-- --replicas N]      runs both halves of one of them at full size, on N replicas (3)
+
+Exits with 0 only if both halves did what the problem's page says.`
 
 async function main(): Promise<number> {
-  const { values, positionals } = parseArgs({
-    allowPositionals: true,
-    options: { replicas: { type: 'string' }, help: { type: 'boolean', short: 'h' } },
-  })
-  const [slug, ...rest] = positionals
+  const { values, positionals } = readCommandLine(usage, { replicas: { type: 'string' } }, 1)
+  const [slug] = positionals
   // npm takes `--replicas=5` for an option of its own when there is no `--` before it.
   const replicas = values.replicas ?? process.env.npm_config_replicas ?? '3'
-  if (values.help) {
-    console.log(usage)
-    return 0
-  }
-  if (rest.length > 0 || (slug === undefined && values.replicas !== undefined)) {
-    console.error(usage)
-    return 2
-  }
+  if (slug === undefined && values.replicas !== undefined) failUsage(usage, '--replicas goes with the name of a lab')
   if (slug === undefined) {
     await list()
     return 0

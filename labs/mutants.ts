@@ -2,13 +2,16 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { failUsage, readCommandLine } from '../infra/local/command-line.ts'
 import { createLifetime } from '../infra/local/lifetime.ts'
 import { copyCheckout } from '../scripts/copy-checkout.ts'
 import type { Mutant } from './mutant.ts'
 import { nearest } from './nearest.ts'
 
-// npm run mutants               removes each thing that a page credits, one at a time, and runs the tests that must then fail
-// npm run mutants -- SLUG …     those of some problems
+const usage = `usage: npm run mutants [-- SLUG …]
+
+Removes each thing that a problem's page credits, one at a time, in a copy, and runs the tests that must then fail. Exits with
+1 if one of them passes. SLUG: problems, by default all that have mutants.`
 
 const root = join(import.meta.dirname, '..')
 const lifetime = createLifetime()
@@ -54,8 +57,7 @@ async function run(copy: string, slug: string, mutant: Mutant): Promise<Result> 
 async function main(wanted: string[]): Promise<number> {
   const unknown = wanted.find((slug) => !slugs.includes(slug))
   if (unknown !== undefined) {
-    console.error(`No problem called ${unknown} has mutants. Did you mean ${nearest(unknown, slugs)}?`)
-    return 2
+    failUsage(usage, `No problem called ${unknown} has mutants. Did you mean ${nearest(unknown, slugs)}?`)
   }
   using copy = copyCheckout(root)
   const results: Result[] = []
@@ -78,4 +80,4 @@ async function main(wanted: string[]): Promise<number> {
   return caught === results.length ? 0 : 1
 }
 
-process.exitCode = await main(process.argv.slice(2))
+process.exitCode = await main(readCommandLine(usage, {}, 100).positionals)

@@ -2,9 +2,9 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { failUsage, readCommandLine } from '../infra/local/command-line.ts'
 import { createLifetime } from '../infra/local/lifetime.ts'
 
-// `npm run check:full [-- STEP …]`: everything that takes too long for each change, all of it even when one part fails.
 const root = join(import.meta.dirname, '..')
 const { scripts } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { scripts: Record<string, string> }
 const steps: Record<string, string[]> = {
@@ -19,12 +19,13 @@ const steps: Record<string, string[]> = {
   endurance: ['endurance', '--', '--minutes', '10'],
 }
 
-const wanted = process.argv.slice(2)
+const usage = `usage: npm run check:full [-- STEP …]
+
+Runs everything that takes too long for each change, all of it even when one step fails. Steps, by default all:
+  ${Object.keys(steps).join(', ')}`
+const wanted = readCommandLine(usage, {}, 100).positionals
 const unknown = wanted.filter((name) => !(name in steps))
-if (unknown.length > 0) {
-  console.error(`There is no step ${unknown.join(', ')}. The steps: ${Object.keys(steps).join(', ')}`)
-  process.exit(2)
-}
+if (unknown.length > 0) failUsage(usage, `unknown step: ${unknown.join(', ')}`)
 const lifetime = createLifetime()
 
 /** Runs one step to its end, which a Ctrl-C brings forward: it stops whatever it has started. */

@@ -1,7 +1,13 @@
 import { spawnSync } from 'node:child_process'
 import { join } from 'node:path'
+import { readCommandLine } from '../infra/local/command-line.ts'
 
-// `npm run check`: everything that needs no servers, all of it even when one part fails.
+const usage = `usage: npm run check
+
+Runs every check that needs no servers, all of them even when one fails: format, lint and import rules, types, unused code,
+pages against code, plain English.`
+
+readCommandLine(usage, {})
 const root = join(import.meta.dirname, '..')
 const tool = (name: string) => join(root, 'node_modules', '.bin', name)
 const steps: [string, string[]][] = [

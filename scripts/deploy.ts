@@ -1,11 +1,16 @@
-import { parseArgs } from 'node:util'
+import { readCommandLine } from '../infra/local/command-line.ts'
 import { readRunning } from '../infra/local/instance.ts'
 import { outliveOutput } from '../infra/local/output.ts'
 
-// npm run deploy                 replaces what `npm start` runs from this folder
-// npm run deploy -- --compose    replaces what docker compose runs
+const usage = `usage: npm run deploy [-- --compose]
+
+Replaces every replica with the code and the settings of now, without a failed request: each new one is ready before an old
+one drains. A version that does not become ready leaves the old one serving.
+  (nothing)   replaces what npm start runs from this folder
+  --compose   replaces what docker compose runs`
+
+const { values } = readCommandLine(usage, { compose: { type: 'boolean', default: false } })
 outliveOutput() // a roll-out must not end in the middle
-const { values } = parseArgs({ options: { compose: { type: 'boolean', default: false } } })
 const running = readRunning()
 
 if (values.compose) {

@@ -2,16 +2,16 @@ import { setTimeout as wait } from 'node:timers/promises'
 import { apiModules } from '@escala/api/modules'
 import { AppError } from '@escala/kit/errors/app-error'
 import { createPostgresFlags } from '@escala/kit/flags/postgres'
+import { failUsage, readCommandLine } from '../infra/local/command-line.ts'
 import { connectDatabase, explain } from './database.ts'
 
-// npm run flags                  shows every flag
-// npm run flags -- NAME VALUE    sets one; every replica sees it within a heartbeat
-const [name, text] = process.argv.slice(2)
+const usage = `usage: npm run flags [-- NAME VALUE]
 
-if (name !== undefined && text === undefined) {
-  console.error('usage: npm run flags [-- NAME VALUE], with DATABASE_URL set')
-  process.exit(2)
-}
+Without arguments: shows every flag. With a name and a value (on, off, a number or a text): sets it; every replica sees it
+within a heartbeat. Uses DATABASE_URL, or the system that runs from this checkout.`
+
+const [name, text] = readCommandLine(usage, {}, 2).positionals
+if (name !== undefined && text === undefined) failUsage(usage, `no value for ${name}`)
 
 const { postgres, log } = connectDatabase('flags')
 const flags = createPostgresFlags({ declared: apiModules.flatMap((module) => module.flags ?? []), postgres, log })

@@ -1,4 +1,3 @@
-import { parseArgs } from 'node:util'
 import { baseSettings, withPasswords } from '@escala/kit/config/base'
 import { readConfig } from '@escala/kit/config/config'
 import { createBullmqDeadLetters } from '@escala/kit/jobs/dead-letters'
@@ -8,18 +7,29 @@ import { describeFailure } from '@escala/kit/redis/failure'
 import { redisPrefixes } from '@escala/kit/redis/prefixes'
 import { createRedis, stopRedis } from '@escala/kit/redis/redis'
 import { workerLanes } from '@escala/worker/modules'
+import { failUsage, readCommandLine } from '../infra/local/command-line.ts'
 
-const usage = `npm run jobs -- list [--limit 20]    jobs that failed for good, the latest first
-npm run jobs -- show ID             one of them, with its payload
-npm run jobs -- replay ID | --all   runs it again, with all of its attempts
-npm run jobs -- drop ID | --all     forgets it
-with REDIS_URL set`
+const usage = `usage: npm run jobs [-- COMMAND]
 
-const { positionals, values } = parseArgs({
-  allowPositionals: true,
-  options: { limit: { type: 'string', default: '20' }, all: { type: 'boolean', default: false } },
-})
+  list [--limit N]    jobs that failed for good, the latest first, 1 to 500 of them (20); this is the default
+  show ID             one of them, with its payload
+  replay ID | --all   runs it again, with all of its attempts
+  drop ID | --all     deletes it
+
+Uses REDIS_URL, or the system that runs from this checkout.`
+
+const { positionals, values } = readCommandLine(
+  usage,
+  { limit: { type: 'string', default: '20' }, all: { type: 'boolean', default: false } },
+  2,
+)
 const [command = 'list', id] = positionals
+const limit = Number(values.limit)
+const takesJob = command === 'show' || command === 'replay' || command === 'drop'
+if (command !== 'list' && !takesJob) failUsage(usage, `unknown command: ${command}`)
+if (!Number.isInteger(limit) || limit < 1 || limit > 500) failUsage(usage, '--limit takes a whole number from 1 to 500')
+if (takesJob && (id === undefined) !== (values.all && command !== 'show'))
+  failUsage(usage, `${command} takes the id of one job`)
 
 let config: { REDIS_URL: string; APP_NAME: string }
 try {
@@ -56,7 +66,6 @@ function unusable(error: Error): string {
 
 async function run(): Promise<void> {
   if (command === 'list') {
-    const limit = Number(values.limit)
     const found = await deadLetters.list({ limit })
     for (const letter of found) console.log(line(letter))
     console.log(found.length === 0 ? 'no dead letters' : `${found.length} shown, the latest first`)
@@ -64,27 +73,26 @@ async function run(): Promise<void> {
     const found = await deadLetters.find(id)
     console.log(found ? JSON.stringify(found, undefined, 2) : `there is no dead letter ${id}`)
     if (!found) process.exitCode = 1
-  } else if ((command === 'replay' || command === 'drop') && (id !== undefined || values.all)) {
-    const ids = id === undefined ? await every() : [id]
+  } else if (command === 'replay' || command === 'drop') {
+    const ids = id === undefined ? await allIds() : [id]
     for (const one of ids) {
       const done = await deadLetters[command](one)
       console.log(done ? `${command === 'replay' ? 'replayed' : 'dropped'} ${one}` : `there is no dead letter ${one}`)
       if (!done) process.exitCode = 1
     }
     if (ids.length === 0) console.log('no dead letters')
-  } else {
-    console.error(usage)
-    process.exitCode = 2
   }
 }
 
-/** Taken before anything is done with them: a job that fails again while this runs is not replayed for ever. */
-async function every(): Promise<string[]> {
+const pageSize = 500
+
+/** Returns every id before anything is done with one, so that a job that fails again meanwhile is not replayed for ever. */
+async function allIds(): Promise<string[]> {
   const ids: string[] = []
-  for (const limit = 500; ; ) {
-    const page = await deadLetters.list({ offset: ids.length, limit })
+  while (true) {
+    const page = await deadLetters.list({ offset: ids.length, limit: pageSize })
     ids.push(...page.map((letter) => letter.id))
-    if (page.length < limit) return ids
+    if (page.length < pageSize) return ids
   }
 }
 

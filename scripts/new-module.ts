@@ -1,7 +1,7 @@
 import { spawnSync } from 'node:child_process'
 import { existsSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
-import { parseArgs } from 'node:util'
+import { failUsage, readCommandLine } from '../infra/local/command-line.ts'
 import { addModule } from './module-list.ts'
 
 const usage = `usage: npm run new:module -- NAME [--dry-run]
@@ -22,21 +22,17 @@ const reserved =
     ' ',
   )
 
+const { positionals, values } = readCommandLine(usage, { 'dry-run': { type: 'boolean', default: false } }, 1)
+const [given] = positionals
+if (given === undefined) failUsage(usage, 'no name')
 try {
-  const { positionals, values } = parseArgs({
-    allowPositionals: true,
-    options: { 'dry-run': { type: 'boolean', default: false }, help: { type: 'boolean', short: 'h' } },
-  })
-  if (values.help) console.log(usage)
-  else create(positionals, values['dry-run'] || process.env.npm_config_dry_run === 'true')
+  create(given, values['dry-run'] || process.env.npm_config_dry_run === 'true')
 } catch (error) {
   console.error(`new:module: ${(error as Error).message}`)
   process.exitCode = 1
 }
 
-function create(names: string[], isDry: boolean): void {
-  const [name = ''] = names
-  if (names.length !== 1) throw new Error(`name one module\n\n${usage}`)
+function create(name: string, isDry: boolean): void {
   refuse(name)
   const files = readdirSync(template, { recursive: true, withFileTypes: true })
     .filter((entry) => entry.isFile())

@@ -1,13 +1,15 @@
 import { spawnSync } from 'node:child_process'
 import { join } from 'node:path'
-import { parseArgs } from 'node:util'
+import { failUsage, readCommandLine } from '../infra/local/command-line.ts'
 import { checkWithoutSample } from './sample/check.ts'
 import { deleteSample } from './sample/delete.ts'
 
-const usage = `npm run sample:delete                       removes the ticket shop from this checkout
-npm run sample:delete -- --force            the same, although something is not committed
-npm run sample:delete -- --check            removes it from a copy instead, and runs the quick checks there
-npm run sample:delete -- --check --full     runs everything there: checks, all tests with the labs, the start (about 20 minutes)`
+const usage = `usage: npm run sample:delete [-- OPTIONS]
+
+Removes the ticket shop from this checkout: its module, labs, pages and packages. What stays is accounts, log-in and the kit.
+  --force          also if there are uncommitted changes
+  --check          removes it from a copy instead, and runs the quick checks there (about two minutes)
+  --check --full   runs everything there: checks, all tests with the labs, the smoke test of the start (about 20 minutes)`
 const here = join(import.meta.dirname, '..')
 
 function isClean(root: string): boolean {
@@ -16,20 +18,9 @@ function isClean(root: string): boolean {
 }
 
 const flag = { type: 'boolean', default: false } as const
-function readFlags() {
-  try {
-    const { values } = parseArgs({ options: { check: flag, full: flag, force: flag, help: flag } })
-    if (values.full && !values.check) throw new Error('--full goes with --check')
-    return values
-  } catch (error) {
-    console.error(`${(error as Error).message}\n\n${usage}`)
-    process.exit(2)
-  }
-}
-
-const { check, full, force, help } = readFlags()
-if (help) console.log(usage)
-else if (check) process.exitCode = (await checkWithoutSample(here, { isFull: full })) ? 0 : 1
+const { check, full, force } = readCommandLine(usage, { check: flag, full: flag, force: flag }).values
+if (full && !check) failUsage(usage, '--full goes with --check')
+if (check) process.exitCode = (await checkWithoutSample(here, { isFull: full })) ? 0 : 1
 else if (!force && !isClean(here)) {
   console.error('There are uncommitted changes. Commit them first, so that you can go back, or add: -- --force')
   process.exitCode = 1

@@ -1,14 +1,18 @@
 import type { ScaleReport, Verdict } from '@escala/kit/replicas/scale-report'
+import { failUsage, readCommandLine } from '../infra/local/command-line.ts'
 
-// npm run scale:check                             asks the system that runs from this checkout
-// npm run scale:check -- http://127.0.0.1:4000    asks that replica, by its internal port: any one knows about all of them
-// Exit code 1 when a check fails or nothing answers.
+const usage = `usage: npm run scale:check [-- URL]
+
+Prints all live processes, the connection budget and a verdict for each check. Exits with 1 if a check fails or no replica
+responds. URL is the internal port (PORT + 1000) of any replica, http://127.0.0.1:4000 for example; by default, that of a
+replica that runs from this checkout.`
+
 const marks: Record<Verdict, string> = { pass: 'ok  ', warn: 'warn', fail: 'FAIL' }
 
-const address = process.argv[2] ?? process.env.INTERNAL_URL
+const [address = process.env.INTERNAL_URL] = readCommandLine(usage, {}, 1).positionals
+if (address !== undefined && !URL.canParse(address)) failUsage(usage, `not a URL: ${address}`)
 if (address === undefined) {
-  console.error('Nothing runs from this checkout. Name the internal port of a replica (PORT + 1000):')
-  console.error('npm run scale:check -- http://127.0.0.1:4000')
+  console.error(`Nothing runs from this checkout.\n\n${usage}`)
   process.exit(1)
 }
 try {

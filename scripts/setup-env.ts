@@ -1,9 +1,14 @@
 import { randomBytes } from 'node:crypto'
 import { appendFileSync, existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { parseEnv } from 'node:util'
+import { readCommandLine } from '../infra/local/command-line.ts'
 
-// `npm run setup:env`: the secrets that docker-compose.yml asks for, made here and nowhere else.
-// An existing file is left alone, except that missing secrets are added.
+const usage = `usage: npm run setup:env
+
+Writes the secrets that docker-compose.yml asks for to .env, readable by you alone. An existing file stays as it is, except
+that missing secrets are added.`
+
+readCommandLine(usage, {})
 const file = new URL('../.env', import.meta.url)
 const secret = () => randomBytes(32).toString('base64url')
 

@@ -4,10 +4,15 @@ import { setTimeout as wait } from 'node:timers/promises'
 import { type Client, type ClientAnswer, createClient, expectStatus } from '@escala/testing/client'
 import { startTraffic } from '@escala/testing/traffic'
 import { createCompose } from '../infra/docker/compose.ts'
+import { readCommandLine } from '../infra/local/command-line.ts'
 import { freePort } from '../infra/local/processes.ts'
 
-// `npm run smoke:compose`: the containers as a user starts them, in a project of their own, scaled under traffic.
-// Ends with 0 only when every step held; removes what it started in any case.
+const usage = `usage: npm run smoke:compose
+
+Starts the containers as a user does, in a project of their own, and scales them under traffic. Needs Docker. Exits with 0
+only if every step held, and removes what it started in any case.`
+
+readCommandLine(usage, {})
 const secret = () => randomBytes(32).toString('base64url')
 // A machine may allow less than the file asks for.
 const files = Number(execFileSync('sh', ['-c', 'ulimit -Hn'], { encoding: 'utf8' })) || 65_536 // or `unlimited`

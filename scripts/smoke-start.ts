@@ -5,11 +5,17 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as wait } from 'node:timers/promises'
 import { withSession } from '@escala/kit/postgres/session'
+import { readCommandLine } from '../infra/local/command-line.ts'
 import { freePort, isAlive } from '../infra/local/processes.ts'
 import { until } from '../infra/local/waiting.ts'
 import { createPm2 } from '../infra/pm2/pm2.ts'
 
-// npm run smoke:start: what a user does with `npm start`, for real, on a free port and with data of its own.
+const usage = `usage: npm run smoke:start
+
+Does what a user does with npm start, on a free port and with data of its own: start, log in, deploy, scale, kill, restart.
+Takes about two minutes. Exits with 1 at the first step that fails, and stops what it started in any case.`
+
+readCommandLine(usage, {})
 const root = join(import.meta.dirname, '..')
 const folder = mkdtempSync(join(tmpdir(), 'escala-smoke-'))
 const pm2 = createPm2(join(folder, 'pm2'))

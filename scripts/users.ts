@@ -1,14 +1,17 @@
 import { setRole } from '@escala/accounts/accounts'
 import { roles } from '@escala/api/modules'
+import { failUsage, readCommandLine } from '../infra/local/command-line.ts'
 import { connectDatabase, explain } from './database.ts'
 
-// npm run users -- ROLE EMAIL | none EMAIL
-const [role = '', email] = process.argv.slice(2)
+const known = [...roles, 'none']
+const usage = `usage: npm run users -- ROLE EMAIL
 
-if (![...roles, 'none'].includes(role) || !email) {
-  console.error(`usage: npm run users -- ROLE EMAIL, with DATABASE_URL set. ROLE: ${[...roles, 'none'].join(', ')}`)
-  process.exit(2)
-}
+Gives the account with this address a role, in place of the one that it has. ROLE: ${known.join(', ')}.
+Uses DATABASE_URL, or the system that runs from this checkout.`
+
+const [role = '', email = ''] = readCommandLine(usage, {}, 2).positionals
+if (!known.includes(role)) failUsage(usage, role === '' ? 'no role and no address' : `unknown role: ${role}`)
+if (email === '') failUsage(usage, 'no address')
 
 const { postgres } = connectDatabase('users')
 try {

@@ -1,6 +1,6 @@
-import { parseArgs } from 'node:util'
+import { failUsage, readCommandLine } from './command-line.ts'
 
-/** `--port 8080` and the like, also where npm has taken them for its own (`npm start --port=8080`). Prints the usage and exits when there is something that it does not know. */
+/** `--port 8080` and the like, also where npm has taken them for its own (`npm start --port=8080`). Exits as `readCommandLine` does. */
 export function readOptions<Numbers extends Record<string, { min: number; max: number; standard: number }>>(
   command: string,
   usage: string,
@@ -8,13 +8,7 @@ export function readOptions<Numbers extends Record<string, { min: number; max: n
 ): { [Name in keyof Numbers]: number } & { fresh: boolean } {
   const options = Object.fromEntries(Object.keys(numbers).map((name) => [name, { type: 'string' as const }]))
   try {
-    const { values } = parseArgs({
-      options: { ...options, fresh: { type: 'boolean', default: false }, help: { type: 'boolean', short: 'h' } },
-    })
-    if (values.help) {
-      console.log(usage)
-      process.exit(0)
-    }
+    const { values } = readCommandLine(usage, { ...options, fresh: { type: 'boolean', default: false } })
     const read = Object.entries(numbers).map(([name, { min, max, standard }]) => {
       const value = Number((values as Record<string, unknown>)[name] ?? process.env[`npm_config_${name}`] ?? standard)
       if (Number.isInteger(value) && value >= min && value <= max) return [name, value]
@@ -25,7 +19,6 @@ export function readOptions<Numbers extends Record<string, { min: number; max: n
       fresh: values.fresh === true || process.env.npm_config_fresh === 'true',
     }
   } catch (error) {
-    console.error(`${command}: ${(error as Error).message}\n\n${usage}`)
-    process.exit(1)
+    failUsage(usage, `${command}: ${(error as Error).message}`)
   }
 }

@@ -1,31 +1,29 @@
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { parseArgs } from 'node:util'
 import { environment } from '@escala/testing/environment'
+import { failUsage, readCommandLine } from '../../infra/local/command-line.ts'
 import { createLifetime } from '../../infra/local/lifetime.ts'
-import { runProgram, UsageError } from '../program.ts'
+import { runProgram } from '../program.ts'
 import { type EnduranceReport, type Progress, runEndurance } from './run.ts'
 
-// npm run endurance [-- --minutes 10 --seed 7 --rate 30]
-
 const usage = `usage: npm run endurance [-- OPTIONS]
-  --minutes N    how long things go wrong (default 1)
-  --seed N       which things, when, and for how long (default: another one each time)
-  --rate N       requests begun a second (default 30)`
+
+Runs three replicas and two workers under load while servers and processes fail, and settles the accounts afterwards.
+  --minutes N    how long failures go on, up to a day (default 1)
+  --seed N       which failures, when, and for how long (default: another seed each time)
+  --rate N       requests started each second, 1 to 1000 (default 30)`
 
 const lifetime = createLifetime()
 
 function readOptions() {
-  const { values } = parseArgs({
-    options: {
-      minutes: { type: 'string', default: '1' },
-      seed: { type: 'string', default: String(Math.floor(Math.random() * 100_000)) },
-      rate: { type: 'string', default: '30' },
-    },
+  const { values } = readCommandLine(usage, {
+    minutes: { type: 'string', default: '1' },
+    seed: { type: 'string', default: String(Math.floor(Math.random() * 100_000)) },
+    rate: { type: 'string', default: '30' },
   })
   const [minutes, seed, rate] = [values.minutes, values.seed, values.rate].map(Number) as [number, number, number]
   if (!(minutes > 0 && minutes <= 24 * 60 && Number.isInteger(seed) && seed >= 0 && rate >= 1 && rate <= 1000)) {
-    throw new UsageError(usage)
+    failUsage(usage, 'one of the numbers is out of its range')
   }
   return { minutes, seed, rate }
 }

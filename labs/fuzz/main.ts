@@ -1,28 +1,26 @@
-import { parseArgs } from 'node:util'
 import { environment } from '@escala/testing/environment'
 import type { FuzzReport } from '@escala/testing/fuzz/fuzz'
+import { failUsage, readCommandLine } from '../../infra/local/command-line.ts'
 import { createLifetime } from '../../infra/local/lifetime.ts'
-import { runProgram, UsageError } from '../program.ts'
+import { runProgram } from '../program.ts'
 import { fuzzCluster } from './run.ts'
 
-// npm run fuzz [-- --requests 20000 --seed 7]
-
 const usage = `usage: npm run fuzz [-- OPTIONS]
+
+Sends odd requests to three replicas and compares every response with the OpenAPI document.
   --requests N   requests in all (default 20000)
   --seed N       which ones (default: others each time)`
 
 const lifetime = createLifetime()
 
 function readOptions() {
-  const { values } = parseArgs({
-    options: {
-      requests: { type: 'string', default: '20000' },
-      seed: { type: 'string', default: String(Math.floor(Math.random() * 10_000)) },
-    },
+  const { values } = readCommandLine(usage, {
+    requests: { type: 'string', default: '20000' },
+    seed: { type: 'string', default: String(Math.floor(Math.random() * 10_000)) },
   })
   const [requests, seed] = [Number(values.requests), Number(values.seed)]
   if (!(Number.isInteger(requests) && requests > 0 && Number.isInteger(seed) && seed >= 0 && seed < 20_000))
-    throw new UsageError(usage)
+    failUsage(usage, '--requests takes a whole number above 0, --seed one from 0 to 19999')
   return { requests, seed }
 }
 

@@ -1,17 +1,19 @@
-import { parseArgs } from 'node:util'
 import { environment, stopEnvironment } from '@escala/testing/environment'
 import { createShop, type Shop } from '@escala/tickets/test-shop'
+import { failUsage, readCommandLine } from '../../infra/local/command-line.ts'
 import { createExplainer, type Finding } from './explain.ts'
 import { fill } from './fill.ts'
 import { namedStatements } from './named.ts'
 import { useProduct } from './product.ts'
 
-// `npm run growth [-- --orders N]`: what each named statement costs when there are a million orders. See docs/postgres.md.
-const { values } = parseArgs({ options: { orders: { type: 'string', default: '1000000' } } })
+const usage = `usage: npm run growth [-- --orders N]
+
+Reports what each named statement costs in a large database; see docs/postgres.md.
+  --orders N   rows of the largest table, 10000 to 10000000 (1000000)`
+const { values } = readCommandLine(usage, { orders: { type: 'string', default: '1000000' } })
 const orders = Number(values.orders)
 if (!Number.isInteger(orders) || orders < 10_000 || orders > 10_000_000) {
-  console.error('--orders: a number from 10000 to 10000000')
-  process.exit(2)
+  failUsage(usage, '--orders takes a whole number from 10000 to 10000000')
 }
 const tenth = orders / 10
 const size = { users: tenth, shows: 20_000, orders, unsettled: tenth, messages: tenth, keys: tenth }

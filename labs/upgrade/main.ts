@@ -1,25 +1,24 @@
 import { join } from 'node:path'
-import { parseArgs } from 'node:util'
 import { environment } from '@escala/testing/environment'
+import { failUsage, readCommandLine } from '../../infra/local/command-line.ts'
 import { createLifetime } from '../../infra/local/lifetime.ts'
 import { type Check, check } from '../lab.ts'
-import { runProgram, UsageError } from '../program.ts'
+import { runProgram } from '../program.ts'
 import { type Checkout, checkOutRelease } from './released.ts'
 import { upgrade } from './run.ts'
 
-// npm run upgrade:check [-- --seconds 20]
-
 const usage = `usage: npm run upgrade:check [-- OPTIONS]
+
 Upgrades a running system of version 0.1.0 to this one, under load.
-  --seconds N   how long both versions run side by side (default 10)`
+  --seconds N   how long both versions run side by side, 1 to 600 (default 10)`
 
 const lifetime = createLifetime()
 let released: Checkout | undefined
 
 async function main(): Promise<number> {
-  const { values } = parseArgs({ options: { seconds: { type: 'string', default: '10' } } })
+  const { values } = readCommandLine(usage, { seconds: { type: 'string', default: '10' } })
   const seconds = Number(values.seconds)
-  if (!(seconds >= 1 && seconds <= 600)) throw new UsageError(usage)
+  if (!(seconds >= 1 && seconds <= 600)) failUsage(usage, '--seconds takes a number from 1 to 600')
   process.env.LABS = 'local' // an image holds one version
   console.log(`servers: ${(await environment()).driver.versions}`)
   console.log('checking out 0.1.0 and installing its packages')

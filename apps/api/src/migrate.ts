@@ -13,7 +13,20 @@ import { z } from 'zod'
 import { dataModules, flagsRole, migrationFolders } from './modules.ts'
 import { wantsSeed } from './seed.ts'
 
-// The step before any replica starts: `migrate.ts` brings the schema up to date, `migrate.ts --seed` (or `--seed=1`) also makes the first rows.
+const usage = `usage: npm run migrate [-- --seed]
+
+Brings the schema up to date: the step before any replica starts. Uses MIGRATION_DATABASE_URL, or otherwise DATABASE_URL.
+  --seed   also makes the accounts and rows for development`
+
+if (process.argv.includes('--help')) {
+  console.log(usage)
+  process.exit(0)
+}
+const unknown = process.argv.slice(2).find((argument) => !/^--seed(=.*)?$/.test(argument)) // Compose passes --seed=0
+if (unknown !== undefined) {
+  console.error(`unknown option: ${unknown}\n\n${usage}`)
+  process.exit(2)
+}
 const config = read()
 const url = config.MIGRATION_DATABASE_URL ?? config.DATABASE_URL
 const own = { url, applicationName: 'migrate' }
