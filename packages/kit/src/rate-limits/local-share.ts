@@ -85,8 +85,13 @@ function within<T>(ms: number, answer: Promise<T> | T): Promise<T> {
   return new Promise<T>((resolve, reject) => {
     const late = () => setImmediate(() => reject(new Error(`the store of rate limits did not answer in ${ms} ms`)))
     const timer = setTimeout(late, ms)
-    Promise.resolve(answer)
-      .finally(() => clearTimeout(timer))
-      .then(resolve, reject)
+    const settle = <V>(how: (value: V) => void, value: V) => {
+      clearTimeout(timer)
+      how(value)
+    }
+    Promise.resolve(answer).then(
+      (result) => settle(resolve, result),
+      (error) => settle(reject, error),
+    )
   })
 }

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import type { Request, RequestHandler, Response } from 'express'
-import { ipKeyGenerator, type RateLimitInfo, rateLimit, type Store } from 'express-rate-limit'
+import { ipKeyGenerator, type Options, type Store } from 'express-rate-limit'
 import { LRUCache } from 'lru-cache'
 import { kitErrors } from '../errors/errors.ts'
 import type { Logger } from '../log/log.ts'
@@ -37,45 +37,29 @@ export interface RateLimit {
 }
 
 export function createRateLimit(options: RateLimitOptions): RateLimit {
-  const { policy, key, log } = options
+  const { policy, key: keyOf } = options
   const { store, degraded } = createStore(options)
-  const headers = createHeaders(policy)
-  const property = `rateLimit ${policy.name}` // one for each policy: a request may pass several
-  const given = new WeakMap<Request, string>()
-  const infoOf = (req: Request) => (req as unknown as Record<string, RateLimitInfo | undefined>)[property]
-  const limiter = rateLimit({
-    windowMs: policy.windowMs,
-    limit: policy.limit,
-    requestPropertyName: property,
-    keyGenerator: (req) => given.get(req) ?? key(req),
-    store,
-    standardHeaders: false, // written below: the library hashes the key again for each request
-    legacyHeaders: false,
-    logger: { error: (err) => log.error({ err }, 'rate limit failed'), warn: (err) => log.warn({ err }, 'rate limit') },
-    handler: (req, _res, next) => {
-      const resetAt = infoOf(req)?.resetTime?.getTime() ?? 0
-      next(kitErrors.E_RATE_LIMITED({ retryAfterMs: Math.max(1000, resetAt - Date.now()) }))
-    },
-  })
-  const middleware: RequestHandler = (req, res, next) =>
-    limiter(req, res, (error?: unknown) => {
-      const info = infoOf(req)
-      if (info) headers(res, info)
-      next(error)
-    })
-  const check = (req: Request, res: Response, key?: string) =>
-    new Promise<void>((resolve, reject) => {
-      if (key !== undefined) given.set(req, key)
-      middleware(req, res, (error?: unknown) => (error ? reject(error) : resolve()))
-    })
+  const writeHeaders = createHeaders(policy)
+  const counted = Symbol(policy.name) // one for each policy: a request may pass several
+  const countedBy = (req: Request) => (req as Request & { [counted]?: string })[counted]
+  const check = async (req: Request, res: Response, key = keyOf(req)) => {
+    const { totalHits, resetTime } = await store.increment(key)
+    Object.assign(req, { [counted]: key })
+    const resetMs = Math.max(0, (resetTime?.getTime() ?? 0) - Date.now())
+    if (!res.headersSent) writeHeaders(res, key, Math.max(0, policy.limit - totalHits), resetMs)
+    if (totalHits > policy.limit) throw kitErrors.E_RATE_LIMITED({ retryAfterMs: Math.max(1000, resetMs) })
+  }
   return {
-    middleware,
+    middleware: (req, res, next) =>
+      void check(req, res)
+        .then(() => next(), next)
+        .catch(next),
     check,
     async giveBack(req) {
-      const key = infoOf(req)?.key
+      const key = countedBy(req)
       if (key !== undefined) await store.decrement(key)
     },
-    countedBy: (req) => infoOf(req)?.key,
+    countedBy,
     degraded,
   }
 }
@@ -88,6 +72,7 @@ export function addressKey(req: Request): string {
 function createStore(options: RateLimitOptions): { store: Store; degraded(): boolean } {
   const { policy, log } = options
   const store = options.stores.create(policy)
+  void store.init?.({ windowMs: policy.windowMs } as Options)
   if (options.onStoreError === 'local-share') {
     return withLocalShare(store, {
       policy,
@@ -118,9 +103,8 @@ function createHeaders({ name, limit, windowMs }: RateLimitPolicy) {
     policies.set(key, policy)
     return policy
   }
-  return (res: Response, { key, remaining, resetTime }: RateLimitInfo) => {
-    const seconds = Math.max(0, Math.ceil(((resetTime?.getTime() ?? 0) - Date.now()) / 1000))
-    setItem(res, 'RateLimit', name, `"${name}"; r=${remaining}; t=${seconds}`)
+  return (res: Response, key: string, remaining: number, resetMs: number) => {
+    setItem(res, 'RateLimit', name, `"${name}"; r=${remaining}; t=${Math.ceil(resetMs / 1000)}`)
     setItem(res, 'RateLimit-Policy', name, policyOf(key))
   }
 }
@@ -128,6 +112,7 @@ function createHeaders({ name, limit, windowMs }: RateLimitPolicy) {
 /** Sets the header's item of one policy, and leaves those of other policies. */
 function setItem(res: Response, header: string, name: string, item: string): void {
   const before = res.getHeader(header)
-  const others = Array.isArray(before) ? before.filter((other) => !other.startsWith(`"${name}";`)) : []
-  res.setHeader(header, [...others, item])
+  if (typeof before !== 'string') return void res.setHeader(header, item)
+  const others = before.split(', ').filter((other) => !other.startsWith(`"${name}";`))
+  res.setHeader(header, [...others, item].join(', '))
 }

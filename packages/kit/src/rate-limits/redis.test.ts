@@ -49,12 +49,11 @@ describe('redis', () => {
     const store = begin(createRedisRateLimits({ redis, prefix: prefix() }), policy())
     await hit(store, 'a')
     await redis.script('FLUSH')
-    const { call } = redis
-    redis.call = ((command: string, ...args: string[]) => {
-      if (command === 'EVALSHA') return call.call(redis, command, ...args)
-      redis.call = call
+    const { eval: load } = redis
+    redis.eval = (() => {
+      redis.eval = load
       return Promise.reject(new Error('connection lost'))
-    }) as typeof redis.call
+    }) as typeof redis.eval
     await expect(store.increment('a')).rejects.toThrow('connection lost')
     expect((await hit(store, 'a')).totalHits).toBe(2)
     await stopRedis(redis)

@@ -1,6 +1,5 @@
-import type { Options, Store } from 'express-rate-limit'
+import type { Store } from 'express-rate-limit'
 import type { Redis } from 'ioredis'
-import { RedisStore } from 'rate-limit-redis'
 import { createScript } from '../redis/script.ts'
 import type { RateLimitStores } from './rate-limits.ts'
 
@@ -12,48 +11,39 @@ export interface RedisRateLimitsOptions {
 
 /** Counters that every replica shares, in windows that begin with a client's first request, by Redis's clock. */
 export function createRedisRateLimits({ redis, prefix = 'rate-limit:' }: RedisRateLimitsOptions): RateLimitStores {
-  return { scope: 'cluster', create: ({ name }) => createStore(redis, `${prefix}${name}:`) }
+  return {
+    scope: 'cluster',
+    create({ name, windowMs }): Store {
+      const keyOf = (key: string) => `${prefix}${name}:${key}`
+      return {
+        prefix: keyOf(''),
+        async increment(key) {
+          const [totalHits, leftMs] = (await count.run(redis, [keyOf(key)], [windowMs])) as [number, number]
+          return { totalHits, resetTime: new Date(Date.now() + leftMs) }
+        },
+        // Nothing to refund once the window has expired; a bare DECR would create a key without a TTL.
+        async decrement(key) {
+          await giveBack.run(redis, [keyOf(key)], [])
+        },
+        async resetKey(key) {
+          await redis.del(keyOf(key))
+        },
+      }
+    },
+  }
 }
+
+// As rate-limit-redis counts: returns the requests in this window, this one included, and how long the window lasts.
+const count = createScript(`
+local left = redis.call('PTTL', KEYS[1])
+if left <= 0 then
+  redis.call('SET', KEYS[1], 1, 'PX', ARGV[1])
+  return { 1, tonumber(ARGV[1]) }
+end
+return { redis.call('INCR', KEYS[1]), left }
+`)
 
 const giveBack = createScript(`
 if redis.call('EXISTS', KEYS[1]) == 1 then return redis.call('DECR', KEYS[1]) end
 return 0
 `)
-
-function createStore(redis: Redis, prefix: string): Store {
-  let options: Options
-  let loading: Promise<void> | undefined
-  const send = (command: string, ...args: string[]) => {
-    const answer = redis.call(command, ...args) as Promise<number[]>
-    // rate-limit-redis keeps the failure to load its scripts, at the start or again, for ever.
-    if (command === 'SCRIPT') {
-      answer.catch(() => {
-        loading = undefined
-      })
-    }
-    return answer
-  }
-  const inner = new RedisStore({ prefix, sendCommand: send })
-  const load = () => {
-    loading = inner.init(options)
-    return loading
-  }
-
-  return {
-    prefix,
-    async init(given) {
-      options = given
-      await load().catch(() => undefined) // without Redis: the first request tries again
-    },
-    async increment(key) {
-      if (!loading) await load()
-      return inner.increment(key)
-    },
-    get: (key) => inner.get(key),
-    // Nothing to refund once the window has expired; a bare DECR would create a key without a TTL.
-    async decrement(key) {
-      await giveBack.run(redis, [inner.prefixKey(key)], [])
-    },
-    resetKey: (key) => inner.resetKey(key),
-  }
-}
