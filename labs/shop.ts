@@ -72,7 +72,8 @@ export function order(client: Client, show: string, key: string = randomUUID(), 
 /** All orders of the client. */
 export async function listOrders(client: Client): Promise<Order[]> {
   const orders: Order[] = []
-  for (let cursor = ''; ; ) {
+  let cursor = ''
+  while (true) {
     const { body } = expectStatus(await client.get(`/v1/orders?limit=100${cursor}`), 200)
     orders.push(...body.items)
     if (!body.nextCursor) return orders

@@ -26,7 +26,7 @@ export async function startServices(binaries: Binaries, secrets: Secrets): Promi
   const keep = <T extends { stop(): Promise<void> }>(server: T): T => started.adopt(server, (it) => it.stop())
   const [major] = binaries.postgres.version.split('.')
   const dataDir = join(folder, `postgres-${major}`)
-  tellOtherMajors(major)
+  reportOtherMajors(major)
   const redis = { binaries, password: secrets.redis }
   const starting = [
     startPostgres({ binaries, dataDir, password: secrets.postgres }).then(keep),
@@ -63,7 +63,7 @@ export async function startServices(binaries: Binaries, secrets: Secrets): Promi
 }
 
 /** A new major cannot read the data of an older one; it begins with an empty folder of its own, and says so. */
-function tellOtherMajors(major: string | undefined) {
+function reportOtherMajors(major: string | undefined) {
   const others = (existsSync(folder) ? readdirSync(folder) : []).filter((name) => /^postgres-\d+$/.test(name))
   if (others.length > 0 && !others.includes(`postgres-${major}`)) {
     console.log(

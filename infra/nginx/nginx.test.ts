@@ -1,4 +1,5 @@
 import { once } from 'node:events'
+import { createServer } from 'node:http'
 import { type AddressInfo, connect, createServer as createTcpServer } from 'node:net'
 import { setTimeout as wait } from 'node:timers/promises'
 import { apiSettings } from '@escala/api/config'
@@ -63,7 +64,7 @@ describe('what NGINX repeats', () => {
 
   // Those that start are in the list before they listen. Nobody else's requests are there to find that out. Of POST and PATCH
   // every replica is tried, also more than the eight times that a request is begun; of reads two each time, which is begun seven times.
-  const refusals = { GET: 8, HEAD: 8, PUT: 2, DELETE: 2, POST: 9, PATCH: 9 } as Record<string, number>
+  const refusals = { GET: 8, HEAD: 8, PUT: 6, DELETE: 6, POST: 9, PATCH: 9 } as Record<string, number>
   it.each(methods.map((method) => [method, refusals[method] ?? 0] as const))(
     '%s gets through though it comes alone and %d of the replicas refuse',
     async (method, refusing) => {
@@ -73,6 +74,33 @@ describe('what NGINX repeats', () => {
       expect(seen).toHaveLength(1)
     },
   )
+
+  it.each(methods)(
+    '%s gets through while four of five replicas start, and the fifth is the busiest',
+    async (method) => {
+      const starting = await Promise.all(Array.from({ length: 4 }, () => freePort()))
+      await fresh([addresses()[0] as string, ...starting.map((port) => `127.0.0.1:${port}`)], {
+        settings: { proxy_read_timeout: '5s' },
+      })
+      const busy = send('GET', '/hang', { signal: AbortSignal.timeout(2000) }).catch(() => undefined)
+      await vi.waitFor(() => expect(seen).toHaveLength(1))
+      expect((await send(method, '/')).status).toBe(200)
+      expect(seen).toHaveLength(2)
+      await busy
+    },
+  )
+
+  it.each(methods)('%s is served at once when every replica was gone and one is back', async (method) => {
+    const port = await freePort()
+    await fresh([`127.0.0.1:${port}`, `127.0.0.1:${await freePort()}`])
+    // Until each has failed as often as it may.
+    for (let sent = 0; sent < 6; sent++) expect((await send(method, '/')).status).toBe(503)
+    const back = createServer((_req, res) => void res.end())
+    await once(back.listen(port, '127.0.0.1'), 'listening')
+    expect((await send(method, '/')).status).toBe(200)
+    back.close()
+    back.closeAllConnections()
+  })
 
   it.each(methods)('%s that a replica took runs at most as often as it may', async (method) => {
     const runs = method === 'GET' || method === 'HEAD' ? 2 : 1
@@ -89,11 +117,17 @@ describe('what NGINX repeats', () => {
   it.each(['GET', 'POST', 'PUT'])('the log has an entry for each attempt of a %s', async (method) => {
     await fresh([`127.0.0.1:${await freePort()}`, addresses()[0] as string])
     for (let sent = 0; sent < 2; sent++) await send(method, '/')
-    const between = method === 'PUT' ? ' : ' : ', ' // where NGINX retries by itself, or where it starts again
+    const between = method === 'PUT' ? ' : ' : ', ' // where it starts again, or where NGINX retries by itself
     await vi.waitFor(async () => {
       const lines = (await logged()).slice(-2)
-      const twice = lines.find(({ replicaStatus }) => replicaStatus === `502${between}200`)
-      expect(`${twice?.replica}`.split(between)).toHaveLength(2)
+      const again = lines.map(({ replicaStatus, replica }) => ({
+        statuses: String(replicaStatus).split(between),
+        replicas: String(replica).split(between),
+      }))
+      const statuses = again.map((one) => one.statuses).find((all) => all.length > 1)
+      expect(statuses?.at(-1)).toBe('200')
+      expect(new Set(statuses?.slice(0, -1))).toEqual(new Set(['502']))
+      for (const one of again) expect(one.replicas).toHaveLength(one.statuses.length)
     })
   })
 

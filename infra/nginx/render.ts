@@ -20,7 +20,7 @@ export interface NginxOptions {
   /**
    * Other values for single directives, by name: `{ proxy_read_timeout: '300ms' }`; `undefined` leaves the directive out.
    * Where a directive stands more than once, its first place counts: the general one, not a location's.
-   * `max_fails` and `fail_timeout` belong to every server of the upstream.
+   * `max_fails` and `fail_timeout` belong to the servers of the upstream `api`.
    */
   settings?: Record<string, string | undefined>
 }
@@ -49,16 +49,18 @@ export function renderNginx(options: NginxOptions): string {
     CONNECTIONS_PER_ADDRESS: String(connectionsPerAddress),
     PROBLEM_BASE_URL: problemBaseUrl.data,
     API_SERVERS: servers(upstream, `max_fails=${max_fails} fail_timeout=${fail_timeout}`),
+    NEXT_SERVERS: servers(upstream, max_fails === '0' ? 'max_fails=0' : 'max_fails=1 fail_timeout=1s'),
   }
   const filled = text.replace(/\$\{([A-Z_]+)\}/g, (whole, name: string) => values[name] ?? whole)
   return tempFolder === undefined ? filled : filled.replace(/(_temp_path) (\w+;)/g, `$1 ${tempFolder}/$2`)
 }
 
+/** Each server twice: when all count as failed, they are asked all the same. Otherwise those that are back would wait for `fail_timeout`. */
 function servers(upstream: NginxOptions['upstream'], failing: string): string {
-  if (upstream.kind === 'addresses') {
-    return upstream.addresses.map((address) => `server ${address} ${failing};`).join('\n    ')
-  }
-  return `resolver 127.0.0.11 valid=1s ipv6=off; server ${upstream.name}:${upstream.port} resolve ${failing};`
+  const named = upstream.kind === 'names'
+  const all = named ? [`${upstream.name}:${upstream.port} resolve`] : upstream.addresses
+  const lines = [failing, 'max_fails=0 backup'].flatMap((how) => all.map((one) => `server ${one} ${how};`))
+  return named ? ['resolver 127.0.0.11 valid=1s ipv6=off;', ...lines].join(' ') : lines.join('\n    ')
 }
 
 function replaceDirective(config: string, name: string, value: string | undefined): string {

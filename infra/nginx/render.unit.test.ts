@@ -12,6 +12,7 @@ describe('renderNginx', () => {
     const config = renderNginx({ listen: '127.0.0.1:8080', upstream: addresses })
     expect(config).toContain('server 127.0.0.1:3000 max_fails=3 fail_timeout=5s;')
     expect(config).toContain('server 127.0.0.1:3001 max_fails=3 fail_timeout=5s;')
+    expect(config).toContain('server 127.0.0.1:3001 max_fails=0 backup;')
     expect(config).toContain('listen 127.0.0.1:8080 backlog=4096;')
     expect(config).not.toContain('resolve')
   })
@@ -48,7 +49,9 @@ describe('renderNginx', () => {
       settings: { proxy_read_timeout: '300ms', least_conn: undefined, fail_timeout: '1s' },
     })
     expect(config).toContain('proxy_read_timeout 300ms;')
-    expect(config).not.toContain('least_conn;')
+    expect(config.slice(config.indexOf('upstream api {'), config.indexOf('upstream next_api {'))).not.toContain(
+      'least_conn;',
+    )
     expect(config).toContain('fail_timeout=1s')
   })
 
@@ -61,19 +64,20 @@ describe('renderNginx', () => {
 
   it('includes the headers in every location that proxies', () => {
     const config = renderNginx({ listen: '8080', upstream: { kind: 'names', name: 'api', port: 3000 } })
-    const proxies = config.split('proxy_pass http://api;').slice(0, -1)
-    expect(proxies.length).toBeGreaterThan(0)
+    const proxies = config.split(/proxy_pass http:\/\/[\w$]+;/).slice(0, -1)
+    expect(proxies).toHaveLength(4)
     for (const before of proxies) expect(before).toMatch(/proxy-headers\.conf;\n *$/)
     expect(config.match(/^ *proxy_set_header/gm)).toBeNull()
   })
 })
 
-it('asks for names with the very line of docker-compose.yml', () => {
+it('asks for names with the very lines of docker-compose.yml', () => {
   const compose = readFileSync(new URL('../../docker-compose.yml', import.meta.url), 'utf8')
-  const line = /^ *API_SERVERS: (.*)$/m.exec(compose)?.[1]
-  expect(renderNginx({ listen: '8080', upstream: { kind: 'names', name: 'api', port: 3000 } })).toContain(
-    `    ${line}\n`,
-  )
+  const config = renderNginx({ listen: '8080', upstream: { kind: 'names', name: 'api', port: 3000 } })
+  for (const name of ['API_SERVERS', 'NEXT_SERVERS']) {
+    const line = new RegExp(`^ *${name}: (.*)$`, 'm').exec(compose)?.[1]
+    expect(config).toContain(`    ${line}\n`)
+  }
 })
 
 it('is explained whole, and as it is, by the walkthrough', () => {

@@ -7,7 +7,7 @@ import { afterAll, beforeAll, expect, test, vi } from 'vitest'
 import { freePort, isAlive, run } from '../local/processes.ts'
 import { statusOf, until } from '../local/waiting.ts'
 import { createDaemon } from './daemon.ts'
-import { basicEnvironment, createPm2 } from './pm2.ts'
+import { basicEnvironment, createPm2, pm2Bounds } from './pm2.ts'
 
 // The end of a real PM2 daemon: its replicas in cluster mode end with it, a worker in fork mode goes on without it.
 
@@ -110,6 +110,25 @@ test('a program that is killed leaves no client of PM2 behind, and its daemon is
   } finally {
     parent.kill('SIGKILL')
     process.kill(daemonPid, 'SIGCONT')
+  }
+})
+
+test('a daemon that stands still holds up no command, and its processes drain when it is stopped', async () => {
+  const daemonPid = pm2.daemonPid() as number
+  const before = await pids()
+  process.kill(daemonPid, 'SIGSTOP')
+  const patient = createPm2(home, { ...pm2Bounds, answerMs: 1000 })
+  try {
+    await expect(patient.list()).rejects.toThrow('PM2 did not finish in 1 s')
+    const began = Date.now()
+    await createDaemon({ pm2: patient, home, ecosystem }).stop()
+    expect(Date.now() - began).toBeLessThan(20_000) // 5 s of it for the one that does not want to end
+    for (const pid of [daemonPid, ...Object.values(before)]) expect(isAlive(pid)).toBe(false)
+    expect(readFileSync(join(home, 'drained'), 'utf8')).toBe(`${before.worker} `)
+    rmSync(join(home, 'drained'))
+  } finally {
+    if (isAlive(daemonPid)) process.kill(daemonPid, 'SIGCONT')
+    await daemon.start(basicEnvironment(), never)
   }
 })
 

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { setTimeout as wait } from 'node:timers/promises'
 import { guard, isAlive, run } from '../local/processes.ts'
 import { until } from '../local/waiting.ts'
-import type { Pm2 } from './pm2.ts'
+import { type Pm2, pm2Bounds } from './pm2.ts'
 
 export interface DaemonOptions {
   pm2: Pm2
@@ -18,7 +18,7 @@ export interface Daemon {
   start(env: Record<string, string | undefined>, signal: AbortSignal): Promise<void>
   /** Calls `died` once if PM2 exits without having been stopped. */
   watch(died: () => void): void
-  /** Drains and ends all processes, then PM2. Does nothing where nothing runs. */
+  /** Drains and ends all processes, then PM2, also one that stands still. Does nothing where nothing runs. */
   stop(): Promise<void>
 }
 
@@ -38,7 +38,7 @@ export function createDaemon({ pm2, home, ecosystem }: DaemonOptions): Daemon {
       mkdirSync(home, { recursive: true, mode: 0o700 })
       await chmod(home, 0o700) // a process that can write to the sockets in there can start programs as this user
       await endLeftovers(home)
-      const starting = pm2.command(['start', ecosystem], { env, signal })
+      const starting = pm2.command(['start', ecosystem], { env, signal, timeoutMs: pm2Bounds.startMs })
       starting.catch(() => undefined) // looked at below
       const pid = await until(() => pm2.daemonPid(), 20_000, 'PM2 did not start')
       release = guard(pid, 'SIGTERM', endMs)
@@ -60,14 +60,27 @@ export function createDaemon({ pm2, home, ecosystem }: DaemonOptions): Daemon {
     },
     async stop() {
       clearInterval(watching)
-      if (pm2.daemonPid() !== undefined) {
-        await pm2.command(['delete', 'all']).catch(() => undefined) // nothing was started yet
-        await pm2.command(['kill'])
-      }
+      const pid = pm2.daemonPid()
+      if (pid !== undefined) await endAll(pm2).catch(() => endByForce(pid, home))
       release()
       await endLeftovers(home)
     },
   }
+}
+
+async function endAll(pm2: Pm2): Promise<void> {
+  const processes = await pm2.list()
+  const timeoutMs = Math.max(0, ...processes.map((one) => one.killTimeoutMs)) + pm2Bounds.endMs
+  if (processes.length > 0) await pm2.command(['delete', 'all'], { timeoutMs })
+  await pm2.command(['kill'])
+}
+
+/** A PM2 that stands still must not start again what is ended: it ends only afterwards, but cannot do anything meanwhile. */
+async function endByForce(pid: number, home: string): Promise<void> {
+  send(pid, 'SIGSTOP')
+  await endLeftovers(home)
+  send(pid, 'SIGKILL')
+  while (isAlive(pid)) await wait(50)
 }
 
 /** Ends processes whose PM2 is gone: replicas in cluster mode end with it, workers do not. */

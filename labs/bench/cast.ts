@@ -17,7 +17,7 @@ export interface Actor {
 /** What is compared, each started when it is first needed and left running, so that all of a measure meet the same machine. */
 export interface Cast {
   kit(): Promise<Actor & { product: Product; userId: string }>
-  /** Of the version that `--beside` names; `undefined` without. */
+  /** The version that `--beside` names, or `undefined` without it. */
   before(): Promise<Actor | undefined>
   /** Express and named statements: no session, no limit, no log. */
   bare(): Promise<Actor>

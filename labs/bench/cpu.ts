@@ -2,7 +2,7 @@ import { type Counters, increase, read, tasksOf } from './counters.ts'
 
 /** Processor time that a process and its children have used until now, in microseconds. */
 export interface CpuTimes {
-  /** Of those that live, by process. */
+  /** Processor time of the live children, by process. */
   living: Map<number, Counters>
   /** All that children had used that have ended. */
   endedUs: number
@@ -19,7 +19,7 @@ export function readCpu(pid: number): CpuTimes {
 }
 
 /**
- * Returns the processor time between two moments. A child that ended meanwhile (an idle connection of Postgres, say) takes all
+ * Returns the processor time between two moments. A child that ended meanwhile (for example an idle connection of Postgres) takes all
  * it ever used out of the sum of the living; the kernel adds that to what its parent's ended children used, so it is known.
  */
 export function cpuBetween(before: CpuTimes, after: CpuTimes): number {

@@ -10,7 +10,7 @@ export interface Size {
   windowMs: number
   /** Requests whose system calls are counted. */
   traced: number
-  /** Of one way to sell. */
+  /** The figures of one way to sell. */
   saleMs: number
   /** A stock that is sold out. */
   scarce: number

@@ -23,6 +23,6 @@ test.each([
   ['an unknown measure', ['write']],
   ['an option without its value', ['--json']],
   ['a folder that is no checkout', ['--beside', '/nowhere']],
-])('%s is a mistake of whoever called it', (_, args) => {
+])('%s is reported as wrong usage', (_, args) => {
   expect(() => readOptions(args, names)).toThrow(UsageError)
 })

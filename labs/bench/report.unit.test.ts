@@ -33,7 +33,7 @@ test('a section shows what its requests cost', () => {
   expect(squeeze(kit ?? '')).toBe('kit 101 40 141 7001')
 })
 
-test('a busy machine is told of', () => {
+test('a busy machine is mentioned', () => {
   expect(warnOfOthers(0.1, 2)).toBeUndefined()
   expect(warnOfOthers(1.5, 2)).toContain('1.5 on 2 cores')
 })

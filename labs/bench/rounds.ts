@@ -25,7 +25,7 @@ export interface Rounds<T> {
   names: string[]
   /** Values of one variant, a round each. */
   of(name: string, value: (seen: T) => number): number[]
-  /** Of one variant to another, within each round. Empty when either was not measured. */
+  /** Returns the ratio of one variant to another within each round; empty if either was not measured. */
   ratios(above: string, below: string, value: (seen: T) => number): number[]
 }
 

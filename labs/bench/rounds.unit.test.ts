@@ -16,7 +16,7 @@ test('rounds go forwards and backwards, and ratios stay within them', async () =
   expect(rounds.ratios('a', 'not measured', Number)).toEqual([])
 })
 
-test('rounds end when they are told to', async () => {
+test('rounds end when the signal is aborted', async () => {
   const stop = new AbortController()
   const running = inTurns(['a', 'b'], 1000, stop.signal, async () => stop.abort(new Error('enough')))
   await expect(running).rejects.toThrow('enough')

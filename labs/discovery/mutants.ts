@@ -10,8 +10,8 @@ export const mutants: Mutant[] = [
   {
     removed: 'the question for names each second',
     file: 'infra/nginx/render.ts',
-    from: ' resolve ',
-    to: ' ',
+    from: '} resolve`]',
+    to: '}`]',
     tests: ['infra/nginx/render.unit.test.ts'],
   },
 ]

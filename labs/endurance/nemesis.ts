@@ -42,7 +42,8 @@ function planFaults({ seed, forMs, pace, ...options }: NemesisOptions): PlannedF
     const random = createRandom(seed * 1000 + index)
     const plan: PlannedFault[] = []
     let left: Fault[] = []
-    for (let atMs = 1000 * pace * random.between(...pause); ; ) {
+    let atMs = 1000 * pace * random.between(...pause)
+    while (true) {
       // Each once, then each once more: a short run shall not meet the same one five times.
       if (left.length === 0) left = random.shuffled(faults)
       const fault = left.pop() as Fault

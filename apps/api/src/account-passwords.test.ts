@@ -138,7 +138,7 @@ test('a token is worth nothing after an hour, after a change of the password, or
   expect(await use(before)).toBe('E_TOKEN_INVALID')
 })
 
-test('asking for a reset tells nobody whether an address is known; both cost the same statement, and one mail at most', async () => {
+test('asking for a reset does not reveal whether an address is known: both cost the same statement, and one mail at most', async () => {
   const { email } = await cluster.loggedIn(0)
   const unknown = `${randomUUID()}@example.com`
   const ask = (address: string) => cluster.client().post('/v1/password-resets', { email: address })

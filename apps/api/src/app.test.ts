@@ -70,7 +70,7 @@ test('writes are not redirected', async () => {
   expect((await send('/v1/users/', { method: 'POST' })).status).toBe(404)
 })
 
-test('what depends on who asks is kept by nobody, errors included; what is the same for all may be', async () => {
+test('no cache may keep what depends on the user, errors included; what is the same for all users may be kept', async () => {
   const cacheControl = async (path: string, options?: RequestInit) =>
     (await send(path, options)).headers.get('cache-control')
   const user = createClient(base)

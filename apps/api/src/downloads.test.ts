@@ -41,7 +41,7 @@ async function get(path: string, address: string): Promise<number> {
   return Number(status)
 }
 
-test('whoever does not read its large files gets so many, and stands in the way of nobody', async () => {
+test('a client that does not read its large files gets a limited number, and holds up no other client', async () => {
   const statuses: number[] = []
   for (let i = 0; i < 60; i++) statuses.push(await get(large, '10.0.0.1'))
   expect(statuses).toEqual([...Array(32).fill(200), ...Array(28).fill(429)])

@@ -67,7 +67,7 @@ async function statuses(calls: Promise<{ status: number }>[]) {
 const many = <T>(times: number, call: (i: number) => T) => Array.from({ length: times }, (_, i) => call(i))
 
 // sample
-/** The path of a show that exists, in anybody's cart. */
+/** Returns the path, in any cart, of a show that exists. */
 async function cartItem(): Promise<string> {
   const { rows } = await postgres.query<{ id: string }>(
     `INSERT INTO shows (id, name, starts_at, price_cents, currency, capacity, available)
@@ -89,7 +89,7 @@ test('visitors of one address begin so many sessions a minute, over all replicas
   expectStatus(await client(newAddress()).put(item, { quantity: 1 }), 200)
 })
 
-test('sessions that nobody logged in with share the budget of their address; log-ins have their own', async () => {
+test('sessions without a log-in share the budget of their address; those with one have their own', async () => {
   await start({ RATE_LIMIT_PER_MINUTE: '20' })
   const item = await cartItem()
   const visitors = await Promise.all(

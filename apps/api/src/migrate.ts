@@ -76,18 +76,20 @@ function read() {
   }
 }
 
-/** Beside a database that starts at the same time, the first tries are refused. */
+/** Retries refused connections: the database may still be starting. */
 async function waitForPostgres(deadlineMs: number): Promise<void> {
   const started = Date.now()
-  for (let told = false; ; told = true) {
+  let isLogged = false
+  while (true) {
     try {
       return await withSession(own, async () => undefined)
     } catch (error) {
       const cause = error instanceof Error ? error.cause : undefined
       // 28: a wrong password, 3D: no such database: waiting does not help
       if (/^(28|3D)/.test(sqlState(cause) ?? '') || Date.now() - started > deadlineMs) throw error
-      if (!told)
+      if (!isLogged)
         say(`waiting up to ${deadlineMs / 1000} s for Postgres (${error instanceof Error ? error.message : error})`)
+      isLogged = true
       await wait(500)
     }
   }

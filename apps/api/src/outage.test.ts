@@ -114,7 +114,7 @@ afterAll(async () => {
 const urlOf = () => `http://127.0.0.1:${replica.port()}`
 
 async function degraded(): Promise<string[]> {
-  await createClient(urlOf(), { keepAlive: false }).get('/v1/openapi.json') // a limit that nobody asks stays as it is
+  await createClient(urlOf(), { keepAlive: false }).get('/v1/openapi.json') // a limit that no request uses stays as it is
   const { body } = await createClient(`http://127.0.0.1:${replica.internalPort()}`, { keepAlive: false }).get('/readyz')
   return body.degraded ?? []
 }

@@ -47,14 +47,14 @@ async function start(id: string): Promise<Replica> {
   return replica
 }
 
-/** Of the pools and, with it, of the registry of whoever has a place. */
+/** The connections of the pools, and of the registry of each replica that has a place. */
 const count = (sql: string) =>
   withClient(database.url, async (client) =>
     Number((await client.query(`SELECT count(*) FROM pg_stat_activity WHERE ${sql}`)).rows[0]?.count),
   )
 const poolOf = ({ id }: Replica) => count(`application_name = '${id}'`)
 
-/** Makes the replica open all the connections that it may: log-ins wait for a table that somebody has locked. */
+/** Makes the replica open all the connections that it may: log-ins wait for a table that the test has locked. */
 async function fill(replica: Replica): Promise<void> {
   await withClient(database.url, async (locker) => {
     await locker.query('BEGIN; LOCK TABLE users IN ACCESS EXCLUSIVE MODE')
@@ -93,7 +93,7 @@ test('a replica that wakes up after its place was given away refuses requests un
     async () => expect((await readiness(first)).reasons.replicas).toContain('waiting for a place'),
     15_000,
   )
-  expect([200, 503]).toContain((await waiting).status) // it came before anybody knew
+  expect([200, 503]).toContain((await waiting).status) // it came before the replica knew
   const refused = await createClient(first.url, { keepAlive: false }).get('/v1/openapi.json')
   expect(refused.error).toBe('ECONNREFUSED')
   const last = await kept.get('/v1/openapi.json')

@@ -6,7 +6,7 @@ import { afterAll, beforeAll, expect, inject, test } from 'vitest'
 import type { Api } from './compose.ts'
 import { startTestReplica } from './test-replica.ts'
 
-// A body that nobody reads stays on the connection, and there the next request stands behind it: another client's,
+// A body that is not read stays on the connection, and the next request stands behind it: another client's,
 // since NGINX shares its connections to the replicas.
 
 let replica: Api

@@ -269,7 +269,7 @@ async function measure(): Promise<Row[]> {
   const item = `/v1/cart/items/${show.split('/')[3]}`
   const visitor = client()
   await row('GET /v1/cart', 'no cookie', 200, () => visitor.get('/v1/cart'))
-  await tap.count(() => nobody.get(show)) // known here, as it is when somebody looks at it
+  await tap.count(() => nobody.get(show)) // known to this replica, as it is after a client has looked at it
   await row('PUT /v1/cart/items/:showId', 'begins a session', 200, () => visitor.put(item, { quantity: 2 }))
   await row('PUT /v1/cart/items/:showId', 'with a session', 200, () => visitor.put(item, { quantity: 1 }))
   await row('GET /v1/cart', 'with a session', 200, () => visitor.get('/v1/cart'))

@@ -81,7 +81,7 @@ test('a wrong password of Redis: never ready, never serving, and it says why', a
   const redis = 'REDIS_URL was never reached: it refuses the user or the password (WRONGPASS)'
   await vi.waitFor(async () => expect(await readiness()).toMatchObject({ status: 503, reasons: { redis } }), 3000)
   expect(await connects(port)).toBe(false)
-  await admin.config('SET', 'requirepass', 'wr0ng') // as if the variable had been mended
+  await admin.config('SET', 'requirepass', 'wr0ng') // as if the variable had been corrected
   await started
   expect(await readiness()).toMatchObject({ status: 200, reasons: {} })
   expect(await connects(port)).toBe(true)

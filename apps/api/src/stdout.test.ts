@@ -26,7 +26,7 @@ afterAll(async () => {
   rmSync(folder, { recursive: true })
 })
 
-/** A named pipe with a blocking end for the replica and one that only reads when it is told to. */
+/** A named pipe with a blocking end for the replica and one that reads only on demand. */
 function namedPipe(): { write: number; read: number } {
   const path = join(folder, crypto.randomUUID())
   execFileSync('mkfifo', [path])

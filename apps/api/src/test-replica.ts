@@ -3,7 +3,7 @@ import { templateDatabase } from '@escala/testing/template'
 import { createTestDatabase } from '@escala/testing/test-database'
 import { type Api, apiConfigSettings, compose, type Parts } from './compose.ts'
 
-/** Settings of a replica that a test talks to: free ports of its own, no log, and a stop that waits for nobody. */
+/** Settings of a replica that a test talks to: free ports of its own, no log, and a stop that waits for no client. */
 export const onLoopback = {
   SESSION_SECRETS: 'a'.repeat(32),
   HOST: '127.0.0.1',

@@ -9,7 +9,7 @@ import type { Row } from '../rows.ts'
 import { toRow } from '../rows.ts'
 import type { Stage } from '../stage.ts'
 
-/** What one API replica and one worker do when nobody asks for anything, each in a system of its own. */
+/** What one API replica and one worker do while no request comes, each in a system of its own. */
 export const idle: Measure = {
   name: 'idle',
   title: 'an idle replica and an idle worker, by the counters of Postgres and of the kernel',

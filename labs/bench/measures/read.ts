@@ -6,10 +6,10 @@ import { countSystemCalls } from '../system-calls.ts'
 const paths = ['/v1/session']
 const connections = 32
 
-/** One row for somebody who is logged in: what every request of the API costs, and little else. */
+/** One row for a user who is logged in: what every request of the API costs, and little else. */
 export const read: Measure = {
   name: 'read',
-  title: `GET /v1/session: one row for somebody who is logged in, ${connections} connections`,
+  title: `GET /v1/session: one row for a user who is logged in, ${connections} connections`,
   async run({ cast, size, signal, beside }) {
     const variants: Variant[] = []
     for (const name of ['bare', 'pipelined', 'kit', 'naive', 'before'] as const) {

@@ -11,7 +11,7 @@ export const start: Measure = {
     const product = await createProduct(stage, 'start')
     const cpuMs: number[] = []
     const readyMs: number[] = []
-    // The first one fills the cache of compiled code, where nobody has yet.
+    // The first one fills the cache of compiled code if it is still empty.
     for (let started = 0; started <= size.starts; started++) {
       signal.throwIfAborted()
       const begunAt = performance.now()

@@ -11,7 +11,7 @@ const order = {
       INSERT INTO orders (id, user_id, show_id, quantity, total_cents, currency, hold_until, request_id)
       SELECT $1, $2, id, $4, price_cents * $4, currency, now() + interval '15 minutes', '' FROM show
       RETURNING id, number, status, quantity, total_cents
-    ), told AS (
+    ), messages AS (
       INSERT INTO outbox (type, aggregate, payload, request_id)
       SELECT 'order.charge', id, json_build_object('version', 1, 'orderId', id), '' FROM placed
     )

@@ -104,7 +104,7 @@ async function sellInSteps(tx: Sql, request: IdempotentRequest, order: NewOrder)
   return true
 }
 
-/** An order of one ticket by somebody who has not ordered before. */
+/** An order of one ticket by a user who has not ordered before. */
 export function newOrder(userId: string, showId: string): [IdempotentRequest, NewOrder] {
   const request = { owner: showId, key: randomUUID(), fingerprint: 'f'.repeat(43) }
   const order = {

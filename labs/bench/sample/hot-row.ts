@@ -12,10 +12,10 @@ import { createWays, newOrder, type Sell, ways } from './hot-row-ways.ts'
 const replicas = 3
 const inFlight = 10
 const plenty = 1_000_000
-// Of those who wait for the row, some are unlucky; on a busy machine for long.
+// Some of the statements that wait for the row are unlucky, and wait long on a busy machine.
 const patienceMs = 60_000
 
-/** Orders on one row that everybody wants. Without HTTP: the row is what is slow, not the way to it. */
+/** Orders on one row that every buyer wants. Without HTTP: the row is what is slow, not the way to it. */
 export const hotRow: Measure = {
   name: 'hot-row',
   title: `orders on one row, ${replicas} pools × ${inFlight} in flight; each way leaves stock, order, message, key and response`,

@@ -6,10 +6,10 @@ import { addShows } from './shows.ts'
 const connections = 32
 const budget = { atLeast: 1.35 }
 
-/** What anybody may see, from memory: bare keeps it for ever, the kit as long as it is fresh. */
+/** A public response from memory: bare keeps it for ever, the kit as long as it is fresh. */
 export const show: Measure = {
   name: 'show',
-  title: `GET /v1/shows/:id: cached, for anybody, ${connections} connections`,
+  title: `GET /v1/shows/:id: cached, public, ${connections} connections`,
   async run({ cast, size, signal }) {
     const variants: Variant[] = []
     for (const name of ['bare', 'kit', 'before'] as const) {

@@ -10,7 +10,7 @@ export const codeLifeMs = 3_600_000
 /** Codes of one user and purpose that can be used at a time: mails may arrive late, and out of order. */
 const maxCodes = 5
 
-// Of those before it, all but the newest are dropped: this one comes on top.
+// Keeps the newest of the earlier codes and drops the others: this one comes on top.
 const addCode: Statement = {
   name: 'users.addCode',
   text: `WITH receiver AS (

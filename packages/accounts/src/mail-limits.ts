@@ -10,7 +10,7 @@ export interface MailLimits {
   checkVerification(req: Request, res: Response, userId: string): Promise<void>
 }
 
-/** Mails of one kind to one account in an hour, whoever asks for them. As many codes are valid at a time. */
+/** Mails of one kind to one account in an hour, whichever client asks for them. As many codes are valid at a time. */
 const mailsPerHour = 5
 
 export function createMailLimits({ stores, log }: { stores: RateLimitStores; log: Logger }): MailLimits {

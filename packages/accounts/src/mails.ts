@@ -17,8 +17,8 @@ const texts: Record<Purpose, { subject: string; intent: string }> = {
 }
 
 /**
- * Makes a code and mails it. Each try makes a new one, and the earlier ones stay valid. The mail has no text that a user chose:
- * nobody has shown yet that the address is theirs.
+ * Makes a code and mails it. Each try makes a new one, and the earlier ones stay valid. The mail contains no text that a user chose:
+ * it may go to someone else's address.
  */
 export async function sendAccountMail(job: Job, { postgres, mailer, pages }: AccountMailOptions): Promise<void> {
   const { userId, purpose } = mailOf(job)

@@ -32,7 +32,7 @@ export function mailOf(job: Pick<Job, 'payload'>) {
 
 /**
  * Asks for a mail to the account of this address. One statement that does the same work when there is none, for a user who does
- * not exist: neither the response nor its time tells whether the address is known.
+ * not exist: neither the response nor its timing reveals whether the address is known.
  */
 export async function requestReset(sql: Sql, outbox: Outbox, email: string, cause: Cause): Promise<void> {
   const text = outbox.insert(`SELECT 'account.mail', receiver.id::text,

@@ -8,7 +8,7 @@ const change: Statement = {
   name: 'users.changePassword',
   text: `UPDATE users SET password_hash = $3, password_version = password_version + 1 WHERE id = $1 AND password_version = $2`,
 }
-// Whoever has the code can read the address's mail.
+// The holder of the code can read the address's mail.
 const reset: Statement = {
   name: 'users.resetPassword',
   text: `UPDATE users SET password_hash = $2, password_version = password_version + 1,
@@ -43,7 +43,7 @@ export interface PasswordChange {
   version: number
   /** Hash of the new one. */
   to: string
-  /** Of the session that goes on. */
+  /** The session that continues. */
   keepSession: string
 }
 

@@ -149,7 +149,7 @@ async function start(options: ClusterOptions, own: Own): Promise<Cluster> {
     const { restart, address } = replica
     replica.restart = async () => {
       await restart()
-      if (replica.address !== address) await tell() // a container may come back with another one
+      if (replica.address !== address) await updateNginx() // a container may come back with another one
     }
     if (add.waitUntilReady !== false) await waitUntilReady(replica)
     return replica
@@ -162,12 +162,12 @@ async function start(options: ClusterOptions, own: Own): Promise<Cluster> {
     launchMany('worker', workerCount),
   ])
   const nginx = cleanUps.keep(await driver.startNginx(join(folder, 'nginx'), replicas, options.nginx ?? {}, network))
-  let telling: Promise<void> = Promise.resolve()
+  let updating: Promise<void> = Promise.resolve()
   // One after another, even if several are added at the same time: they share one file.
-  const tell = () => {
-    if (options.nginx?.discovery === 'once') return telling
-    telling = telling.catch(() => undefined).then(() => nginx.use(replicas))
-    return telling
+  const updateNginx = () => {
+    if (options.nginx?.discovery === 'once') return updating
+    updating = updating.catch(() => undefined).then(() => nginx.use(replicas))
+    return updating
   }
 
   const replace = async (old: Replica, add: AddOptions) => {
@@ -177,7 +177,7 @@ async function start(options: ClusterOptions, own: Own): Promise<Cluster> {
       throw error
     })
     replicas.splice(replicas.indexOf(old), 1, fresh)
-    await tell()
+    await updateNginx()
     return await old.terminate()
   }
   return {
@@ -214,14 +214,14 @@ async function start(options: ClusterOptions, own: Own): Promise<Cluster> {
     async scale(count) {
       const leaving = replicas.splice(count)
       replicas.push(...(await launchMany('api', count - replicas.length)))
-      await tell()
+      await updateNginx()
       await Promise.all(leaving.map((replica) => replica.terminate()))
     },
     async addReplica(add = {}) {
       const replica = await launch('api', add)
       if (add.waitUntilReady === false) return replica
       replicas.push(replica)
-      await tell()
+      await updateNginx()
       return replica
     },
     async addWorker(add) {
@@ -231,7 +231,7 @@ async function start(options: ClusterOptions, own: Own): Promise<Cluster> {
     },
     async remove(replica) {
       replicas.splice(replicas.indexOf(replica), 1)
-      await tell()
+      await updateNginx()
       return await replica.terminate()
     },
     async rollingRestart(add = {}) {

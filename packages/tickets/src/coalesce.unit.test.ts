@@ -89,7 +89,7 @@ test('lanes do not wait for each other', async () => {
   expect(started()).toEqual(['a', 'b'])
 })
 
-test('an idle lane begins anew', async () => {
+test('an idle lane begins again', async () => {
   const { calls, handle, started, settle } = setUp()
   const first = handle({ lane: 'x', name: 'a' })
   await settle()
@@ -124,7 +124,7 @@ test('no more than so many go together', async () => {
   expect(started()).toEqual(['a b', 'c'])
 })
 
-test('an item that nobody waits for any more never begins', async () => {
+test('an item whose caller has gone never begins', async () => {
   const { calls, handle, started, settle } = setUp()
   const gone = new AbortController()
   void handle({ lane: 'x', name: 'a' })

@@ -201,7 +201,7 @@ test('a hold that ran out gives the tickets back, and is not charged any more', 
   expect(await chargesOf(id)).toEqual([])
 })
 
-test('whoever comes first: a hold that runs out, a charge and a cancellation at once give back each ticket once', async () => {
+test('whichever comes first: a hold that runs out, a charge and a cancellation at once give back each ticket once', async () => {
   const show = await shop.addShow(100)
   const orders = await Promise.all(Array.from({ length: 30 }, () => shop.order(ana, show.id, { quantity: 2 })))
   const ids = orders.map(({ body }) => body.id as string)

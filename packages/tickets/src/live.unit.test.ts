@@ -13,7 +13,7 @@ function collect(patienceMs?: number) {
   return { ...order, seen, available: () => seen.map(({ available }) => available) }
 }
 
-test('what comes too early is held, and nobody who comes back then misses it', () => {
+test('what comes too early is held, and a client that returns then does not miss it', () => {
   const order = collect()
   order.resume({ eventId: '1-0', revision: 1 })
   for (const [id, revision] of [
@@ -39,7 +39,7 @@ test('what is lost is waited for a little', async () => {
   expect(order.available()).toEqual([97, 96])
 })
 
-test('a snapshot stands for what it contains, and is told only if it is news', () => {
+test('a snapshot stands for what it contains, and is sent only if it is news', () => {
   const order = collect()
   order.take(event(5, 3))
   order.take(event(6, 5))

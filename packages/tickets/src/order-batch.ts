@@ -34,7 +34,7 @@ export function placeOrders(orders: NewOrder[], outbox: Outbox): BatchEffect {
           now() + $7::int * interval '1 millisecond', request_id
         FROM fitting ORDER BY seq
         RETURNING id, number, status, quantity, total_cents
-      ), told AS (
+      ), messages AS (
         ${outbox.insert(`SELECT 'order.charge', id::text, ${payloadSql('id')}, request_id, traceparent FROM fitting ORDER BY seq`)}
       )`,
     response: `SELECT fitting.seq, 201 AS status, json_build_object('id', placed.id, 'number', number, 'status', placed.status,

@@ -21,7 +21,7 @@ afterAll(() => shop?.stop())
 
 const waiting = new AbortController().signal
 
-/** A replica's desk, which tells `announced`. */
+/** A replica's desk, which calls `announced`. */
 function openDesk(replica = 0, postgres = shop.replicas[replica] ?? shop.postgres) {
   const idempotency = createPostgresIdempotency({ postgres })
   const { publish } = createMemoryEvents()
@@ -159,7 +159,7 @@ test('an order that Postgres refuses fails alone', async () => {
   expect(await shop.missing(id)).toBe(0)
 })
 
-test('an unknown show and one that is sold out are told apart', async () => {
+test('an unknown show and a sold-out one have different errors', async () => {
   const desk = openDesk()
   const nowhere = v7()
   expect(await outcomes([1, 1, 1].map(() => desk.place(asked(nowhere, 1))))).toEqual(Array(3).fill('E_NOT_FOUND'))
@@ -184,7 +184,7 @@ test('an order whose client has gone meanwhile is not placed', async () => {
   expect((await show(id))?.available).toBe(8)
 })
 
-test('200 orders of 1 to 4 tickets on three replicas: exact, and nobody waits for somebody else', async () => {
+test('200 orders of 1 to 4 tickets on three replicas: exact, and no order waits for another one', async () => {
   const { id } = await shop.addShow(300)
   const desks = [0, 1, 2].map((replica) => openDesk(replica))
   const quantities = Array.from({ length: 200 }, (_, at) => 1 + ((at * 7) % 4))
@@ -258,7 +258,7 @@ test('a batch whose answer is lost is in doubt: under its keys, each order is th
   expect(await shop.missing(id)).toBe(0)
 })
 
-test('while the server does not answer, nobody who waits for another order waits longer than that order', async () => {
+test('while the server does not answer, an order that waits for another one waits no longer than that one', async () => {
   const { id } = await shop.addShow(100)
   const { proxy, desk, stop } = await openFragileDesk(500)
   await desk.place(asked(id, 1)) // connects

@@ -113,7 +113,7 @@ export function createOrderDesk({ postgres, idempotency, outbox, events }: Parts
           await news().catch((err) => asked.log.warn({ err }, 'availability could not be read'))
           return outcome
         }
-        // Of the order as it was sent: sales may have been opened or closed since.
+        // The order as it was sent: sales may have been opened or closed since.
         if (placed.alone) throw await whyRefused(postgres, placed.alone)
         const now = await news()
         if (now === undefined) throw await whyRefused(postgres, toOrder(asked))

@@ -50,7 +50,7 @@ const cancelOrder = (outbox: Pick<Outbox, 'insert'>): Statement => ({
       UPDATE shows SET available = available + cancelled.quantity, revision = revision + 1
       FROM cancelled WHERE shows.id = cancelled.show_id
       RETURNING available, revision
-    ), told AS (
+    ), messages AS (
       ${outbox.insert(`SELECT 'order.refund', id::text, ${payloadSql('id')}, request_id, $3::text
         FROM cancelled WHERE status = 'refunding'`)}
     )
@@ -98,7 +98,7 @@ export function placeOrder(order: NewOrder, outbox: Outbox): EffectStatement {
           now() + $5::int * interval '1 millisecond', $6::text
         FROM show
         RETURNING id, number, status, quantity, total_cents
-      ), told AS (
+      ), messages AS (
         ${outbox.insert(`SELECT 'order.charge', id::text, ${payloadSql('id')}, $6::text, $8::text FROM placed`)}
       )`,
     response: `SELECT 201 AS status, json_build_object('id', placed.id, 'number', number, 'status', placed.status,

@@ -99,7 +99,7 @@ test('orders that are paid, cancelled and confirmed meanwhile are each counted o
     ...shop.postgres,
     async query<Row>(statement: string | Statement, values?: unknown[]) {
       const result = await shop.postgres.query<Row>(statement, values)
-      // Rows move while they are read: every order is written anew, and some are cancelled.
+      // Rows move while they are read: every order is written again, and some are cancelled.
       if (++pages % 3 === 0)
         await shop.postgres.query(`UPDATE orders SET touched_at = now(), status = CASE WHEN
         number % 7 = ${pages % 7} THEN 'cancelled' ELSE status END WHERE status IN ('confirmed', 'cancelled')`)

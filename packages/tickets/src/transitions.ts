@@ -156,7 +156,7 @@ const touchStuck = (outbox: Pick<Outbox, 'insert'>): Statement => ({
       RETURNING orders.id, orders.status, orders.request_id
     ), again AS (
       SELECT * FROM touched WHERE id <> ALL ($3::uuid[])
-    ), told AS (
+    ), messages AS (
       ${outbox.insert(`SELECT CASE status WHEN 'paid' THEN 'order.mail' WHEN 'refunding' THEN 'order.refund' ELSE 'order.charge' END,
         id::text, ${payloadSql('id', true)}, request_id, NULL FROM again`)}
     )

@@ -52,7 +52,7 @@ test('what is no failure of the peer opens nothing', async () => {
   await expect(breaker.run(failing)).rejects.toEqual(held)
 })
 
-test('a thousand calls that always fail hold nobody back while the peer answers its check, which costs one request a second', async () => {
+test('a thousand calls that always fail hold no other call back while the peer answers its check, which costs one request a second', async () => {
   const check = vi.fn(async () => 'fine')
   const breakers = createBreakers({ log, failures: 5, openMs: 60_000 })
   const breaker = breakers.of('peer', { check })
@@ -102,7 +102,7 @@ test('when no first call comes, one that failed before probes in the end', async
 test.each([
   ['said no', async () => false],
   ['failed', () => Promise.reject(new Error('no database'))],
-])('a probe whose begin %s asked nobody, so it closes nothing', async (_, begin) => {
+])('a probe whose begin %s reached no peer, so it closes nothing', async (_, begin) => {
   const breakers = createBreakers({ log, failures: 1, openMs: 20 })
   const breaker = breakers.of('peer')
   await expect(breaker.run(failing)).rejects.toThrow('unreachable')

@@ -87,7 +87,7 @@ export function describeCache(name: string, create: () => Promise<{ cache: Cache
       expect(source.loads).toBeLessThanOrEqual(3)
     })
 
-    test('with staleMs 0, nobody gets a value that is older than freshMs', async () => {
+    test('with staleMs 0, no caller gets a value that is older than freshMs', async () => {
       const [key, source] = [newKey(), createSource()]
       const reading = source.reading({ freshMs: 40, staleMs: 0 })
       await cache.get(key, reading)
@@ -132,7 +132,7 @@ export function describeCache(name: string, create: () => Promise<{ cache: Cache
       })
     }
 
-    test('a failure reaches whoever waits, and is not kept', async () => {
+    test('a failure reaches every waiting caller, and is not kept', async () => {
       const [key, source] = [newKey(), createSource()]
       source.error = new Error('down')
       const asked = Array.from({ length: 5 }, () => cache.get(key, source.reading()))
@@ -151,7 +151,7 @@ export function describeCache(name: string, create: () => Promise<{ cache: Cache
       for (let i = 0; i < 5; i++) expect(await cache.get(key, reading)).toEqual({ version: 1, cents: 100 })
     })
 
-    test('a load that hangs is aborted and told', async () => {
+    test('a load that hangs is aborted and reported', async () => {
       let aborted = false
       const load = (signal: AbortSignal) => {
         signal.addEventListener('abort', () => (aborted = true))

@@ -70,7 +70,7 @@ test('200 readers of a missing key on three replicas: one load, few commands', a
   expect(commands).toBeLessThanOrEqual(33) // a script runs about three
 })
 
-test('a stale hot key on three replicas: one load renews it, nobody waits', async () => {
+test('a stale hot key on three replicas: one load renews it, and no caller waits', async () => {
   const replicas = await three()
   const [key, source] = [newKey(), createSource()]
   await replicas[0].cache.get(key, source.reading({ freshMs: 30 }))
@@ -183,7 +183,7 @@ test('every replica answers the new value soon after the commit', async () => {
     }
     late.push(performance.now() - startedAt)
   }
-  // Told, not waited for until the first tier's age (5 s): the median, since a busy machine can hold up any one of them.
+  // By a message, and not by the first tier's age (5 s). The median, since a busy machine can hold up any one of them.
   expect(late.sort((a, b) => a - b)[late.length >> 1]).toBeLessThan(100)
 })
 
@@ -225,7 +225,7 @@ test('a lost message costs the age of the first tier, no more', async () => {
   await vi.waitFor(async () => expect(await deaf.cache.get(key, source.reading())).toEqual(source.value), 400)
 })
 
-test('a message that nobody can read empties the first tier, and ends nothing', async () => {
+test('an unreadable message empties the first tier, and ends nothing', async () => {
   const one = await replica()
   const [key, source] = [newKey(), createSource()]
   await one.cache.get(key, source.reading())
@@ -264,7 +264,7 @@ test('without Redis: one load in each process, few at once, and soon back', asyn
   expect(source.loads).toBe(20)
   expect(most).toBe(4)
   expect(cache.degraded()).toBeDefined()
-  // What is told while Redis is away reaches the others once it is back.
+  // Invalidations made while Redis is down reach the other replicas once it is back.
   const other = await replica()
   const key = newKey()
   await other.cache.get(key, source.reading())
@@ -275,7 +275,7 @@ test('without Redis: one load in each process, few at once, and soon back', asyn
   await vi.waitFor(() => expect(cache.degraded()).toBeUndefined(), 4000)
 })
 
-test('more invalidations than it remembers while Redis is away: everything is invalidated, and said', async () => {
+test('more invalidations than it remembers while Redis is down: everything is invalidated, and logged', async () => {
   const proxy = await startFaultProxy({ target: inject('redisUrl') })
   stops.push(() => proxy.stop())
   const warn = vi.spyOn(log, 'warn')

@@ -1,7 +1,7 @@
 export interface InvalidationsOptions {
-  tell(key: string, version: number | undefined): Promise<void>
+  send(key: string, version: number | undefined): Promise<void>
   /** Invalidates everything: for invalidations that are not remembered one by one. */
-  tellAll(): Promise<void>
+  sendAll(): Promise<void>
   failed(error: unknown): void
   /** So many invalidations are remembered one by one; beyond them, everything is invalidated. Default: 10,000. */
   maxPending?: number
@@ -13,7 +13,7 @@ export interface InvalidationsOptions {
  * Invalidations that Redis did not take are sent again, each second, until it does: otherwise the second tier would keep
  * returning the old values. Only the death of this process in between loses them.
  */
-export function createInvalidations({ tell, tellAll, failed, maxPending = 10_000, overflowed }: InvalidationsOptions) {
+export function createInvalidations({ send, sendAll, failed, maxPending = 10_000, overflowed }: InvalidationsOptions) {
   const pending = new Map<string, number | undefined>()
   let everything = false
   let timer: NodeJS.Timeout | undefined
@@ -28,7 +28,7 @@ export function createInvalidations({ tell, tellAll, failed, maxPending = 10_000
   }
   const attempt = async (key: string, version: number | undefined) => {
     try {
-      await tell(key, version)
+      await send(key, version)
       if (pending.get(key) === version) pending.delete(key)
       return true
     } catch (error) {
@@ -40,7 +40,7 @@ export function createInvalidations({ tell, tellAll, failed, maxPending = 10_000
   const attemptAll = async () => {
     try {
       everything = false // failures from now on are counted again
-      await tellAll()
+      await sendAll()
       return true
     } catch (error) {
       failed(error)
@@ -61,7 +61,7 @@ export function createInvalidations({ tell, tellAll, failed, maxPending = 10_000
   }
 
   return {
-    async tell(key: string, version: number | undefined) {
+    async send(key: string, version: number | undefined) {
       await attempt(key, version)
       schedule()
     },

@@ -53,9 +53,9 @@ export function createTieredCache(options: TieredCacheOptions): Cache {
     const settled = work.catch(() => undefined).finally(() => background.delete(settled))
     background.add(settled)
   }
-  const told = createInvalidations({
-    tell: shared.invalidate,
-    tellAll: shared.invalidateAll,
+  const invalidations = createInvalidations({
+    send: shared.invalidate,
+    sendAll: shared.invalidateAll,
     failed: away,
     maxPending: options.maxPending,
     overflowed: () => log.warn('too many invalidations wait for redis: the whole cache is invalidated once it is back'),
@@ -111,7 +111,8 @@ export function createTieredCache(options: TieredCacheOptions): Cache {
   const look = async (key: string, reading: Reading<unknown>, flight: Flight): Promise<Entry> => {
     const giveUpAt = performance.now() + (reading.loadTimeoutMs ?? defaultLoadTimeoutMs) + lockMs
     const token = randomUUID()
-    for (let pauseMs = 10; ; pauseMs = Math.min(pauseMs * 1.4, 100)) {
+    let pauseMs = 10
+    while (true) {
       if (performance.now() < awayUntil) return fill(key, reading, flight)
       const found = await shared.read(key, token, tier.newest(key), reading.form ?? 1).catch(away)
       if (!found) return fill(key, reading, flight)
@@ -124,6 +125,7 @@ export function createTieredCache(options: TieredCacheOptions): Cache {
       if (failed && kitErrors[failed]) throw kitErrors[failed]({ retryAfterMs: 1000 })
       if (performance.now() > giveUpAt) return fill(key, reading, flight)
       await wait(pauseMs * (0.5 + Math.random()))
+      pauseMs = Math.min(pauseMs * 1.4, 100)
     }
   }
 
@@ -161,7 +163,7 @@ export function createTieredCache(options: TieredCacheOptions): Cache {
     },
     async invalidate(key, version) {
       tier.invalidate(key, version)
-      await told.tell(key, version)
+      await invalidations.send(key, version)
     },
     degraded() {
       if (performance.now() < awayUntil) return 'the cache goes without Redis'
@@ -170,7 +172,7 @@ export function createTieredCache(options: TieredCacheOptions): Cache {
     async stop() {
       stopListening()
       subscriber.off('close', deaf)
-      told.stop()
+      invalidations.stop()
       await Promise.all(background)
     },
   }

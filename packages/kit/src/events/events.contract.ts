@@ -31,7 +31,7 @@ export function describeEvents(name: string, create: (maxHistory: number) => Pro
       return ids
     }
 
-    test('whoever listens gets what is new, in order, and others get nothing of it', async () => {
+    test('a subscriber gets what is new on its topic, in order, and others get nothing of it', async () => {
       const [channel, other] = [randomUUID(), randomUUID()]
       await publish(channel, 1)
       const [one, two, three] = [

@@ -81,7 +81,7 @@ async function blocked(redis: Awaited<ReturnType<typeof create>>['redis']) {
   return clients.split('\n').filter((line) => line.includes('cmd=xread')).length
 }
 
-test('an entry that nobody can read costs no other', async () => {
+test('an unreadable entry costs no other', async () => {
   const { events, redis } = await replica()
   const channel = randomUUID()
   const stream = `${prefix}:${channel}`
@@ -125,7 +125,7 @@ test('a connection that goes silent is noticed, and what came meanwhile is caugh
   expect(client.gaps()).toBe(0)
 })
 
-test('an interruption longer than the history, or that lost it, is told', async () => {
+test('an interruption that outlasts or loses the history is reported', async () => {
   const proxy = await startFaultProxy({ target: inject('redisUrl') })
   stops.push(() => proxy.stop())
   const [near, far] = [await replica({ maxHistory: 5 }), await replica({ maxHistory: 5 }, proxy.url)]

@@ -65,7 +65,7 @@ test('ends when the replica drains, and at once when it drains already', async (
   await (await get()).text()
 })
 
-test('a client that goes away is told to whoever feeds it', async () => {
+test('the route that feeds a stream learns that its client has gone', async () => {
   const { opened, streams, get } = await serve()
   const answer = await get()
   await answer.body?.cancel()

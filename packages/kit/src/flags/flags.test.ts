@@ -75,7 +75,7 @@ test('every replica sees a change within 5 s when the broadcast is lost', async 
   await vi.waitFor(() => expect(replicas[1]?.get(testFlags.salesOpen)).toBe(false), { timeout: 5000, interval: 10 })
 })
 
-test('a heartbeat that says that flags have changed is heard, whoever changed them, and nothing is polled', async () => {
+test('a heartbeat that reports changed flags is heard, whichever process changed them, and nothing is polled', async () => {
   const changes = createChanges()
   const revision = async () => {
     const { rows } = await postgres.query<Record<'flags', number>>(
@@ -132,7 +132,7 @@ test('what another version of the code stored does not count', async () => {
   expect(flags.get(testFlags.maxItems)).toBe(5)
 })
 
-test('while Postgres is away, what was known last goes on', async () => {
+test('while Postgres is down, the last known values stay', async () => {
   let away = false
   const flaky = {
     query: <Row>(...args: Parameters<Postgres['query']>) =>

@@ -100,10 +100,12 @@ export function createPostgresFlags(options: PostgresFlagsOptions): Flags {
     async start() {
       stopHearing = changes?.onChange('flags', hear) ?? stopHearing // first: what changes while they are read counts
       // Never serve defaults when an operator may have overridden them: block start-up until the flags can be read.
-      for (let told = false; !stopped; told = true) {
+      let isLogged = false
+      while (!stopped) {
         const err = await refresh().catch((error: unknown) => error)
         if (err === undefined) break
-        if (!told) log.warn({ err }, 'flags could not be read: waiting for them')
+        if (!isLogged) log.warn({ err }, 'flags could not be read: waiting for them')
+        isLogged = true
         await wait(Math.min(pollMs, retryMs))
       }
       if (stopped) throw new Error('stopped before the flags could be read')

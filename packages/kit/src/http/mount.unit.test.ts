@@ -37,7 +37,7 @@ const routes = [
   route({
     method: 'get',
     path: '/leaky',
-    summary: 'Answers with more than it says',
+    summary: 'Returns more than it declares',
     access: 'public',
     responses: { 200: { description: 'x', schema: z.strictObject({ id: z.string() }) } },
     handle: async () => ({ status: 200, body: { id: '1', password: 'x' } }),
@@ -45,7 +45,7 @@ const routes = [
   route({
     method: 'get',
     path: '/stored',
-    summary: 'Answers with what another version made',
+    summary: 'Returns what another version made',
     access: 'public',
     responses: { 200: { description: 'x', schema: z.strictObject({ id: z.string() }) } },
     handle: async () => ({ status: 200, stored: true, body: { id: '1', name: 'x' } }),
@@ -115,7 +115,7 @@ const routes = [
     route({
       method,
       path: '/open',
-      summary: 'Is for everybody',
+      summary: 'Is for everyone',
       access: 'public',
       ignoresSession: method === 'post',
       responses: {},
@@ -370,7 +370,7 @@ test('the description is made of the same schemas', () => {
   expect(description.components.securitySchemes.session).toMatchObject({ in: 'cookie', name: '__Host-sid' })
 })
 
-test('a session that cannot be read is nobody: a route that writes is 503, unless it does not care who asks', async () => {
+test('a session that cannot be read belongs to no user: a route that writes is 503, unless it does not ask for the user', async () => {
   const headers = { cookie: 'unreadable' }
   const ask = async (method: string, path: string) => (await fetch(base + path, { method, headers })).status
   expect(await ask('GET', '/open')).toBe(204)

@@ -5,7 +5,7 @@ import { expect, test } from 'vitest'
 import { createLog } from '../log/log.ts'
 import { createRefusal } from './refusal.ts'
 
-test('a replica without a place answers with a problem that no cache keeps', async () => {
+test('a replica without a place returns a problem that no cache keeps', async () => {
   const log = createLog({ service: 'test', replicaId: 'test', version: '', level: 'silent' })
   const server = createServer(createRefusal(log)).listen(0, '127.0.0.1')
   await once(server, 'listening')

@@ -82,16 +82,18 @@ export function createBullmqSchedules(options: BullmqSchedulesOptions): Schedule
     for (const { key } of await queue.getJobSchedulers()) await queue.removeJobScheduler(key)
   }
 
-  /** Tries until it succeeds; `false` when stopped before. */
+  /** Retries until it succeeds. Returns `false` if it was stopped before. */
   const repair = async (): Promise<boolean> => {
-    for (let told = false; !stopping.signal.aborted; told = true) {
+    let hasFailed = false
+    while (!stopping.signal.aborted) {
       try {
         await connection.use(put)
         await former.use(dropFormer)
-        if (told) log.info('schedules restored')
+        if (hasFailed) log.info('schedules restored')
         return true
       } catch (err) {
-        if (!told) log.warn({ err }, 'cannot write schedules to Redis')
+        if (!hasFailed) log.warn({ err }, 'cannot write schedules to Redis')
+        hasFailed = true
         await wait(retryMs, undefined, { signal: stopping.signal }).catch(() => undefined)
       }
     }

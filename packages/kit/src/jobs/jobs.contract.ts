@@ -227,7 +227,7 @@ export function describeJobs(name: string, create: () => Promise<JobsUnderTest>)
       await vi.waitFor(() => expect(run).toHaveBeenCalledTimes(2))
     })
 
-    test('a type that nobody handles waits for a worker that does; an inherited name is no handler', async () => {
+    test('a type without a handler waits for a worker that has one; an inherited name is no handler', async () => {
       const old = consume({ greet: async () => {} })
       await jobs.queue.add(newJob('constructor'))
       await wait(100)
@@ -261,7 +261,7 @@ export function describeJobs(name: string, create: () => Promise<JobsUnderTest>)
       await vi.waitFor(() => expect(seen).toEqual(['Ana', 'Bea']), 5000)
     })
 
-    test('what stays too new for everybody ends among the dead letters, with the reason', async () => {
+    test('a job that stays too new for every worker becomes a dead letter, with the reason', async () => {
       consume({ greet: async (job) => void readPayload(job, z.unknown(), 3) }, 10, { tooNewMs: 50 })
       const job = newJob('greet', { version: 4 })
       await jobs.queue.add(job)

@@ -114,7 +114,7 @@ test('bullmq: jobs of one lane wait for no job of another', async () => {
   await jobs.stop()
 })
 
-test('bullmq: what has failed comes after what has not been tried, but for one turn of every six', async () => {
+test('bullmq: jobs that failed come after jobs that were not tried, except in one turn of every six', async () => {
   const jobs = await createBullmq()
   await vi.waitFor(() => expect(jobs.redis.status).toBe('ready'))
   const tries: string[] = []
@@ -464,7 +464,7 @@ test('bullmq: connections that go silent are noticed: jobs are added and done ag
   await proxy.stop()
 })
 
-test('bullmq: while Redis is away adding fails in time; afterwards all goes on by itself', async () => {
+test('bullmq: while Redis is down, adding fails in time; afterwards everything goes on by itself', async () => {
   const proxy = await startFaultProxy({ target: inject('redisUrl') })
   await proxy.refuse()
   const jobs = await createBullmq(proxy.url)

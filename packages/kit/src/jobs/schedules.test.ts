@@ -174,14 +174,14 @@ test.each<[string, Schedule['every'], Schedule['every']]>([
   await workers.stop()
 })
 
-test('stands again after Redis lost its data, and is not removed while nobody can say who is alive', async () => {
+test('is restored after Redis lost its data, and is not removed while it is unknown which workers are alive', async () => {
   const workers = createWorkers()
   const schedules = workers.worker([schedule('nightly')], 'one', 50)
   await schedules.start()
   await workers.lose()
   await vi.waitFor(async () => expect(await workers.present()).toEqual(['nightly']))
   await schedules.stop()
-  const unsure = workers.worker([], 'unsure', 50, () => Promise.reject(new Error('Postgres is away')))
+  const unsure = workers.worker([], 'unsure', 50, () => Promise.reject(new Error('Postgres is down')))
   workers.live.clear()
   const starting = unsure.start()
   await wait(100)

@@ -46,11 +46,11 @@ const host = 'Host: localhost\r\n'
 const post = `POST / HTTP/1.1\r\n${host}Transfer-Encoding: chunked\r\n\r\n`
 it.each([
   ['no HTTP', ['GET is what I want\r\n\r\n'], 400, 'E_MALFORMED_REQUEST'],
-  ['a method that nobody knows', [`FOO / HTTP/1.1\r\n${host}\r\n`], 405, 'E_METHOD_NOT_ALLOWED'],
+  ['an unknown method', [`FOO / HTTP/1.1\r\n${host}\r\n`], 405, 'E_METHOD_NOT_ALLOWED'],
   ['a large head', [`GET / HTTP/1.1\r\n${host}a: ${'a'.repeat(60_000)}\r\n\r\n`], 431, 'E_HEADERS_TOO_LARGE'],
   ['a broken body', [`${post}no number\r\n`], 400, 'E_MALFORMED_REQUEST'],
   ['a second request', [`GET / HTTP/1.1\r\n${host}\r\n`, 'GET is what I want\r\n\r\n'], 400, 'E_MALFORMED_REQUEST'],
-])('%s is answered with a problem, and the connection ends', async (_, pieces, status, code) => {
+])('%s gets a problem as its response, and the connection ends', async (_, pieces, status, code) => {
   const answer = await send(...pieces)
   const [head = '', body = ''] = answer.split('\r\n\r\n').slice(-2)
   expect(head).toMatch(new RegExp(`HTTP/1.1 ${status} `))

@@ -22,7 +22,7 @@ export async function runProcess(make: () => Promise<Composition>): Promise<void
   try {
     composition = await make()
   } catch (error) {
-    process.stderr.write(`${tell(error)}\n`)
+    process.stderr.write(`${describe(error)}\n`)
     process.exit(1)
   }
   const { log } = composition
@@ -63,7 +63,7 @@ export async function runProcess(make: () => Promise<Composition>): Promise<void
   } catch (err) {
     if (stoppingSince !== undefined) return
     log.fatal({ err }, 'start failed')
-    process.stderr.write(`${tell(err)}\n`)
+    process.stderr.write(`${describe(err)}\n`)
     return void stop('failed start', 1)
   }
   if (stoppingSince !== undefined) return // a drain ended the start
@@ -71,7 +71,7 @@ export async function runProcess(make: () => Promise<Composition>): Promise<void
   process.send?.('ready') // PM2's wait_ready
 }
 
-function tell(error: unknown): string {
+function describe(error: unknown): string {
   if (!(error instanceof Error)) return String(error)
   return 'code' in error && typeof error.code === 'string' ? `${error.code}: ${error.message}` : String(error.stack)
 }

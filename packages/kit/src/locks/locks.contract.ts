@@ -5,7 +5,7 @@ export interface LocksUnderTest {
   /** Two replicas that share what the adapter's scope says they share. */
   one: Locks
   two: Locks
-  /** Takes the lock away from whoever holds it, as an expiry would. */
+  /** Takes the lock away from its holder, as an expiry would. */
   expire(name: string): Promise<void>
 }
 
@@ -90,7 +90,7 @@ export function describeLocks(name: string, locks: () => LocksUnderTest): void {
       await lease.release()
     })
 
-    test('under contention nobody overlaps, and fences grow in the order of the holders', async () => {
+    test('under contention no two holders overlap, and fences grow in the order of the holders', async () => {
       const name = newName()
       const fences: bigint[] = []
       let inside = 0

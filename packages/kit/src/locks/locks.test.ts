@@ -64,7 +64,7 @@ describeLocks('redis, with fences from elsewhere', () => ({
   expire: async (name) => void (await redis[1]?.del(`${prefix}{${name}}`)),
 }))
 
-test('redis: whoever cannot renew stops before the lock is free for others', async () => {
+test('redis: a holder that cannot renew stops before the lock is free for others', async () => {
   const lease = (await far.acquire('cut-off', { leaseMs: 500 })) as Lease
   const order: string[] = []
   lease.signal.addEventListener('abort', () => order.push('stopped'))
@@ -78,7 +78,7 @@ test('redis: whoever cannot renew stops before the lock is free for others', asy
   await reachable()
 })
 
-test('redis: when nobody can tell, nobody gets the lock', async () => {
+test('redis: while the state of the lock is unknown, no caller gets it', async () => {
   proxy.hang()
   await expect(far.acquire('closed', { leaseMs: 500, waitMs: 5000 })).rejects.toMatchObject({
     code: 'E_REDIS_UNAVAILABLE',

@@ -3,7 +3,7 @@ import { Writable } from 'node:stream'
 import { expect, test } from 'vitest'
 import { createLog, withoutRedaction } from './log.ts'
 
-test('secrets are not in any line, but for lines whose fields are known', () => {
+test('secrets are in no line, except lines whose fields are known', () => {
   const lines: Record<string, unknown>[] = []
   const destination = new Writable({
     write(chunk, _encoding, done) {

@@ -72,7 +72,7 @@ test('a message is published after its transaction commits, under an id that nam
   await vi.waitFor(async () => expect(await waiting()).toBe(0))
 })
 
-test('a transaction that rolls back tells nothing', async () => {
+test('a transaction that rolls back publishes nothing', async () => {
   const rolledBack = postgres.transaction(async (tx) => {
     await outbox.add(tx, { type: 'order.charge', aggregate: 'a', payload: null })
     throw new Error('refused')
@@ -83,7 +83,7 @@ test('a transaction that rolls back tells nothing', async () => {
 
 test('the insert can be a part of a larger statement', async () => {
   await postgres.query(
-    `WITH taken AS (SELECT 'a' AS id), told AS (${outbox.insert(`SELECT 'order.charge', id, '{"n": 7}'::json, NULL, NULL FROM taken`)})
+    `WITH taken AS (SELECT 'a' AS id), messages AS (${outbox.insert(`SELECT 'order.charge', id, '{"n": 7}'::json, NULL, NULL FROM taken`)})
      SELECT FROM taken`,
   )
   const seen: NewJob[] = []
@@ -153,7 +153,7 @@ test('what is behind a refused message of its aggregate waits for it', async () 
   expect(seen).toEqual([1, 2, 3])
 })
 
-test('while the queue is away nothing is lost, and other aggregates do not wait for a message that is refused', async () => {
+test('while the queue is down nothing is lost, and other aggregates do not wait for a message that is refused', async () => {
   const seen: string[] = []
   let away = true
   const refused = await add('refused', 1)
@@ -248,7 +248,7 @@ test('a message that is refused holds up no other aggregate, however steadily ot
   await relays.pop()?.stop()
 })
 
-test('a queue that is away is asked once while rows are locked, however many messages there are', async () => {
+test('a queue that is down is asked once while rows are locked, however many messages there are', async () => {
   for (const aggregate of ['a', 'b', 'c']) await addMany(aggregate, 2)
   const { postgres: counted, asked } = countStatements(postgres)
   const away = (what: string) => () => {
@@ -287,7 +287,7 @@ test('an idle relay asks once for each poll, and later and later until then', as
   expect(new Set(asked)).toEqual(new Set(['outbox-heads', 'outbox-published']))
 })
 
-test('tells how far behind it is, and forgets what was published long ago', async () => {
+test('reports how far behind it is, and deletes what was published long ago', async () => {
   const idle = createRelay({ postgres, queue: queueOf(async () => {}), log })
   await add('a', 1)
   await postgres.query(`UPDATE outbox SET created_at = now() - interval '10 seconds'`)

@@ -43,13 +43,13 @@ test('clients take turns, and the one that has most waiting gives up places for 
   send('c1', 'c')
   send('a6', 'a')
   send('d1', 'd')
-  send('e1', 'e') // nobody has more than one
+  send('e1', 'e') // no address has more than one
   const over = 'E_OVERLOADED'
   expect(await end()).toEqual(['done', over, over, over, over, 'done', 'done', over, 'done', over])
   expect(order).toEqual(['a1', 'b1', 'c1', 'd1'])
 })
 
-test('whoever had little work lately gets a place among those that had much, and every other turn', async () => {
+test('an address that had little work lately gets a place among those that had much, and every other turn', async () => {
   const queue = createQueue({ maxConcurrent: 1, maxWaitMs: 200, firstCostMs: 50, maxRestMs: 0 })
   const order: string[] = []
   const send = (from: string, until: Promise<void> = Promise.resolve()) =>

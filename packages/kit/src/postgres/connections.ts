@@ -55,7 +55,7 @@ export function createConnections({ log }: { log: Logger }): Connections {
   let madeAt = Number.NEGATIVE_INFINITY
   let suspectBefore = Number.NEGATIVE_INFINITY
 
-  const tell = () => {
+  const notify = () => {
     for (const listener of [...listeners]) listener()
   }
   const isAllowed = () => allowance === undefined || allowance.elapsed() < allowance.ms
@@ -65,7 +65,7 @@ export function createConnections({ log }: { log: Logger }): Connections {
     for (const listener of [...allowedListeners]) listener(allowed)
   }
   const endAllowance = () => {
-    tell()
+    notify()
     setAllowed(false)
   }
   const retireNow = (reason: string) => {
@@ -78,7 +78,7 @@ export function createConnections({ log }: { log: Logger }): Connections {
       loggedAt = retiredAt
       log.warn({ reason }, 'replacing database connections')
     }
-    tell()
+    notify()
   }
 
   return {

@@ -46,7 +46,7 @@ test('a server that stays read-only is logged every ten seconds', () => {
   expect(lines).toHaveLength(2)
 })
 
-test('is allowed for a time, then tells those who have connections, also when the timer is late', () => {
+test('is allowed for a time, then notifies the owners of connections, also when the timer is late', () => {
   const { connections, retired } = create()
   expect(connections.allowed()).toBe(true)
   connections.allowFor(3000)

@@ -13,7 +13,8 @@ export async function deleteOlderThan(sql: Sql, table: string, column: string, o
       SELECT ctid FROM ${table} WHERE ${column} < now() - $1 * interval '1 millisecond' LIMIT ${batch}
       FOR UPDATE SKIP LOCKED))`,
   }
-  for (let deleted = 0; ; ) {
+  let deleted = 0
+  while (true) {
     const { rowCount } = await sql.query(statement, [olderThanMs])
     deleted += rowCount
     if (rowCount < batch) return deleted

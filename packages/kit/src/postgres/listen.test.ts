@@ -54,7 +54,7 @@ test('connects again after the server ended its connection, and says so', async 
   await vi.waitFor(() => expect(seen).toEqual(['two']))
 })
 
-test('makes its connection anew at a certain age, which is no failure, and goes on hearing', async () => {
+test('replaces its connection at a certain age, which is no failure, and keeps listening', async () => {
   const lines: string[] = []
   const log = { ...silent, warn: (_: object, line: string) => void lines.push(line) } as typeof silent
   const { seen, onConnect } = listen({ log, lifetimeMs: 200, retryMs: 60_000 })
@@ -66,7 +66,7 @@ test('makes its connection anew at a certain age, which is no failure, and goes 
   expect(lines).toEqual([])
 })
 
-test('stops at once, also while it waits for a server that is away', async () => {
+test('stops at once, also while it waits for a server that is down', async () => {
   const url = new URL(database.url)
   url.port = '1'
   const stuck = createListener({ url: url.href, applicationName: 'x', log, channels: {}, retryMs: 60_000 })

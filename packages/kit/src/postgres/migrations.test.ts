@@ -147,7 +147,7 @@ describe('an index that is built while others write', () => {
     expect(await run()).toEqual({ applied: ['demo/0002_index'] })
   })
 
-  test('waits for a transaction that is older, longer than a lock timeout, and nobody waits for it', async () => {
+  test('waits for an older transaction, longer than a lock timeout, and no other transaction waits for it', async () => {
     await run()
     await withClient(database.url, async (other) => {
       await other.query('BEGIN; INSERT INTO things VALUES (1)')
@@ -174,7 +174,7 @@ describe('an index that is built while others write', () => {
         /lock timeout; transactions that are open: forgotten \(pid \d+\)/,
       )
     })
-    // Whoever is in the way is also in the way of removing it: the next try does.
+    // The transaction that blocks it also blocks its removal: the next attempt removes it.
     expect(await run()).toEqual({ applied: ['demo/0002_index'] })
     expect(await invalid()).toEqual([])
   })
@@ -185,7 +185,7 @@ describe('an index that is built while others write', () => {
   })
 })
 
-test('while somebody reads a table for long, a migration of it fails nobody, and is applied afterwards', async () => {
+test('while a table is being read for long, a migration of it fails no other statement, and is applied afterwards', async () => {
   await write('0001_things.sql', 'CREATE TABLE things (id int); INSERT INTO things VALUES (1)')
   await run()
   const postgres = createPostgres({ url: database.url, log, applicationName: 't', maxConnections: 4, timeoutMs: 2000 })

@@ -125,10 +125,12 @@ async function readMigrations(folders: MigrationFolder[]): Promise<Migration[]> 
 /** Asks again and again rather than waiting in the server: a session that waits there would block `CREATE INDEX CONCURRENTLY`. */
 async function lock(session: Session, waitMs: number, report: (line: string) => void): Promise<void> {
   const deadline = Date.now() + waitMs
-  for (let told = false; ; told = true) {
+  let isReported = false
+  while (true) {
     const { rows } = await session.query<{ locked: boolean }>('SELECT pg_try_advisory_lock($1) AS locked', [lockKey])
     if (rows[0]?.locked) return
-    if (!told) report('waiting for another migration to finish')
+    if (!isReported) report('waiting for another migration to finish')
+    isReported = true
     if (Date.now() >= deadline) throw failed(`another migration is still running after ${waitMs / 1000} s`)
     await wait(100)
   }
@@ -189,7 +191,8 @@ async function withTries(
   work: () => Promise<void>,
 ): Promise<void> {
   const deadline = Date.now() + waitMs
-  for (let told = false; ; told = true) {
+  let isReported = false
+  while (true) {
     try {
       return await work()
     } catch (error) {
@@ -198,7 +201,8 @@ async function withTries(
       if (!/^(55P03|40P01)$/.test(state ?? '')) throw failed(describe(migration, text, error), error)
       if (Date.now() > deadline)
         throw failed(describe(migration, text, error, await oldestTransactions(session)), error)
-      if (!told) report(`${migration.name}: waiting for a table that is in use`)
+      if (!isReported) report(`${migration.name}: waiting for a table that is in use`)
+      isReported = true
       await wait(lockPauseMs * (0.5 + Math.random()))
     }
   }

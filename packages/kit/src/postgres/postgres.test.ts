@@ -139,7 +139,7 @@ describe('a transaction', () => {
     expect(tries).toBe(5)
   })
 
-  test('a deferred constraint that fails at COMMIT is told, and the connection is fit for the next', async () => {
+  test('a deferred constraint that fails at COMMIT is reported, and the connection is fit for the next transaction', async () => {
     const postgres = create({ maxConnections: 1 })
     await admin('CREATE TABLE IF NOT EXISTS late (id int UNIQUE DEFERRABLE INITIALLY DEFERRED)')
     const failing = postgres.transaction((tx) => tx.query('INSERT INTO late VALUES (1), (1)'))
@@ -240,7 +240,7 @@ describe('what does not answer in time is unavailable', () => {
     await first
   })
 
-  test('a server that nobody reaches', async () => {
+  test('a server that cannot be reached', async () => {
     await expect(create({ url: 'postgres://postgres@127.0.0.1:1/x' }).query('SELECT 1')).rejects.toMatchObject(
       unavailable,
     )
@@ -288,7 +288,7 @@ describe('a statement outside of a transaction', () => {
     expect(await admin('SELECT last_value::int AS n FROM tries')).toEqual([{ n: 5 }])
   })
 
-  test('a deadlock of two single statements is nobody’s failure', async () => {
+  test('a deadlock of two single statements fails no caller', async () => {
     await admin(`DELETE FROM accounts; INSERT INTO accounts VALUES (1, 0), (2, 0);
       CREATE OR REPLACE FUNCTION raise_both(first int, second int) RETURNS void AS $$ BEGIN
         UPDATE accounts SET balance = balance + 1 WHERE id = first;

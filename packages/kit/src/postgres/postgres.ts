@@ -184,7 +184,8 @@ export function createPostgres(options: PostgresOptions): Postgres {
 
   /** Repeats what had no effect and can succeed: after a conflict, and once after a statement turned out to be outdated. */
   const repeat = async <T>(once: (named: boolean) => Promise<T>, mayGoOn = () => true): Promise<T> => {
-    for (let tries = 1, named = namedStatements; ; tries++) {
+    let named = namedStatements
+    for (let tries = 1; ; tries++) {
       try {
         return await once(named)
       } catch (error) {

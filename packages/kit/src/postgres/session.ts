@@ -88,7 +88,8 @@ async function watched(client: BoundedClient, options: SessionOptions): Promise<
   /** Rejects once the connection is known to have gone silent. */
   const silence = async (signal: AbortSignal): Promise<never> => {
     let idleSince: string | undefined
-    for (let unanswered = 0; ; ) {
+    let unanswered = 0
+    while (true) {
       await wait(beatMs, undefined, { signal })
       const seen = await look(options, self)
       if (signal.aborted) throw signal.reason
@@ -105,7 +106,7 @@ async function watched(client: BoundedClient, options: SessionOptions): Promise<
     }
   }
 
-  await run(tellOfDeadPeers)
+  await run(detectDeadPeers)
   const { rows } = await run<Self>(
     'SELECT pid, extract(epoch FROM backend_start)::text AS born FROM pg_stat_activity WHERE pid = pg_backend_pid()',
   )
@@ -114,7 +115,7 @@ async function watched(client: BoundedClient, options: SessionOptions): Promise<
 }
 
 // So that the server ends the session of a client that died or cannot be reached, and frees its locks. Not every system knows these.
-const tellOfDeadPeers = `DO $$ BEGIN
+const detectDeadPeers = `DO $$ BEGIN
   BEGIN SET client_connection_check_interval = ${checkClientMs}; EXCEPTION WHEN OTHERS THEN NULL; END;
   ${Object.entries(deadPeers)
     .map(([name, value]) => `SET ${name} = ${value};`)

@@ -105,7 +105,7 @@ test('what was under way on a lost connection is sent again', async () => {
   expect(await warm(postgres)).not.toBe(shared)
 })
 
-test('a connection that went silent costs those under way their time, and nobody after them', async () => {
+test('a connection that went silent costs the statements under way their time, and none after them', async () => {
   const proxy = await startFaultProxy({ target: database.url })
   stops.push(() => proxy.stop())
   const postgres = create({ url: proxy.url, timeoutMs: 500 })
@@ -140,7 +140,7 @@ test('others do not join one that has not answered for a while', async () => {
   expect(await warm(postgres)).toBe(shared)
 })
 
-test('it is left when connections are retired, at its age, and when nobody uses it', async () => {
+test('it is left when connections are retired, at its age, and when it is idle', async () => {
   const postgres = create()
   const shared = await warm(postgres)
   connections.retire(connections.generation(), 'test')

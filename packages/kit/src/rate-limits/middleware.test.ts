@@ -140,7 +140,7 @@ test('without its store, a replica allows its share, and the whole limit again a
   expect(passed).toBeLessThanOrEqual(50)
 })
 
-test('`refuse`: without its store nobody passes', async () => {
+test('`refuse`: without its store no request passes', async () => {
   const { middleware } = createRateLimit({
     policy: policy(),
     stores: createRedisRateLimits({ redis: await connect('redis://127.0.0.1:1', { isReady: false }) }),

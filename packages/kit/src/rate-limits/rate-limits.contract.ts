@@ -45,7 +45,7 @@ export function describeRateLimits(name: string, create: () => [RateLimitStores,
       expect((await hit(begin(stores, policy({ name: 'two' })), key)).totalHits).toBe(1)
     })
 
-    test('begins anew when the window is over', async () => {
+    test('begins again when the window is over', async () => {
       const [stores] = create()
       const store = begin(stores, policy({ windowMs: 100 }))
       const key = randomUUID()

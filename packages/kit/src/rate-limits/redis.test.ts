@@ -77,7 +77,7 @@ describe('gcra', () => {
   }
   const shared = prefix()
 
-  test('lets the burst through at once, over both replicas, and tells when to come again', async () => {
+  test('lets the burst through at once, over both replicas, and says when to retry', async () => {
     const [a, b] = create(10, 10_000, 4)
     const key = randomUUID()
     const results = await Promise.all(Array.from({ length: 12 }, (_, i) => (i % 2 ? a : b).increment(key)))

@@ -105,7 +105,7 @@ test('a connection that goes silent is made again within 5 s, whatever its role'
   await Promise.all(roles.map(one))
 })
 
-test('a connection on which nobody sends anything is made again too when it goes silent', async () => {
+test('an unused connection is replaced, too, when it goes silent', async () => {
   const idle = roles.filter((role) => role !== 'reader') // a reader always waits at the server
   const one = async (role: RedisRole) => {
     const { proxy, redis } = await throughProxy(role)

@@ -59,7 +59,7 @@ test('a password that is refused is loud, named without itself, and waited for',
   await vi.waitFor(() => expect(watched.problem()).toBeUndefined())
 })
 
-test('no password where one is needed, and a name that nobody knows', async () => {
+test('no password where one is needed, and an unknown user', async () => {
   const { url, admin } = await startServer()
   await admin.config('SET', 'requirepass', 'right')
   const problem = (address: string) => {
@@ -151,7 +151,7 @@ test('a Sentinel is refused by name', async () => {
   })
 })
 
-test('a user without INFO is told which command is missing; the cache does without', async () => {
+test('a user without INFO: the error names the missing command; the cache does without', async () => {
   const { url, admin } = await startServer()
   await admin.acl('SETUSER', 'limited', 'on', '>pw', '~*', '&*', '+@all', '-info')
   await expect(watch(as(url, 'limited:pw')).check(soon())).rejects.toMatchObject({

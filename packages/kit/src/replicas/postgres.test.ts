@@ -111,7 +111,7 @@ async function addRows(count: number) {
   )
 }
 
-test('everybody sees who lives, until they leave', async () => {
+test('every process sees the live ones until they leave', async () => {
   const [first, , third] = [
     await join(api('one')),
     await join(worker('w', { schedules: ['s'] })),
@@ -128,12 +128,12 @@ test('everybody sees who lives, until they leave', async () => {
   await vi.waitFor(() => expect(first.liveApis()).toBe(1))
 })
 
-test('of processes that fall silent together, whoever finds one tells of all', async () => {
+test('when processes fall silent together, the one that finds one of them reports all', async () => {
   const first = await join(api('one'))
   const second = await join(api('two'))
   await addRows(3)
   for (const replica of [first, second]) await vi.waitFor(() => expect(replica.liveApis()).toBe(5))
-  // No trigger counts this: it is what happens when nobody writes any more.
+  // No trigger counts this: it is what happens when no process writes any more.
   await query(`UPDATE replicas SET heartbeat_at = heartbeat_at - interval '1 hour' WHERE id LIKE 'r%'`)
   for (const replica of [first, second]) await vi.waitFor(() => expect(replica.liveApis()).toBe(2))
   await vi.waitFor(async () => expect(await query('SELECT FROM replicas WHERE found_dead')).toHaveLength(3))
@@ -377,7 +377,7 @@ describe('the role that serves', () => {
     expect(connections).toMatchObject({ serverAllows: 14, allowedBy: 'database', budget: 9 })
   })
 
-  test('a password that is wrong from the start is told', async () => {
+  test('a password that is wrong from the start is reported', async () => {
     const replicas = create(api('one'), { databaseUrl: url.replace(':x@', ':wrong@') })
     const joining = replicas.join().catch(() => undefined)
     await vi.waitFor(() =>
@@ -426,7 +426,7 @@ test('without a heartbeat for its time-to-live, a process ends its connections a
   expect(first.problems()).toEqual([])
 })
 
-test('whoever is admitted ends what a silent process left open, and nothing that began later or belongs to the living', async () => {
+test('an admitted process ends what a silent one left open, and nothing that began later or belongs to a live one', async () => {
   const connect = async (name: string) => {
     const client = new pg.Client({ connectionString: database.url, application_name: name })
     client.on('error', () => undefined)
@@ -480,7 +480,7 @@ test('waits for the tables, and says so', async () => {
   await empty.drop()
 })
 
-test('while Postgres is away the last known number stays', async () => {
+test('while Postgres is down the last known number stays', async () => {
   const [first] = [await join(api('one')), await join(api('two'))]
   await vi.waitFor(() => expect(first.liveApis()).toBe(2))
   const admin = new pg.Client({ connectionString: inject('postgresUrl') })

@@ -52,7 +52,8 @@ export function createReplicas(options: ReplicasOptions): Replicas {
 
   /** Tries until the database answers and has its tables; logs each reason at most once. */
   const registerWhenPossible = async (): Promise<Refusal | undefined> => {
-    for (let told = ''; ; ) {
+    let logged = ''
+    while (true) {
       left.signal.throwIfAborted()
       let reason: string
       try {
@@ -62,22 +63,23 @@ export function createReplicas(options: ReplicasOptions): Replicas {
           return await place.register(true)
         }
         reason = `waiting for the migrations ${missing.join(', ')}`
-        if (told !== reason) log.info({ missing }, 'waiting for the migrations')
+        if (logged !== reason) log.info({ missing }, 'waiting for the migrations')
       } catch (err) {
         if (fatal.some((code) => hasCode(err, code))) throw err
         const isEmpty = sqlState(err) === '42P01'
         reason = isEmpty ? 'waiting for the migrations' : `waiting for Postgres: ${describeFailure(err)}`
-        if (told !== reason) log.warn({ err }, isEmpty ? reason : 'waiting for Postgres')
+        if (logged !== reason) log.warn({ err }, isEmpty ? reason : 'waiting for Postgres')
       }
       place.setReason(reason)
-      told = reason
+      logged = reason
       await wait(retryMs, undefined, { signal: left.signal })
     }
   }
 
   const join = async () => {
     const seen = new Map<string, number>()
-    for (const started = Date.now(); ; ) {
+    const started = Date.now()
+    while (true) {
       const refusal = await registerWhenPossible()
       if (!refusal) break
       // A heartbeat that moves proves a live replica. One that does not may be a dead predecessor's: wait until it has expired.

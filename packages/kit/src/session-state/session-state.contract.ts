@@ -91,7 +91,7 @@ export function describeSessionState(name: string, create: () => [SessionState, 
       expect([await replicas[0].get(looker), await replicas[0].get(writer)]).toEqual([{ a: '1' }, { a: '1', b: '1' }])
     })
 
-    test('is gone after the idle time, which each look renews, whoever looks', async () => {
+    test('is gone after the idle time, which every read renews, from a visitor or a user', async () => {
       const replicas = open({ idleMs: 1500, visitorIdleMs: 1500 })
       const one = async (isVisitor: boolean) => {
         const [key, other] = [randomUUID(), randomUUID()]

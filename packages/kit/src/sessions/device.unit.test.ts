@@ -32,7 +32,7 @@ test('knows the device for the account that it logged in to, with any of the sec
   expect(createDeviceCookies({ secrets: ['c'.repeat(32)], path }).read(request(cookie), 'ann')).toBeUndefined()
 })
 
-test('a forged, changed or old token is nobody', () => {
+test('a forged, changed or old token belongs to no user', () => {
   const cookies = createDeviceCookies({ secrets, path })
   const cookie = remember(cookies, 'ann')
   for (const forged of [cookie.slice(0, -2), cookie.replace('=', '=1'), 'device=x', `device=${'~'.repeat(3000)}`]) {

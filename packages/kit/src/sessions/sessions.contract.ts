@@ -27,7 +27,7 @@ interface ReplicaOptions {
   absoluteLifetimeMs?: number
 }
 
-/** One replica over HTTP; `slow` holds a request that began before `release()`. Answers with its address. */
+/** One replica over HTTP; `slow` holds a request that began before `release()`. Resolves with its address. */
 export async function serveSessions(sessions: SessionStore, options: ReplicaOptions = {}) {
   const { secrets = [secretA], absoluteLifetimeMs, cookieNames } = options
   const app = express()
@@ -252,7 +252,7 @@ export function describeSessions(
       expect((await attacker.send('GET', `${first.url}/me`)).body.userId).toBeNull()
     })
 
-    test('a cookie from before the log-in is nobody: it reads and writes nothing, and gets no new cookie', async () => {
+    test('a cookie from before the log-in belongs to no user: it reads and writes nothing, and gets no new cookie', async () => {
       const [a, b] = create()
       const [first, second] = [await serveSessions(a), await serveSessions(b)]
       const browser = createBrowser()
@@ -346,7 +346,7 @@ export function describeSessions(
       expect(ids.size).toBe(20)
     })
 
-    test('only the id of a visitor shows that nobody has logged in with it', async () => {
+    test('only the id of a visitor shows that it has not been used to log in', async () => {
       const [a] = create()
       const { url } = await serveSessions(a)
       const browser = createBrowser()

@@ -90,7 +90,7 @@ describeUploads('s3', async () => {
   return { uploads: createS3Uploads({ bucketUrl, ...credentials }), stop: () => server.close() }
 })
 
-test('a store that refuses, or is away, is told as such', async () => {
+test('a store that refuses and one that is down are reported as such', async () => {
   const { server, bucketUrl } = await startS3()
   const wrong = createS3Uploads({ bucketUrl, ...credentials, accessKeyId: 'wrong' })
   await expect(wrong.put('a', inPieces(image('image/png')), { maxBytes: 9999 })).rejects.toMatchObject({
@@ -105,7 +105,7 @@ test('a store that refuses, or is away, is told as such', async () => {
 test.each([
   ['never ends', undefined],
   ['is too large', 40],
-])('a stored object that %s is told as such, in time', async (_, pieces) => {
+])('a stored object that %s is reported as such, in time', async (_, pieces) => {
   const server = createServer((_req, res) => {
     let sent = 0
     const timer = setInterval(() => (++sent === pieces ? res.end() : res.write(Buffer.alloc(100))), 20)

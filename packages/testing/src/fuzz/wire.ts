@@ -127,7 +127,8 @@ function parseAnswer(bytes: Buffer, method: string): ParsedAnswer | undefined {
 
 function decodeChunks(bytes: Buffer): Buffer | undefined {
   const chunks: Buffer[] = []
-  for (let at = 0; ; ) {
+  let at = 0
+  while (true) {
     const lineEnd = bytes.indexOf('\r\n', at)
     if (lineEnd < 0) return undefined
     const size = Number.parseInt(bytes.toString('latin1', at, lineEnd), 16)
