@@ -52,6 +52,9 @@ test('its problems lead to its own page, those of the parser too', async () => {
 test('its metrics and its documentation have its name', async () => {
   const metrics = await (await fetch(`http://127.0.0.1:${replica.internalPort()}/metrics`)).text()
   expect(metrics).toContain(`${name.replace('-', '_')}_live_replicas`)
+  // sample
+  expect(metrics).toContain(`# TYPE ${name.replace('-', '_')}_tickets_orders_total counter`)
+  // /sample
   expect(metrics).not.toContain('escala')
   expect((await client.get('/v1/openapi.json')).body.info.title).toBe(name.replace('s', 'S'))
 })

@@ -1,17 +1,15 @@
 import type { CacheReads } from '@escala/kit/cache/counted'
 import type { EventStreams } from '@escala/kit/events/sse'
 import type { LockUses } from '@escala/kit/locks/counted'
-import { createMetrics, type Metrics } from '@escala/kit/metrics/metrics'
+import type { Metrics } from '@escala/kit/metrics/metrics'
 import type { Overload } from '@escala/kit/overload/overload'
 import type { Postgres } from '@escala/kit/postgres/postgres'
 import type { RedisConnection } from '@escala/kit/redis/redis'
 import { type RedisFacts, readRedisFacts } from '@escala/kit/redis/watch'
 import type { Replicas } from '@escala/kit/replicas/replicas'
-import type { ApiConfig } from './config.ts'
 import type { Limits } from './limits.ts'
 
 interface Sources {
-  config: ApiConfig
   postgres: Postgres
   replicas: Replicas
   limits: Limits
@@ -23,15 +21,9 @@ interface Sources {
   redis: Record<string, RedisConnection>
 }
 
-/** What one replica of the API exports to Prometheus; requests are counted where they end. */
-export function apiMetrics(sources: Sources): Metrics {
-  const { config, postgres, replicas, limits, overload, streams, cache, locks, redis } = sources
-  const metrics = createMetrics({
-    appName: config.APP_NAME,
-    service: 'api',
-    replica: config.REPLICA_ID,
-    version: config.VERSION,
-  })
+/** Adds what one replica of the API exports to Prometheus; requests are counted where they end. */
+export function addApiMetrics(metrics: Metrics, sources: Sources): void {
+  const { postgres, replicas, limits, overload, streams, cache, locks, redis } = sources
   metrics.gauges('escala_postgres_pool', 'Connections of the pool, and requests that wait for one.', 'state', () => ({
     ...postgres.stats(),
   }))
@@ -48,7 +40,6 @@ export function apiMetrics(sources: Sources): Metrics {
   metrics.gauge('escala_loop_delay_seconds', 'How late the event loop is.', () => overload.state().delayMs / 1000)
   metrics.counters('escala_cache_reads_total', 'Reads of the cache, by where the value came from.', 'from', cache.reads)
   metrics.counters('escala_locks_total', 'Attempts to take a lock, and locks lost, by outcome.', 'outcome', locks.uses)
-  return metrics
 }
 
 /** One look at each server for all that is asked at the same time; a server that does not answer is left out. */

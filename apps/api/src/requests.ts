@@ -6,7 +6,7 @@ import { createPlaces } from '@escala/kit/events/places'
 import { createEventStreams } from '@escala/kit/events/sse'
 import type { Route } from '@escala/kit/http/route'
 import { createSessionAndLimits } from '@escala/kit/http/session-and-limits'
-import { type ApiParts, collectPersonalData, type Downloads } from '@escala/kit/module'
+import { type ApiModule, type ApiParts, collectPersonalData, type Downloads } from '@escala/kit/module'
 import { createOverload, essentialRoutes } from '@escala/kit/overload/overload'
 import { createPasswords, type Passwords } from '@escala/kit/passwords/passwords'
 import { createPasswordForms } from '@escala/kit/passwords/roll-out'
@@ -20,7 +20,7 @@ import type { Request } from 'express'
 import { type AppOptions, createApp } from './app.ts'
 import type { apiSettings } from './config.ts'
 import { createLimits } from './limits.ts'
-import { apiMetrics } from './metrics.ts'
+import { addApiMetrics } from './metrics.ts'
 import { apiModules, flagsRole, roles } from './modules.ts'
 import type { Deps, MadeParts } from './parts.ts'
 import { flagRoutes } from './routes/flags.ts'
@@ -41,7 +41,7 @@ export interface RequestsOptions {
 
 /** Everything that answers requests: the application, what the modules get for their routes, and what bounds and counts both. */
 export function createRequests({ config, base, deps, parts, replicas, classes }: RequestsOptions) {
-  const { log, postgres, lifecycle } = base
+  const { log, postgres, lifecycle, metrics } = base
   const limits = createLimits({ config, rateLimits: parts.rateLimits, log, share: replicas.liveApis })
   const passwordForms = createPasswordForms({
     postgres,
@@ -62,18 +62,18 @@ export function createRequests({ config, base, deps, parts, replicas, classes }:
   const passwords = createPasswords({ mayWriteArgon2id: passwordForms.mayWriteArgon2id })
   const scopes = () => [...new Set(routes.flatMap((route) => route.scopes ?? []))]
   const basicParts = { ...parts, postgres, log, streams, downloads, scopes, ...accountParts(passwords) }
-  const moduleParts: ApiParts = { ...basicParts, personalData: collectPersonalData(apiModules, basicParts, config) }
+  const shared = { ...basicParts, personalData: collectPersonalData(apiModules, basicParts, config) }
+  const partsOf = (module: ApiModule): ApiParts => ({ ...shared, metrics: metrics.ofModule(module.name) })
   const routes: Route[] = [
     ...flagRoutes({ flags: parts.flags, role: flagsRole }),
-    ...apiModules.flatMap((module) => module.routes(moduleParts, config)),
+    ...apiModules.flatMap((module) => module.routes(partsOf(module), config)),
   ]
   const overload = createOverload({
     maxInFlight: config.MAX_IN_FLIGHT,
     maxDelayMs: config.MAX_LOOP_DELAY_MS,
     essential: essentialRoutes(routes),
   })
-  const metrics = apiMetrics({
-    config,
+  addApiMetrics(metrics, {
     postgres,
     replicas,
     limits,

@@ -3,11 +3,11 @@ import type { Config } from '@escala/kit/config/config'
 import type { JobConsumer } from '@escala/kit/jobs/jobs'
 import type { Composition } from '@escala/kit/lifecycle/process'
 import { runSteps } from '@escala/kit/lifecycle/steps'
-import { collectSettings, mergeOnce } from '@escala/kit/module'
+import { collectSettings, mergeOnce, type WorkerModule } from '@escala/kit/module'
 import { kitMigrations, migrationsOf } from '@escala/kit/postgres/migrations'
 import { workerSettings } from './config.ts'
 import { kitJobs } from './kit-jobs.ts'
-import { workerMetrics } from './metrics.ts'
+import { addWorkerMetrics } from './metrics.ts'
 import { workerLanes, workerModules } from './modules.ts'
 import { clusterParts, type Deps, jobsStopMs, makeParts, type Parts } from './parts.ts'
 
@@ -28,7 +28,7 @@ export async function compose(
   replaced: Partial<Parts> = {},
 ): Promise<Worker> {
   const base = await createBase(config, 'worker')
-  const { log, lifecycle, postgres, redis, tracing } = base
+  const { log, lifecycle, postgres, redis, tracing, metrics } = base
   const blockingRedis = base.connectRedis('blocking')
   const deps: Deps = { ...base, config, blockingRedis, lanes: workerLanes() }
   const make = { ...clusterParts, ...replaced }
@@ -38,7 +38,9 @@ export async function compose(
   const closing: (() => void)[] = [parts.mailer.stop]
   const onStop = (close: () => void) => void closing.push(close)
   const forModules = { ...given, deadLetters, postgres, tracing, log, onStop }
-  const jobs = [kitJobs(postgres), ...workerModules.map((module) => module.jobs(forModules, config))]
+  const jobsOf = (module: WorkerModule) =>
+    module.jobs({ ...forModules, metrics: metrics.ofModule(module.name) }, config)
+  const jobs = [kitJobs(postgres), ...workerModules.map(jobsOf)]
   const handlers = mergeOnce('job', jobs)
   const own = make.ownSchedules()
   const declared = async () => (await replicas.list()).flatMap((process) => process.schedules)
@@ -50,7 +52,7 @@ export async function compose(
     pool: { grow: (connections) => postgres.grow(connections - 1) }, // one is the relay's listener
     migrations: [kitMigrations, ...workerModules.map(migrationsOf)],
   })
-  const metrics = workerMetrics({ ...parts, config, postgres, lag: relay.lag, list: replicas.list })
+  addWorkerMetrics(metrics, { ...parts, postgres, lag: relay.lag, list: replicas.list })
   const internal = createInternalPort(config, base, {
     port: config.INTERNAL_PORT,
     degraded: () => [...(redis.isAnswering() && blockingRedis.isAnswering() ? [] : ['redis']), ...replicas.problems()],

@@ -1,15 +1,13 @@
 import type { BreakerState, Breakers } from '@escala/kit/breaker/breaker'
 import type { JobCounts } from '@escala/kit/jobs/jobs'
 import type { LockUses } from '@escala/kit/locks/counted'
-import { createMetrics, type Metrics } from '@escala/kit/metrics/metrics'
+import type { Metrics } from '@escala/kit/metrics/metrics'
 import type { Relay } from '@escala/kit/outbox/outbox'
 import { maxCounted } from '@escala/kit/outbox/statements'
 import type { Postgres } from '@escala/kit/postgres/postgres'
 import type { Replicas } from '@escala/kit/replicas/replicas'
-import type { WorkerConfig } from './config.ts'
 
 interface Sources {
-  config: WorkerConfig
   postgres: Postgres
   queue: { counts(): Promise<JobCounts>; oldestMs(): Promise<number> }
   lag: Relay['lag']
@@ -18,14 +16,8 @@ interface Sources {
   list: Replicas['list']
 }
 
-/** Jobs, outbox and registry are the whole cluster's, as any worker sees them: take their maximum, not their sum. The rest is each worker's own. */
-export function workerMetrics({ config, postgres, queue, lag, breakers, locks, list }: Sources): Metrics {
-  const metrics = createMetrics({
-    appName: config.APP_NAME,
-    service: 'worker',
-    replica: config.REPLICA_ID,
-    version: config.VERSION,
-  })
+/** Adds what one worker exports. Jobs, outbox and registry are the whole cluster's, as any worker sees them: take their maximum, not their sum. The rest is each worker's own. */
+export function addWorkerMetrics(metrics: Metrics, { postgres, queue, lag, breakers, locks, list }: Sources): void {
   metrics.gauges('escala_jobs', 'Jobs in each state; failed are dead letters.', 'state', async () => ({
     ...(await queue.counts()),
   }))
@@ -75,5 +67,4 @@ export function workerMetrics({ config, postgres, queue, lag, breakers, locks, l
     ...postgres.stats(),
   }))
   metrics.counters('escala_locks_total', 'Attempts to take a lock, and locks lost, by outcome.', 'outcome', locks.uses)
-  return metrics
 }

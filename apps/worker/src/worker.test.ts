@@ -79,6 +79,9 @@ test('relays the outbox, works, counts, and leaves nothing behind', async () => 
   await vi.waitFor(async () => expect(await (await get('/metrics')).text()).toMatch(/^escala_outbox_waiting\{.*\} 0$/m))
   expect(await (await get('/metrics')).text()).toMatch(/^escala_jobs\{state="failed".*\} 0$/m)
   expect(await (await get('/metrics')).text()).toMatch(/^escala_live_processes\{role="worker".*\} 1$/m)
+  // sample
+  expect(await (await get('/metrics')).text()).toContain('# TYPE escala_tickets_orders_swept_total counter')
+  // /sample
   expect(await live()).toBe(1)
   await worker.stop()
   expect(await live()).toBe(0)

@@ -5,6 +5,7 @@ import { createHttpServer } from './lifecycle/http-server.ts'
 import { createLifecycle, type Lifecycle } from './lifecycle/lifecycle.ts'
 import type { Step } from './lifecycle/steps.ts'
 import { createLog, type Logger } from './log/log.ts'
+import { createMetrics, type Metrics } from './metrics/metrics.ts'
 import { type Changes, createChanges } from './postgres/changes.ts'
 import { type Connections, createConnections } from './postgres/connections.ts'
 import { createPostgres, type Postgres } from './postgres/postgres.ts'
@@ -24,6 +25,7 @@ export interface Base {
   role: Role
   log: Logger
   tracing: Tracing
+  metrics: Metrics
   lifecycle: Lifecycle
   postgres: Postgres
   /** What the connections of this process share. */
@@ -52,6 +54,7 @@ export async function createBase(config: BaseConfig, role: Role): Promise<Base> 
     replicaId,
     version,
   })
+  const metrics = createMetrics({ appName, service: role, replica: replicaId, version })
   const lifecycle = createLifecycle()
   const connections = createConnections({ log })
   const changes = createChanges()
@@ -78,6 +81,7 @@ export async function createBase(config: BaseConfig, role: Role): Promise<Base> 
     role,
     log,
     tracing,
+    metrics,
     lifecycle,
     postgres,
     connections,

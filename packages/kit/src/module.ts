@@ -14,6 +14,7 @@ import type { DeadAggregates, JobHandler, Schedule } from './jobs/jobs.ts'
 import type { Locks } from './locks/locks.ts'
 import type { Logger } from './log/log.ts'
 import type { Mailer } from './mail/mail.ts'
+import type { ModuleMetrics } from './metrics/module-metrics.ts'
 import type { Outbox } from './outbox/outbox.ts'
 import type { Passwords } from './passwords/passwords.ts'
 import type { Postgres, Sql } from './postgres/postgres.ts'
@@ -82,6 +83,8 @@ export interface ApiParts {
   passwords: Passwords
   /** For rate limits of the module's own; each needs a policy name that no other has. */
   limits: LimitParts
+  /** Of this module alone: declare them before the first request. */
+  metrics: ModuleMetrics
   logInGuard: LogInGuard
   userSessions: UserSessions
   /** What every module stores about users, by the module's name. */
@@ -94,7 +97,7 @@ export interface ApiParts {
 }
 
 /** What there is before the modules are asked what they store about users. */
-export type BasicApiParts = Omit<ApiParts, 'personalData'>
+export type BasicApiParts = Omit<ApiParts, 'personalData' | 'metrics'>
 
 /** What the worker gives to a domain. */
 export interface WorkerParts {
@@ -109,6 +112,8 @@ export interface WorkerParts {
   deadLetters: DeadAggregates
   /** The same; a job's spans are there without it. */
   tracing: Tracing
+  /** Of this module alone: declare them before the first job. */
+  metrics: ModuleMetrics
   log: Logger
   /** Registers what closes when the worker stops, after its last job has ended. It must not wait. */
   onStop(close: () => void): void

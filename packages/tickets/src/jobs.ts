@@ -17,6 +17,8 @@ export interface OrderJobsOptions extends Pick<WorkerParts, 'postgres' | 'events
   mailer: Mailer
   /** An order that no job has worked on for so long is queued again. */
   stuckMs: number
+  /** Counts orders that the sweep has moved on. */
+  onSwept?(orders: { expired: number; emitted: number }): void
 }
 
 const sweepBatch = 200
@@ -25,7 +27,7 @@ const maxMarks = 4
 
 /** Each may run twice, at once too: the order's state says what is still to be done, and the peers know the order's key. */
 export function orderJobs(options: OrderJobsOptions): Record<string, JobHandler> {
-  const { postgres, outbox, events, deadLetters, payments, mailer, stuckMs } = options
+  const { postgres, outbox, events, deadLetters, payments, mailer, stuckMs, onSwept } = options
   const touchMs = Math.floor(stuckMs / maxMarks)
   const announce = async (job: Job, shows: ShowAvailability[]) => {
     await Promise.all(shows.map(({ showId, ...now }) => announceAvailability(events, job.log, showId, now)))
@@ -72,6 +74,7 @@ export function orderJobs(options: OrderJobsOptions): Record<string, JobHandler>
           return batch.seen
         })
       }
+      onSwept?.({ expired, emitted })
       if (expired + emitted > 0) job.log.info({ expired, emitted }, 'orders swept')
     },
 

@@ -17,6 +17,7 @@ import { runAlone } from '@escala/kit/idempotency/statement'
 import type { Job, JobHandler } from '@escala/kit/jobs/jobs'
 import { createLog } from '@escala/kit/log/log'
 import { createSmtpMailer } from '@escala/kit/mail/smtp'
+import { createMetrics } from '@escala/kit/metrics/metrics'
 import { createPostgresOutbox } from '@escala/kit/outbox/postgres'
 import { kitMigrations, migrate, migrationsOf } from '@escala/kit/postgres/migrations'
 import { createPostgres, type Postgres } from '@escala/kit/postgres/postgres'
@@ -93,7 +94,10 @@ export async function createShop(
         ...showRoutes({ postgres: replica, events }, shows),
         ...liveRoutes({ postgres: replica, events, streams }, shows),
         ...posterRoutes({ uploads: createPostgresUploads({ postgres: replica }), downloads: { begin() {} } }, shows),
-        ...orderRoutes({ postgres: replica, idempotency, outbox, events, flags }, { holdMs: 900_000, maxPerBuyer }),
+        ...orderRoutes(
+          { postgres: replica, idempotency, outbox, events, flags, metrics: metricsOf() },
+          { holdMs: 900_000, maxPerBuyer },
+        ),
         ...reportRoutes({ postgres: replica }),
       ]
       return listen(routes, {
@@ -220,6 +224,8 @@ const readThrough: Cache = {
   degraded: () => undefined,
   stop: async () => {},
 }
+
+const metricsOf = () => createMetrics({ service: 'test', replica: 'test', version: '0' }).ofModule(ticketsApi.name)
 
 interface SendOptions {
   userId?: string

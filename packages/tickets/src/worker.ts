@@ -14,9 +14,14 @@ export const ticketsWorker = workerModule({
   },
   migrations: ticketsData.migrations,
   lanes: { 'order.mail': 'mail' },
-  jobs({ postgres, outbox, events, breakers, deadLetters, tracing, mailer }, settings) {
+  jobs({ postgres, outbox, events, breakers, deadLetters, tracing, metrics, mailer }, settings) {
     const provider = { url: settings.PAYMENTS_URL, timeoutMs: settings.PAYMENTS_TIMEOUT_MS }
     const payments = { isFailure: isProvidersFailure, check: createPaymentsCheck(provider) }
+    const swept = metrics.counter({
+      name: 'orders_swept_total',
+      help: 'Orders that the sweep has moved on.',
+      labels: { to: ['expired', 'queue'] },
+    })
     return orderJobs({
       postgres,
       outbox,
@@ -25,6 +30,10 @@ export const ticketsWorker = workerModule({
       payments: createPayments({ ...provider, breaker: breakers.of('payments', payments), tracing }),
       mailer,
       stuckMs: settings.ORDER_STUCK_MS,
+      onSwept({ expired, emitted }) {
+        swept.add(expired, { to: 'expired' })
+        swept.add(emitted, { to: 'queue' })
+      },
     })
   },
   schedules: [

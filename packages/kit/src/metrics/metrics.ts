@@ -1,5 +1,7 @@
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
+import { bootErrors } from '../errors/errors.ts'
 import { lostLogLines } from '../log/log.ts'
+import { createModuleMetrics, type ModuleMetrics } from './module-metrics.ts'
 
 export interface RequestSeen {
   method: string
@@ -25,6 +27,8 @@ export interface Metrics {
   /** What was counted elsewhere and only grows, since the process began. */
   counter(name: string, help: string, read: () => number): void
   counters(name: string, help: string, label: string, read: () => Record<string, number>): void
+  /** Metrics of a module's own, whose names begin with the application's and the module's. */
+  ofModule(module: string): ModuleMetrics
   /** Prometheus's text format, version 0.0.4. */
   text(): Promise<string>
 }
@@ -42,7 +46,16 @@ export interface MetricsOptions {
  * another process. Sums and rates over replicas are Prometheus's work.
  */
 export function createMetrics({ appName = 'escala', ...labels }: MetricsOptions): Metrics {
-  const named = (name: string) => name.replace(/^escala_/, `${appName.replaceAll('-', '_')}_`)
+  const prefix = appName.replaceAll('-', '_')
+  const taken = new Set<string>()
+  const claim = (name: string, suffixes: string[] = []) => {
+    const exported = [name, ...suffixes.map((suffix) => `${name}${suffix}`)]
+    const twice = exported.find((one) => taken.has(one))
+    if (twice !== undefined) throw bootErrors.E_MODULE({ detail: `the metric ${twice} is declared twice` })
+    for (const one of exported) taken.add(one)
+    return name
+  }
+  const named = (name: string) => claim(name.replace(/^escala_/, `${prefix}_`))
   const registry = new Registry()
   registry.setDefaultLabels(labels)
   collectDefaultMetrics({ register: registry, eventLoopMonitoringPrecision: 100 }) // each look wakes an idle process
@@ -128,6 +141,7 @@ export function createMetrics({ appName = 'escala', ...labels }: MetricsOptions)
         },
       })
     },
+    ofModule: (module) => createModuleMetrics(registry, `${prefix}_${module.replaceAll('-', '_')}`, claim),
     text: () => registry.metrics(),
   }
 }

@@ -11,7 +11,7 @@ import { cancel, listOrders, type NewOrder, readOrder } from '../orders.ts'
 import { idParams, order, orderInput, pageOf, pageQuery, placedOrder } from '../schemas.ts'
 import { requireUser, requireVerifiedEmail } from '../users.ts'
 
-type Parts = Pick<ApiParts, 'postgres' | 'idempotency' | 'outbox' | 'events' | 'flags'>
+type Parts = Pick<ApiParts, 'postgres' | 'idempotency' | 'outbox' | 'events' | 'flags' | 'metrics'>
 
 interface Rules extends Pick<NewOrder, 'holdMs' | 'maxPerBuyer'> {
   /** Whether a buyer must have verified the e-mail address. */
@@ -19,10 +19,15 @@ interface Rules extends Pick<NewOrder, 'holdMs' | 'maxPerBuyer'> {
 }
 
 export function orderRoutes(
-  { postgres, idempotency, outbox, events, flags }: Parts,
+  { postgres, idempotency, outbox, events, flags, metrics }: Parts,
   { needsVerifiedEmail = false, ...rules }: Rules,
 ): Route[] {
   const desk = createOrderDesk({ postgres, idempotency, outbox, events })
+  const counted = metrics.counter({
+    name: 'orders_total',
+    help: 'Orders that were placed, and requests that got the response of an earlier one.',
+    labels: { outcome: ['placed', 'replayed'] },
+  })
   const isOpen = () => flags.get(ticketFlags.salesOpen)
   return [
     route({
@@ -52,6 +57,7 @@ export function orderRoutes(
           .catch(async (error) => {
             throw violates(error, 'orders_user_id_fkey') ? await endSession(req) : error
           })
+        counted.inc({ outcome: placed.stored ? 'replayed' : 'placed' })
         if (!placed.stored) log.info({ orderId: wanted.id }, 'order placed')
         return placed
       },
