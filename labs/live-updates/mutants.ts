@@ -6,9 +6,9 @@ const tests = ['packages/kit/src/events/sse.unit.test.ts']
 export const mutants: Mutant[] = [
   {
     removed: 'the order of events that were announced in another one',
-    file: 'packages/tickets/src/live.ts',
-    from: '      early.set(revision, available)\n      flush()\n    },\n    /** Goes on',
-    to: '      place = { eventId: id, revision }\n      emit(available, place)\n    },\n    /** Goes on',
+    file: 'packages/kit/src/events/in-order.ts',
+    from: '      early.set(revision, data)\n',
+    to: '      place = { eventId, revision }\n      return emit(data, place)\n',
   },
   {
     removed: 'what a client missed, when it comes back',

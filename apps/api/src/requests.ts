@@ -2,6 +2,7 @@ import { hasRole } from '@escala/accounts/accounts'
 import { findBearer } from '@escala/accounts/tokens'
 import type { Base } from '@escala/kit/composition'
 import type { Config } from '@escala/kit/config/config'
+import { createStreams } from '@escala/kit/events/follow'
 import { createPlaces } from '@escala/kit/events/places'
 import { createEventStreams } from '@escala/kit/events/sse'
 import type { Route } from '@escala/kit/http/route'
@@ -49,15 +50,17 @@ export function createRequests({ config, base, deps, parts, replicas, classes }:
     log,
     isWanted: config.PASSWORD_HASH === 'argon2id',
   })
-  const streams = createEventStreams({
+  const eventStreams = createEventStreams({
     draining: lifecycle.draining,
     maxStreams: config.MAX_STREAMS,
     maxStreamsPerClient: config.STREAMS_PER_ADDRESS,
     share: replicas.liveApis,
     maxAgeMs: config.MAX_STREAM_AGE_MS,
+    isPrivate: (req) => privatePaths.has(req.route?.path),
     clientOf: addressKey,
     onOpen: (req) => overload.exempt(req),
   })
+  const streams = createStreams(eventStreams, parts.events)
   const downloads = createDownloads(replicas.liveApis, (req) => overload.exempt(req))
   const passwords = createPasswords({ mayWriteArgon2id: passwordForms.mayWriteArgon2id })
   const scopes = () => [...new Set(routes.flatMap((route) => route.scopes ?? []))]
@@ -68,6 +71,7 @@ export function createRequests({ config, base, deps, parts, replicas, classes }:
     ...flagRoutes({ flags: parts.flags, role: flagsRole }),
     ...apiModules.flatMap((module) => module.routes(partsOf(module), config)),
   ]
+  const privatePaths = new Set(routes.filter(({ access }) => access !== 'public').map(({ path }) => path))
   const overload = createOverload({
     maxInFlight: config.MAX_IN_FLIGHT,
     maxDelayMs: config.MAX_LOOP_DELAY_MS,

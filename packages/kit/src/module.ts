@@ -6,7 +6,7 @@ import type { Config } from './config/config.ts'
 import type { AppError } from './errors/app-error.ts'
 import { bootErrors } from './errors/errors.ts'
 import type { EventPublisher, Events } from './events/events.ts'
-import type { EventStreams } from './events/sse.ts'
+import type { Streams } from './events/follow.ts'
 import type { Flag, Flags } from './flags/flags.ts'
 import type { Route } from './http/route.ts'
 import type { Idempotency } from './idempotency/idempotency.ts'
@@ -74,7 +74,7 @@ export interface ApiParts {
   cache: Cache
   events: Events
   /** For routes that stream events: they end when this replica drains. */
-  streams: EventStreams
+  streams: Streams
   uploads: Uploads
   /** For routes that respond with files. */
   downloads: Downloads

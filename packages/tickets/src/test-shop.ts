@@ -6,6 +6,7 @@ import { accountsData } from '@escala/accounts/data'
 import type { Breaker, BreakerCall } from '@escala/kit/breaker/breaker'
 import type { Cache } from '@escala/kit/cache/cache'
 import { kitErrors } from '@escala/kit/errors/errors'
+import { createStreams } from '@escala/kit/events/follow'
 import { createMemoryEvents } from '@escala/kit/events/memory'
 import { createEventStreams } from '@escala/kit/events/sse'
 import { createMemoryFlags } from '@escala/kit/flags/memory'
@@ -59,7 +60,8 @@ export async function createShop(
   const postgres = replicas[0]
   const outbox = createPostgresOutbox()
   const events = createMemoryEvents()
-  const streams = createEventStreams({ draining: new AbortController().signal, share: () => 1 })
+  const places = createEventStreams({ draining: new AbortController().signal, share: () => 1 })
+  const streams = createStreams(places, events)
   const flags = createMemoryFlags({ declared: Object.values(ticketFlags) })
 
   const [payments, mail] = await Promise.all([startPayments(), startMail()])
@@ -92,7 +94,7 @@ export async function createShop(
       const shows = createShowReader({ cache: readThrough, postgres: replica })
       const routes = [
         ...showRoutes({ postgres: replica, events }, shows),
-        ...liveRoutes({ postgres: replica, events, streams }, shows),
+        ...liveRoutes({ postgres: replica, streams }, shows),
         ...posterRoutes({ uploads: createPostgresUploads({ postgres: replica }), downloads: { begin() {} } }, shows),
         ...orderRoutes(
           { postgres: replica, idempotency, outbox, events, flags, metrics: metricsOf() },

@@ -140,3 +140,8 @@ test('an interruption that outlasts or loses the history is reported', async () 
   for (const channel of [busy, lost]) await near.events.publish(channel, { type: 'n', data: 'new' })
   for (const client of clients) await vi.waitFor(() => expect(client.numbers().at(-1)).toBe('new'))
 })
+
+test('an event that is too large is refused by its publisher', async () => {
+  const { events } = await replica()
+  await expect(events.publish(randomUUID(), { type: 'n', data: 'x'.repeat(70_000) })).rejects.toThrow('65536 bytes')
+})

@@ -12,8 +12,8 @@ export interface SubscribeOptions {
   afterId?: string
   /** In order, each event once. Must not wait. */
   onEvent(event: LiveEvent): void
-  /** Events were missed that are kept no longer: start again from a snapshot. What is new follows. */
-  onGap(): void
+  /** Events were missed that are kept no longer: start again from a snapshot. What is newer than `newestId` follows. */
+  onGap(newestId: string): void
 }
 
 export interface Subscription {

@@ -36,7 +36,7 @@ export function createMemoryEvents({ maxHistory = 1000 }: { maxHistory?: number 
       const { history, listeners } = open(name)
       const { afterId } = options
       if (afterId !== undefined) {
-        if (hasGap(afterId, history[0]?.id, history.at(-1)?.id)) options.onGap()
+        if (hasGap(afterId, history[0]?.id, history.at(-1)?.id)) options.onGap(history.at(-1)?.id ?? '0-0')
         else for (const event of history) if (isAfter(event.id, afterId)) options.onEvent(event)
       }
       listeners.add(options)

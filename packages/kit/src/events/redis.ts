@@ -38,6 +38,8 @@ interface Channel {
 
 type Entry = [id: string, fields: string[]]
 
+/** Each event is held in Redis, and in every process with a listener: it is no place for files. */
+const maxEventBytes = 65_536
 const defaultPrefix = 'escala:{events}'
 
 const safely = <T>(work: Promise<T>) =>
@@ -51,7 +53,11 @@ export function createRedisPublisher(options: RedisPublisherOptions): EventPubli
   return {
     async publish(channel, { type, data }) {
       const stream = `${prefix}:${channel}`
-      const fields = ['t', type, 'd', JSON.stringify(data)]
+      const text = JSON.stringify(data ?? null)
+      if (Buffer.byteLength(text) > maxEventBytes) {
+        throw new RangeError(`an event of ${channel} has more than ${maxEventBytes} bytes: publish where its data is`)
+      }
+      const fields = ['t', type, 'd', text]
       const batch = redis
         .multi()
         .xadd(stream, 'MAXLEN', '~', maxHistory, '*', ...fields)
@@ -125,7 +131,7 @@ export function createRedisEvents(options: RedisEventsOptions): Events {
       channel.position = last ?? '0-0'
       for (const listener of channel.listeners) {
         listener.lastId = channel.position
-        listener.onGap()
+        listener.onGap(channel.position)
       }
     }
   }
@@ -190,7 +196,7 @@ export function createRedisEvents(options: RedisEventsOptions): Events {
     if (afterId === undefined) listener.lastId = last ?? '0-0'
     else if (hasGap(afterId, first, last)) {
       listener.lastId = last ?? '0-0'
-      listener.onGap()
+      listener.onGap(listener.lastId)
     } else for (const event of readEvents(missed)) deliver(listener, event)
     for (const event of early) deliver(listener, event)
   }

@@ -18,6 +18,9 @@ export interface EventStreamsOptions {
   heartbeatMs?: number
   /** Longest life of a stream, shortened by up to half at random; then its client reconnects, perhaps to another replica. */
   maxAgeMs?: number
+  /** Whether a stream is for those who may see it: it ends after `privateAgeMs`, since it would outlive a log-out. Default: never. */
+  isPrivate?(req: Request): boolean
+  privateAgeMs?: number
   /** How long clients should wait before they reconnect; drawn for each, so that they do not all come at once. */
   retryMs?: { min: number; max: number }
   /** At a drain, streams end within this time, not all in one moment. */
@@ -26,8 +29,15 @@ export interface EventStreamsOptions {
   maxBufferedBytes?: number
 }
 
+/** Without `type` and `data`, it only sets what the client sends as `Last-Event-ID`. */
+export interface StreamMessage {
+  id?: string
+  type?: string
+  data?: unknown
+}
+
 export interface EventStream {
-  send(event: { id?: string; type: string; data: unknown }): void
+  send(message: StreamMessage): void
   /** Fires when it ends, for whatever reason. */
   closed: AbortSignal
   end(): void
@@ -54,6 +64,7 @@ export const streamLimits = {
   maxStreamsPerClient: 256,
   heartbeatMs: 8000,
   maxAgeMs: 30 * 60_000,
+  privateAgeMs: 5 * 60_000,
   maxBufferedBytes: 256 * 1024,
 }
 
@@ -62,7 +73,8 @@ const endMs = 5000
 
 export function createEventStreams(options: EventStreamsOptions): EventStreams {
   const { draining, clientOf = (req) => req.ip ?? '', onOpen, spreadMs = 1000, share } = options
-  const { maxStreams, maxStreamsPerClient, heartbeatMs, maxAgeMs, maxBufferedBytes } = { ...streamLimits, ...options }
+  const { maxStreams, maxStreamsPerClient, heartbeatMs, maxBufferedBytes, ...ages } = { ...streamLimits, ...options }
+  const { isPrivate = () => false } = options
   const { min, max } = options.retryMs ?? { min: 500, max: 3000 }
   const opened = new Set<EventStream>()
   const places = createPlaces({ most: maxStreams, mostPerClient: maxStreamsPerClient, share, what: 'streams' })
@@ -72,7 +84,7 @@ export function createEventStreams(options: EventStreamsOptions): EventStreams {
   })
 
   const open = (client: string, req: Request, res: Response): EventStream => {
-    if (res.closed) return closedStream() // the client left while the caller was preparing
+    if (res.closed || res.headersSent) return closedStream() // the client left, or time was up, while the caller was preparing
     res.writeHead(200, {
       'Content-Type': 'text/event-stream; charset=utf-8',
       'Cache-Control': 'no-store, no-transform',
@@ -94,8 +106,8 @@ export function createEventStreams(options: EventStreamsOptions): EventStreams {
     let ending: NodeJS.Timeout | undefined
     const stream: EventStream = {
       closed: abort.signal,
-      send({ id, type, data }) {
-        write(`${id === undefined ? '' : `id: ${id}\n`}event: ${type}\ndata: ${JSON.stringify(data)}\n\n`)
+      send(message) {
+        write(formatMessage(message))
       },
       end() {
         if (res.writableEnded) return
@@ -106,6 +118,7 @@ export function createEventStreams(options: EventStreamsOptions): EventStreams {
     // Replicas were added: those beyond this one's share connect again, to another one.
     const beat = () => (places.isOver(client) ? stream.end() : write(':\n\n'))
     const heartbeat = setInterval(beat, between(heartbeatMs * 0.8, heartbeatMs))
+    const maxAgeMs = isPrivate(req) ? Math.min(ages.maxAgeMs, ages.privateAgeMs) : ages.maxAgeMs
     const age = setTimeout(stream.end, between(maxAgeMs / 2, maxAgeMs))
     opened.add(stream)
     res.once('close', () => {
@@ -128,6 +141,15 @@ export function createEventStreams(options: EventStreamsOptions): EventStreams {
       return { open: () => open(client, req, res) }
     },
   }
+}
+
+/** The form of the standard. A line break in a type would begin another field; JSON has none. */
+export function formatMessage({ id, type, data }: StreamMessage): string {
+  const lines: string[] = []
+  if (id !== undefined) lines.push(`id: ${id}\n`)
+  if (type !== undefined) lines.push(`event: ${type.replace(/[\r\n]/g, ' ')}\n`)
+  if (type !== undefined || data !== undefined) lines.push(`data: ${JSON.stringify(data ?? null)}\n`)
+  return `${lines.join('')}\n`
 }
 
 const between = (from: number, to: number) => Math.round(from + Math.random() * (to - from))
