@@ -22,7 +22,13 @@ const pm2 = createPm2(join(folder, 'pm2'))
 const port = await freePort()
 const url = `http://127.0.0.1:${port}`
 // A busy machine may need longer than a request should: that is not what is tested here.
-const env = { ...process.env, ESCALA_FOLDER: folder, RATE_LIMIT_PER_MINUTE: '1000000', REDIS_TIMEOUT_MS: '3000' }
+const env = {
+  ...process.env,
+  ESCALA_FOLDER: folder,
+  RATE_LIMIT_PER_MINUTE: '1000000',
+  REDIS_TIMEOUT_MS: '3000',
+  DATABASE_TIMEOUT_MS: '6000',
+}
 /** What the sample adds: a public route, and something that a worker has to finish. */
 const sample: {
   path: string

@@ -27,11 +27,16 @@ export async function compose(
   config: Config<typeof workerConfigSettings>,
   replaced: Partial<Parts> = {},
 ): Promise<Worker> {
+  const make = { ...clusterParts, ...replaced }
+  const own = make.ownSchedules()
+  mergeOnce(
+    'schedule',
+    own.map((schedule) => ({ [schedule.id]: schedule })),
+  )
   const base = await createBase(config, 'worker')
   const { log, lifecycle, postgres, redis, tracing, metrics } = base
   const blockingRedis = base.connectRedis('blocking')
   const deps: Deps = { ...base, config, blockingRedis, lanes: workerLanes() }
-  const make = { ...clusterParts, ...replaced }
   const parts = makeParts(deps, make)
   const { queue, deadLetters, ...given } = parts
 
@@ -42,7 +47,6 @@ export async function compose(
     module.jobs({ ...forModules, metrics: metrics.ofModule(module.name) }, config)
   const jobs = [kitJobs(postgres), ...workerModules.map(jobsOf)]
   const handlers = mergeOnce('job', jobs)
-  const own = make.ownSchedules()
   const declared = async () => (await replicas.list()).flatMap((process) => process.schedules)
   const schedules = make.schedules({ ...deps, queue, own, declared })
   const relay = make.relay({ ...deps, queue })

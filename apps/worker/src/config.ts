@@ -1,5 +1,5 @@
-import { baseSettings } from '@escala/kit/config/base'
-import { type Config, integer, url } from '@escala/kit/config/config'
+import { baseOrders, baseSettings } from '@escala/kit/config/base'
+import { type Config, integer, type Order, url } from '@escala/kit/config/config'
 import { z } from 'zod'
 
 /** Every variable of the worker; `docs/configuration.md` explains each. */
@@ -25,3 +25,14 @@ export const workerSettings = {
 }
 
 export type WorkerConfig = Config<typeof workerSettings>
+
+/** Bounds that stand within each other. */
+export const workerOrders: Order<keyof typeof workerSettings>[] = [
+  ...baseOrders,
+  {
+    lesser: 'REDIS_TIMEOUT_MS',
+    greater: 'DATABASE_TIMEOUT_MS',
+    times: 0.5,
+    why: 'since the relay adds jobs to Redis within a transaction, which the server ends after 0.75 × DATABASE_TIMEOUT_MS without a statement',
+  },
+]

@@ -12,6 +12,7 @@ import { createTestDatabase, type TestDatabase } from '@escala/testing/test-data
 import { afterAll, afterEach, beforeAll, expect, inject, test, vi } from 'vitest'
 import { compose, type Worker, workerConfigSettings, workerStopMs } from './compose.ts'
 import { workerModules } from './modules.ts'
+import type { Parts } from './parts.ts'
 
 const log = createLog({ service: 'test', replicaId: 'test', version: '0', level: 'silent' })
 const folders = [kitMigrations, ...dataModules.map(migrationsOf)]
@@ -38,7 +39,7 @@ afterAll(async () => {
   await database.drop()
 })
 
-async function create(env: Record<string, string> = {}) {
+async function create(env: Record<string, string> = {}, parts: Partial<Parts> = {}) {
   const worker = await compose(
     readConfig(
       {
@@ -57,6 +58,7 @@ async function create(env: Record<string, string> = {}) {
       },
       workerConfigSettings,
     ),
+    parts,
   )
   workers.push(worker)
   const get = (path: string) => fetch(`http://127.0.0.1:${worker.internalPort()}${path}`)
@@ -64,6 +66,12 @@ async function create(env: Record<string, string> = {}) {
     (await (await get('/readyz')).json()) as { reasons: Record<string, string>; degraded: string[] }
   return { worker, get, readiness }
 }
+
+test('a schedule that two modules declare is refused', async () => {
+  const schedule = { id: 'nightly', type: 'report', every: { ms: 1000 } }
+  const created = create({}, { ownSchedules: () => [schedule, schedule] })
+  await expect(created).rejects.toMatchObject({ code: 'E_MODULE', detail: 'two modules declare the schedule nightly' })
+})
 
 const live = async () => (await postgres.query('SELECT FROM replicas')).rowCount
 

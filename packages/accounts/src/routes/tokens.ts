@@ -8,6 +8,8 @@ import { z } from 'zod'
 import { addToken, listTokens, removeToken } from '../tokens.ts'
 import type { ConfirmUser } from './check-password.ts'
 
+const bounds = { maxNameLength: 100, maxScopes: 20, maxScopeLength: 50 }
+
 const dayMs = 24 * 3_600_000
 const defaultLifeMs = 90 * dayMs
 const maxLifeDays = 366
@@ -22,8 +24,8 @@ const token = z.strictObject({
 })
 
 const newToken = z.strictObject({
-  name: line(100),
-  scopes: z.array(z.string().max(50)).min(1).max(20),
+  name: line(bounds.maxNameLength),
+  scopes: z.array(z.string().max(bounds.maxScopeLength)).min(1).max(bounds.maxScopes),
   expiresAt: instant().optional(),
   password: z.string().min(1).max(200).optional(),
 })

@@ -31,6 +31,7 @@ function covers(pattern: string, path: string): boolean {
   const own = takesRest ? wanted.slice(0, -1) : wanted
   if (own.some((segment) => !isPlain(segment)) || given.some((segment) => /[{}]/.test(segment))) return false
   if (takesRest ? given.length <= own.length : given.length !== own.length) return false
+  if (takesRest && given.slice(own.length).join('/') === '') return false // the rest is at least one character
   return own.every((segment, index) => {
     const other = given[index] ?? ''
     return isParameter(segment) ? other !== '' && !other.includes('*') : segment === other

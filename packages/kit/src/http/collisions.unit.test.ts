@@ -29,6 +29,7 @@ test.each([
   [['/things/new', '/things/:id']],
   [['/things/:id', '/things/:id/parts']],
   [['/files/*path', '/files']],
+  [['/files/*path', '/files/']],
   [['/a/:b/c', '/a/:b/d']],
   [['/files/:id', '/files/*path']],
   [['/r/:id.csv', '/r/:id']],

@@ -8,7 +8,10 @@ export interface Changes {
    * heartbeat, since earlier changes are unknown. Returns what removes it.
    */
   onChange(table: string, listener: () => void): () => void
-  /** Takes in what a heartbeat has read: how often each table has changed. */
+  /**
+   * Takes in what a heartbeat has read: how often each table has changed. Throws the first failure of a listener, after all
+   * others were called.
+   */
   heard(revisions: Record<string, number>): void
 }
 
@@ -22,11 +25,19 @@ export function createChanges(): Changes {
       return () => void own.delete(listener)
     },
     heard(revisions) {
+      const failures: unknown[] = []
       for (const [table, revision] of Object.entries(revisions)) {
         if (known.get(table) === revision) continue
         known.set(table, revision)
-        for (const listener of [...(listeners.get(table) ?? [])]) listener()
+        for (const listener of [...(listeners.get(table) ?? [])]) {
+          try {
+            listener()
+          } catch (failure) {
+            failures.push(failure)
+          }
+        }
       }
+      if (failures.length > 0) throw failures[0]
     },
   }
 }

@@ -124,9 +124,12 @@ export function createPlace(
     // Gone, or silent for so long that the place may have been given away: ask for it again. It ran before, so it is not refused.
     if (!beaten.known || reason !== undefined) await register(false)
     else keepPlace(clock)
-    if (beaten.neighbourIsDead) await markDead(postgres)
-    changes.heard(beaten.revisions) // after what keeps the place: a listener may fail
-    await countAgain(beaten)
+    try {
+      if (beaten.neighbourIsDead) await markDead(postgres)
+      await countAgain(beaten)
+    } finally {
+      changes.heard(beaten.revisions) // after what keeps the place: a listener may fail
+    }
   }
 
   /** Only when a process started, left or was found dead: it reads all rows. */

@@ -10,7 +10,8 @@ INSERT INTO changes VALUES ('replicas', 1), ('flags', 1);
 -- With the rights of its owner: the roles that serve, or that set flags, need none on `changes`, also those that were there before it.
 CREATE FUNCTION count_change() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
 BEGIN
-  INSERT INTO changes VALUES (TG_TABLE_NAME, 1) ON CONFLICT (table_name) DO UPDATE SET revision = changes.revision + 1;
+  -- A count whose row was lost begins at the time, in microseconds: never again at a number that a process knows.
+  INSERT INTO changes VALUES (TG_TABLE_NAME, extract(epoch FROM clock_timestamp()) * 1000000) ON CONFLICT (table_name) DO UPDATE SET revision = changes.revision + 1;
   RETURN NULL;
 END $$;
 REVOKE ALL ON FUNCTION count_change() FROM PUBLIC; -- or any role could put it on a table of its own
