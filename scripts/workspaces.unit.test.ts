@@ -9,8 +9,13 @@ const read = (path: string) => readFileSync(join(root, path), 'utf8')
 
 interface Package {
   name: string
+  version?: string
+  exports?: Record<string, string>
   dependencies?: Record<string, string>
   devDependencies?: Record<string, string>
+  peerDependencies?: Record<string, string>
+  peerDependenciesMeta?: Record<string, { optional: boolean }>
+  publishConfig?: object
 }
 
 const files = execFileSync('git', ['ls-files', 'apps', 'packages'], { cwd: root, encoding: 'utf8' })
@@ -40,7 +45,8 @@ function imported(paths: string[], self: string): string[] {
 }
 
 test.each(workspaces)('%s declares what it imports', (workspace) => {
-  const { name, dependencies = {}, devDependencies = {} } = manifest(workspace)
+  const { name, devDependencies = {}, ...declared } = manifest(workspace)
+  const dependencies = { ...declared.dependencies, ...declared.peerDependencies }
   const code = files.filter((path) => path.startsWith(`${workspace}/`) && path.endsWith('.ts'))
   const needed = imported(
     code.filter((path) => !ofTests(path) && workspace !== 'packages/testing'),

@@ -1,6 +1,6 @@
 import type { EffectStatement, StoredResponse } from '@escala/kit/idempotency/idempotency'
-import { withoutKey } from '@escala/kit/idempotency/statement'
 import type { Parts } from '../../apps/api/src/parts.ts'
+import { withoutKey } from '../../packages/kit/src/idempotency/statement.ts'
 
 /** Every request is a new one: what an API does that does not consider retries. */
 export const apiParts: Partial<Parts> = {

@@ -1,4 +1,5 @@
 import type { ErrorRequestHandler, RequestHandler, Response } from 'express'
+import manifest from '#package.json' with { type: 'json' }
 import { AppError } from '../errors/app-error.ts'
 import { kitErrors } from '../errors/errors.ts'
 import { isBadValue } from '../postgres/failures.ts'
@@ -15,7 +16,7 @@ export interface Problem {
 }
 
 /** Where `type` leads by default: the page that explains each code. */
-export const defaultProblemBaseUrl = 'https://github.com/escala/escala/blob/main/docs/errors.md'
+export const defaultProblemBaseUrl = `${manifest.homepage}/blob/main/docs/errors.md`
 
 /** Express's setting (`app.set`) for the page of an application's own. */
 export const problemBaseUrl = 'problem base url'

@@ -1,10 +1,12 @@
 import type { Request } from 'express'
-import type { SessionData } from 'express-session'
+import type { Session as ExpressSession, SessionData } from 'express-session'
 import { kitErrors } from '../errors/errors.ts'
 import { beginVisitorSession } from './express-session.ts'
 import { admitVisitor, cookieNamesOf, needsHttps, sessionKey } from './request-cookies.ts'
+import './sessions.ts' // for what it declares of a session and a request
 
-type Session = Request['session']
+// Named by its own types, so that the declaration of this file brings `req.session` along.
+type Session = ExpressSession & Partial<SessionData>
 
 /** Throws `E_REDIS_UNAVAILABLE` (503) when the session could not be read. */
 export function requireSession(req: Request): Session {
