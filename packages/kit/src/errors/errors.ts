@@ -7,6 +7,7 @@ export const kitErrors = defineErrors({
   E_MALFORMED_BODY: { status: 400, title: 'The body is not valid JSON' },
   E_IDEMPOTENCY_KEY_MISSING: { status: 400, title: 'This request requires an Idempotency-Key header' },
   E_BAD_CREDENTIALS: { status: 401, title: 'The e-mail address or the password is wrong' },
+  E_WEBHOOK_SIGNATURE: { status: 401, title: 'The signature of the webhook is not valid' },
   E_NOT_LOGGED_IN: { status: 401, title: 'Not logged in' },
   E_FORBIDDEN: { status: 403, title: 'This user is not allowed to do that' },
   E_SCOPE: { status: 403, title: 'The token is not allowed to do that' },

@@ -4,6 +4,7 @@ import { bootErrors, kitErrors } from '../errors/errors.ts'
 import type { OnceParts } from '../idempotency/once.ts'
 import { type Bearer, bearerFailure, bearerOf } from '../sessions/bearer.ts'
 import { sessionUser } from '../sessions/express-session.ts'
+import { bodyReaders, isRaw, rawBodyOf } from './body.ts'
 import { canonicalParams, redirectToCanonical } from './canonical.ts'
 import { refuseCollisions } from './collisions.ts'
 import { onceFor, replayedHeader, whyNotIdempotent } from './idempotent.ts'
@@ -38,9 +39,7 @@ export function mountRoutes(router: Router, routes: Route[], options: MountOptio
     }
     const reason = whyNotIdempotent(route, options.once)
     if (reason) throw bootErrors.E_MODULE({ detail: `${route.method.toUpperCase()} ${route.path} ${reason}` })
-    const requireBody = route.method === 'delete' ? requireJsonIfAny : requireJson
-    const handlers = route.body ? [requireBody, json, handle(route, options)] : [handle(route, options)]
-    router[route.method](route.path, ...handlers)
+    router[route.method](route.path, ...bodyReaders(route, json), handle(route, options))
   }
   for (const path of new Set(routes.map((route) => route.path))) {
     const methods = routes.filter((route) => route.path === path).map((route) => route.method.toUpperCase())
@@ -52,23 +51,12 @@ export function mountRoutes(router: Router, routes: Route[], options: MountOptio
   }
 }
 
-const requireJson: RequestHandler = (req, _res, next) => {
-  next(req.is('application/json') ? undefined : kitErrors.E_UNSUPPORTED_MEDIA_TYPE({ detail: 'send application/json' }))
-}
-
-/** A DELETE may come without a body, which is then read as `{}`. */
-const requireJsonIfAny: RequestHandler = (req, res, next) => {
-  const { 'content-length': length = '0', 'transfer-encoding': encoding } = req.headers
-  if (length === '0' && encoding === undefined) next()
-  else requireJson(req, res, next)
-}
-
 function handle(route: Route, { hasRole, once: onceParts }: MountOptions): RequestHandler {
   return async (req, res) => {
     const userId = await checkAccess(route, req, hasRole)
     const params = parse(route.params, canonicalParams(req.params), '')
     const query = parse(route.query, req.query, 'query.')
-    const body = parse(route.body, req.body, '')
+    const body = isRaw(route.body) ? rawBodyOf(req) : parse(route.body, req.body, '')
     const keyed = route.idempotent && onceParts && userId ? onceFor(onceParts, route, req, userId) : undefined
     const context: Context<unknown, unknown, unknown, Access, Idempotent | undefined> = {
       params,

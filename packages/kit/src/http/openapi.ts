@@ -1,7 +1,8 @@
 import { z } from 'zod'
 import { maxKeyLength } from '../idempotency/request.ts'
+import { bodyErrors, isRaw } from './body.ts'
 import { keyErrors, keyHeader, replayedHeader } from './idempotent.ts'
-import type { Idempotent, Route } from './route.ts'
+import type { BodySpec, Idempotent, Route } from './route.ts'
 
 export interface OpenApiOptions {
   title: string
@@ -51,11 +52,12 @@ function operation(route: Route): Record<string, unknown> {
       ...(schema && { content: { [contentType ?? 'application/json']: { schema: jsonSchema(schema, 'output') } } }),
     },
   ])
-  const codes = [
+  const codes = new Set([
     ...(route.errors ?? []),
     ...keyErrors(route),
+    ...bodyErrors(route.body),
     ...(route.access === 'public' ? [] : ['E_NOT_LOGGED_IN', 'E_SCOPE']),
-  ]
+  ])
   return {
     summary: route.summary,
     ...(route.access !== 'public' && {
@@ -75,13 +77,13 @@ function operation(route: Route): Record<string, unknown> {
     ...(route.body && {
       requestBody: {
         required: route.method !== 'delete',
-        content: { 'application/json': { schema: jsonSchema(route.body, 'input') } },
+        content: bodyContent(route.body),
       },
     }),
     responses: {
       ...Object.fromEntries(responses),
       default: {
-        description: codes.length > 0 ? `A problem: ${codes.join(', ')}, or a general one` : 'A problem',
+        description: codes.size > 0 ? `A problem: ${[...codes].join(', ')}, or a general one` : 'A problem',
         content: { 'application/problem+json': { schema: { $ref: '#/components/schemas/Problem' } } },
       },
     },
@@ -101,6 +103,11 @@ function keyParameter(idempotent: Idempotent) {
     description: 'One for each effect that is meant; the same again when the response was lost. It is kept for a day',
     schema: { type: 'string', minLength: 1, maxLength: maxKeyLength },
   }
+}
+
+function bodyContent(body: BodySpec): Record<string, unknown> {
+  if (!isRaw(body)) return { 'application/json': { schema: jsonSchema(body, 'input') } }
+  return Object.fromEntries(body.raw.types.map((type) => [type, { schema: { type: 'string', format: 'binary' } }]))
 }
 
 function parameters(schema: z.ZodType | undefined, where: 'path' | 'query') {

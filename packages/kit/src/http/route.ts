@@ -39,6 +39,21 @@ export interface Context<Params, Query, Body, A extends Access = Access, I exten
   res: Response
 }
 
+/** The exact bytes of a body, for signatures: nothing parses them, and a body with a `Content-Encoding` is refused. */
+export interface RawBody {
+  raw: {
+    /** At most 2 MiB: it is held in memory, and NGINX lets no more through. */
+    maxBytes: number
+    /** Media types: `application/json`, `text/*`. */
+    types: string[]
+  }
+}
+
+export type BodySpec = z.ZodType | RawBody
+
+/** What a handler gets as its `body`. */
+export type BodyOf<B> = B extends RawBody ? Buffer : B extends z.ZodType ? z.output<B> : undefined
+
 export interface RouteResponse {
   status: number
   body?: unknown
@@ -58,7 +73,7 @@ export interface ResponseDescription {
 export interface Route<
   Params extends z.ZodType = z.ZodType,
   Query extends z.ZodType = z.ZodType,
-  Body extends z.ZodType = z.ZodType,
+  Body extends BodySpec = BodySpec,
   A extends Access = Access,
   I extends Idempotent | undefined = Idempotent | undefined,
 > {
@@ -86,7 +101,7 @@ export interface Route<
   idempotent?: I
   params?: Params
   query?: Query
-  /** JSON. A DELETE may come without one, which is then read as `{}`. */
+  /** JSON, by its schema; or raw. A DELETE may come without JSON, which is then read as `{}`. */
   body?: Body
   /** Request headers for the documentation; name → description. */
   headers?: Record<string, string>
@@ -94,14 +109,14 @@ export interface Route<
   /** The error codes that are this route's own. */
   errors?: string[]
   /** `undefined`: the handler answered by itself, through `res` (streams). */
-  handle(context: Context<z.output<Params>, z.output<Query>, z.output<Body>, A, I>): Promise<RouteResponse | undefined>
+  handle(context: Context<z.output<Params>, z.output<Query>, BodyOf<Body>, A, I>): Promise<RouteResponse | undefined>
 }
 
 /** Keeps the types of one route's parts while lists of routes stay plain. */
 export function route<
   Params extends z.ZodType,
   Query extends z.ZodType,
-  Body extends z.ZodType,
+  Body extends BodySpec,
   A extends Access,
   I extends Idempotent | undefined = undefined,
 >(definition: Route<Params, Query, Body, A, I>): Route {

@@ -1,0 +1,42 @@
+import express, { type Request, type RequestHandler } from 'express'
+import { bootErrors, kitErrors } from '../errors/errors.ts'
+import type { BodySpec, RawBody, Route } from './route.ts'
+
+/** Largest raw body that a route may take: NGINX lets no more through, and all of it is in memory. */
+const maxRawBytes = 2 * 1024 * 1024
+
+export const isRaw = (body: BodySpec | undefined): body is RawBody => body !== undefined && 'raw' in body
+
+/** Reads the body of a route's requests, in the form that the route declares. Throws `E_MODULE` for a bound that cannot hold. */
+export function bodyReaders(route: Route, json: RequestHandler): RequestHandler[] {
+  const { body, method, path } = route
+  if (body === undefined) return []
+  if (!isRaw(body)) return [method === 'delete' ? requireJsonIfAny : requireJson, json]
+  const { maxBytes, types } = body.raw
+  if (!(maxBytes >= 1 && maxBytes <= maxRawBytes) || types.length === 0) {
+    const detail = `${method.toUpperCase()} ${path} takes raw bodies: maxBytes is 1 to ${maxRawBytes}, and types names one`
+    throw bootErrors.E_MODULE({ detail })
+  }
+  return [requireType(types), express.raw({ limit: maxBytes, type: types, inflate: false })]
+}
+
+/** Returns the raw body; one of length 0 is empty. */
+export const rawBodyOf = ({ body }: Request): Buffer => (Buffer.isBuffer(body) ? body : Buffer.alloc(0))
+
+/** What a route with this body responds with besides its own. */
+export const bodyErrors = (body: BodySpec | undefined) =>
+  isRaw(body) ? ['E_BODY_TOO_LARGE', 'E_UNSUPPORTED_MEDIA_TYPE'] : []
+
+const requireType = (types: string[]): RequestHandler => {
+  const detail = `send ${types.join(' or ')}`
+  return (req, _res, next) => next(req.is(types) ? undefined : kitErrors.E_UNSUPPORTED_MEDIA_TYPE({ detail }))
+}
+
+const requireJson = requireType(['application/json'])
+
+/** A DELETE may come without a body, which is then read as `{}`. */
+const requireJsonIfAny: RequestHandler = (req, res, next) => {
+  const { 'content-length': length = '0', 'transfer-encoding': encoding } = req.headers
+  if (length === '0' && encoding === undefined) next()
+  else requireJson(req, res, next)
+}
