@@ -148,6 +148,7 @@ export interface NginxServerOptions {
   /** See `renderNginx`. */
   connectionsPerAddress?: number
   problemBaseUrl?: string
+  corsOrigins?: string
   settings?: NginxSettings
   /** The whole text of another nginx.conf, whose relative paths start in `dir`; without `daemon`. */
   conf?: (listen: string, replicas: string[]) => string
@@ -160,7 +161,7 @@ export interface NginxServer extends LocalServer {
 
 /** Listens on 127.0.0.1 only. Started by root, its workers run as the user that NGINX was built for (`nobody`, `www-data`). */
 export async function startNginx(options: NginxServerOptions): Promise<NginxServer> {
-  const { binaries, dir, connectionsPerAddress, problemBaseUrl } = options
+  const { binaries, dir, connectionsPerAddress, problemBaseUrl, corsOrigins } = options
   const settings = { ...withinOpenFiles(), ...options.settings }
   const { path, version, env } = binaries.nginx
   await mkdir(dir, { recursive: true, mode: 0o700 })
@@ -173,7 +174,7 @@ export async function startNginx(options: NginxServerOptions): Promise<NginxServ
     const upstream = { kind: 'addresses' as const, addresses: replicas }
     const text =
       options.conf?.(listen, replicas) ??
-      renderNginx({ listen, upstream, tempFolder, connectionsPerAddress, problemBaseUrl, settings })
+      renderNginx({ listen, upstream, tempFolder, connectionsPerAddress, problemBaseUrl, corsOrigins, settings })
     await writeFile(configuration, text)
   }
   const common = [

@@ -83,8 +83,9 @@ async function main() {
   const dir = join(folder, 'nginx')
   const connectionsPerAddress = Number(process.env.CONNECTIONS_PER_ADDRESS || 512)
   const problemBaseUrl = process.env.PROBLEM_BASE_URL || undefined
+  const corsOrigins = process.env.CORS_ORIGINS
   const nginx = started.adopt(
-    await startNginx({ binaries, dir, port, replicas: addresses, connectionsPerAddress, problemBaseUrl }),
+    await startNginx({ binaries, dir, port, replicas: addresses, connectionsPerAddress, problemBaseUrl, corsOrigins }),
     (it) => it.stop(),
   )
   const answers = async () => (await statusOf(`${nginx.url}/v1/session`)) < 500

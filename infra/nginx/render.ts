@@ -17,6 +17,8 @@ export interface NginxOptions {
   connectionsPerAddress?: number
   /** The page that explains the errors. Default: the API's own. */
   problemBaseUrl?: string
+  /** Origins whose pages may read NGINX's own errors, separated by commas. Default: none. */
+  corsOrigins?: string
   /**
    * Other values for single directives, by name: `{ proxy_read_timeout: '300ms' }`; `undefined` leaves the directive out.
    * Where a directive stands more than once, its first place counts: the general one, not a location's.
@@ -32,6 +34,8 @@ export function renderNginx(options: NginxOptions): string {
   const { listen, upstream, accessLog = 'access.log', tempFolder, connectionsPerAddress = 512, settings = {} } = options
   const problemBaseUrl = apiSettings.PROBLEM_BASE_URL.safeParse(options.problemBaseUrl)
   if (!problemBaseUrl.success) throw new Error(`PROBLEM_BASE_URL: ${apiSettings.PROBLEM_BASE_URL.description}`)
+  const corsOrigins = apiSettings.CORS_ORIGINS.safeParse(options.corsOrigins || undefined)
+  if (!corsOrigins.success) throw new Error(`CORS_ORIGINS: ${apiSettings.CORS_ORIGINS.description}`)
   if (!Number.isInteger(connectionsPerAddress) || connectionsPerAddress < 1 || connectionsPerAddress > 65_535) {
     throw new Error('CONNECTIONS_PER_ADDRESS: a whole number from 1 to 65535') // NGINX's own bounds
   }
@@ -48,6 +52,7 @@ export function renderNginx(options: NginxOptions): string {
     ACCESS_LOG: accessLog,
     CONNECTIONS_PER_ADDRESS: String(connectionsPerAddress),
     PROBLEM_BASE_URL: problemBaseUrl.data,
+    CORS_ORIGINS: corsOrigins.data?.join() ?? '',
     API_SERVERS: servers(upstream, `max_fails=${max_fails} fail_timeout=${fail_timeout}`),
     NEXT_SERVERS: servers(upstream, max_fails === '0' ? 'max_fails=0' : 'max_fails=1 fail_timeout=1s'),
   }

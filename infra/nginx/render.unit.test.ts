@@ -42,6 +42,15 @@ describe('renderNginx', () => {
     }
   })
 
+  it('has the origins that the API lists, and takes no text that would end the string', () => {
+    const options = { listen: '8080', upstream: addresses }
+    const listed = 'https://app.example.com,http://localhost:5173'
+    expect(renderNginx({ ...options, corsOrigins: listed })).toContain(`map ",${listed},|$http_origin" $cors_origin {`)
+    expect(renderNginx({ ...options, corsOrigins: '' })).toContain('map ",,|$http_origin" $cors_origin {')
+    for (const corsOrigins of ['https://a.example/', 'https://a.example" ', '*', 'https://a.example|https://b.example'])
+      expect(() => renderNginx({ ...options, corsOrigins })).toThrow('CORS_ORIGINS: at most 20 origins')
+  })
+
   it('changes single directives, at their general place', () => {
     const config = renderNginx({
       listen: '8080',

@@ -1,6 +1,7 @@
 import { createRequire } from 'node:module'
 import { dirname } from 'node:path'
 import { redirectToCanonical } from '@escala/kit/http/canonical'
+import type { Cors } from '@escala/kit/http/cors'
 import { type MountOptions, mountRoutes } from '@escala/kit/http/mount'
 import { openApi } from '@escala/kit/http/openapi'
 import { notFound, problemBaseUrl, problemHandler } from '@escala/kit/http/problem'
@@ -20,8 +21,12 @@ export interface AppOptions extends RequestContextOptions, MountOptions {
   sessionCookie: string
   /** Refuses early what could only be answered too late; before anything that costs. */
   shed: RequestHandler
+  /** Lets pages of other origins call. `undefined`: none may. */
+  cors: Cors | undefined
   /** Session and general rate limit, side by side: one wait for Redis. */
   sessionAndLimits: RequestHandler
+  /** Refuses what pages of other sites send with the session's cookie. */
+  originCheck: RequestHandler
   routes: Route[]
   /** For the files of the documentation. */
   downloads: Downloads
@@ -42,8 +47,10 @@ export function createApp(options: AppOptions): Express {
   app.enable('strict routing')
 
   app.use(requestContext(options))
+  if (options.cors) app.use(options.cors.middleware) // first: what is refused below has its headers, and preflights count for no limit
   app.use(options.shed)
   app.use(options.sessionAndLimits)
+  app.use(options.originCheck)
   mountRoutes(app, options.routes, { ...options, reserved: ['/docs', '/docs/', '/v1/openapi.json'] })
   mountDocs(app, options)
   app.use(notFound)

@@ -51,7 +51,7 @@ export async function compose(config: Config<typeof apiConfigSettings>, replaced
     onPlace: (hasPlace) => (hasPlace ? void server.accept() : server.refuse()),
   })
   const classes = createServerClasses(createLargeHeadAnswer(log, config.PROBLEM_BASE_URL))
-  const { app, metrics, limits, overload, passwordForms } = createRequests({
+  const { app, cors, metrics, limits, overload, passwordForms } = createRequests({
     config,
     base,
     deps,
@@ -65,7 +65,7 @@ export async function compose(config: Config<typeof apiConfigSettings>, replaced
     port: config.PORT,
     onClientError: createClientErrorAnswer(log, config.PROBLEM_BASE_URL),
     classes,
-    refused: createRefusal(log, config.PROBLEM_BASE_URL),
+    refused: createRefusal(log, config.PROBLEM_BASE_URL, cors),
     onListenError: (err) => log.error({ err }, 'cannot listen, retrying'),
   })
   const internal = createInternalPort(config, base, {

@@ -7,6 +7,9 @@ import { defaultCookieName } from '@escala/kit/sessions/cookie'
 import { z } from 'zod'
 
 const secretRule = 'a list, separated by commas, of secrets of at least 32 bytes each; the first signs, all verify'
+const maxOrigins = 20
+const originsRule =
+  'at most 20 origins, separated by commas without blanks, each as browsers send it: https://app.example.com, in lower case, without a path or a final slash'
 const proxyRule =
   'the number of proxies in front (0 to 9) or a list of their addresses; never true: clients could name their own address'
 const problemRule = 'an address of at most 300 letters, digits and ~ : / % ? & = + @ . - _, without a fragment'
@@ -25,6 +28,10 @@ function isAddress(part: string): boolean {
 
 const isPrefix = (bits: string, family: number) =>
   /^[1-9]\d{0,2}$/.test(bits) && Number(bits) <= (family === 4 ? 32 : 128)
+
+function isOrigin(text: string): boolean {
+  return /^https?:\/\/[\w.:[\]-]{1,260}$/.test(text) && URL.canParse(text) && new URL(text).origin === text
+}
 
 function readS3Url(text: string, context: z.RefinementCtx) {
   const url = URL.canParse(text) ? new URL(text) : undefined
@@ -54,6 +61,15 @@ export const apiSettings = {
     .transform((list) => list.split(','))
     .default([defaultCookieName])
     .describe(cookieRule),
+  /** Origins whose pages may call the API; NGINX's own errors carry the headers for them, too. */
+  CORS_ORIGINS: z
+    .string()
+    .transform((list) => list.split(','))
+    .refine((origins) => origins.length <= maxOrigins && origins.every(isOrigin))
+    .optional()
+    .describe(originsRule),
+  /** `none` lets pages of other sites send the cookie; such cookies are sent over HTTPS only. */
+  COOKIE_SAME_SITE: z.enum(['lax', 'none']).default('lax'),
   TRUST_PROXY: z
     .string()
     .refine((value) => /^\d$/.test(value) || value.split(',').every((part) => isAddress(part.trim())))

@@ -5,6 +5,8 @@ import type { Config } from '@escala/kit/config/config'
 import { createStreams } from '@escala/kit/events/follow'
 import { createPlaces } from '@escala/kit/events/places'
 import { createEventStreams } from '@escala/kit/events/sse'
+import { createCors } from '@escala/kit/http/cors'
+import { createOriginCheck } from '@escala/kit/http/origin-check'
 import type { Route } from '@escala/kit/http/route'
 import { createSessionAndLimits } from '@escala/kit/http/session-and-limits'
 import { type ApiModule, type ApiParts, collectPersonalData, type Downloads } from '@escala/kit/module'
@@ -91,9 +93,13 @@ export function createRequests({ config, base, deps, parts, replicas, classes }:
     sessions: parts.sessions,
     secrets: config.SESSION_SECRETS,
     cookieNames: config.SESSION_COOKIE,
+    sameSite: config.COOKIE_SAME_SITE,
     onVisitor: limits.admitVisitor,
     unreadableWrites: 'go-on',
   })
+  const requestHeaders = ['Idempotency-Key', ...routes.flatMap(({ headers = {} }) => Object.keys(headers))]
+  const { CORS_ORIGINS: origins } = config
+  const cors = origins && createCors({ origins, requestHeaders })
   const app = createApp({
     classes,
     log,
@@ -107,6 +113,8 @@ export function createRequests({ config, base, deps, parts, replicas, classes }:
     version: config.VERSION,
     appName: config.APP_NAME,
     problemBaseUrl: config.PROBLEM_BASE_URL,
+    cors,
+    originCheck: createOriginCheck(origins ?? []),
     sessionCookie: config.SESSION_COOKIE[0] as string,
     sessionAndLimits: createSessionAndLimits({
       session: withBearers(session),
@@ -122,7 +130,7 @@ export function createRequests({ config, base, deps, parts, replicas, classes }:
     routes,
     downloads,
   })
-  return { app, metrics, limits, overload, passwordForms }
+  return { app, cors, metrics, limits, overload, passwordForms }
 
   /** What is needed to check passwords, and to bound those who guess them. */
   function accountParts(

@@ -9,6 +9,7 @@ export const kitErrors = defineErrors({
   E_BAD_CREDENTIALS: { status: 401, title: 'The e-mail address or the password is wrong' },
   E_WEBHOOK_SIGNATURE: { status: 401, title: 'The signature of the webhook is not valid' },
   E_NOT_LOGGED_IN: { status: 401, title: 'Not logged in' },
+  E_FOREIGN_ORIGIN: { status: 403, title: 'Pages of that origin may not change anything here' },
   E_FORBIDDEN: { status: 403, title: 'This user is not allowed to do that' },
   E_SCOPE: { status: 403, title: 'The token is not allowed to do that' },
   E_NOT_FOUND: { status: 404, title: 'There is nothing here' },

@@ -1,7 +1,7 @@
 import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto'
 import type { Request, Response } from 'express'
 import { cookieValues } from './cookie.ts'
-import { cookieNamesOf, needsHttps } from './request-cookies.ts'
+import { cookieNamesOf, cookieOptions, needsHttps } from './request-cookies.ts'
 
 export interface DeviceCookieOptions {
   /** The first signs, all verify. */
@@ -64,15 +64,13 @@ export function createDeviceCookies(options: DeviceCookieOptions): DeviceCookies
       const others = tokensOf(req).filter((other) => other !== old && pattern.test(other))
       const [name = ''] = namesOf(req)
       res.cookie(name, [token, ...others].slice(0, maxAccounts).join('~'), {
+        ...cookieOptions(req, name),
         path,
-        httpOnly: true,
-        sameSite: 'lax',
-        secure: needsHttps(name) || req.secure,
         maxAge: lifetimeMs,
       })
     },
     clear(req, res) {
-      for (const name of namesOf(req)) res.clearCookie(name, { path, secure: needsHttps(name) || req.secure })
+      for (const name of namesOf(req)) res.clearCookie(name, { ...cookieOptions(req, name), path })
     },
   }
 }

@@ -63,6 +63,7 @@ test('while the name of the session cookie changes, both names are read', () => 
     const others = {
       chosen: undefined,
       others: [],
+      sameSite: 'lax' as const,
       isVisitor: false,
       onVisitor: undefined,
       sessions: createMemorySessions(),

@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto'
 import type { Request, Response } from 'express'
 import session, { type SessionData, type Store } from 'express-session'
 import type { SignedCookie } from './cookie.ts'
-import { asVisitor, idPrefix, needsHttps } from './request-cookies.ts'
+import { asVisitor, idPrefix, needsHttps, type SameSite } from './request-cookies.ts'
 
 export interface ExpressSessionOptions {
   store: Store
@@ -10,6 +10,7 @@ export interface ExpressSessionOptions {
   /** The cookie's value. */
   name: string
   absoluteLifetimeMs: number
+  sameSite: SameSite
 }
 
 /** What was read for a request, until `req.session` is accessed. */
@@ -28,7 +29,7 @@ type PendingRequest = Request & { [pending]?: Pending }
  * the response: most requests need to know only who is logged in (`sessionUser`). It parses the cookie header in its own
  * way, so it sees a header with this one cookie: two readers could disagree about who is logged in.
  */
-export function createExpressSession({ store, secrets, name, absoluteLifetimeMs }: ExpressSessionOptions) {
+export function createExpressSession({ store, secrets, name, absoluteLifetimeMs, sameSite }: ExpressSessionOptions) {
   const fed: Store = Object.create(store)
   let feed: { data: SessionData | null } | undefined
   fed.get = (id, callback) => {
@@ -48,8 +49,8 @@ export function createExpressSession({ store, secrets, name, absoluteLifetimeMs 
     cookie: {
       path: '/',
       httpOnly: true,
-      sameSite: 'lax',
-      secure: needsHttps(name) ? true : 'auto',
+      sameSite,
+      secure: needsHttps(name) || sameSite === 'none' ? true : 'auto',
       maxAge: absoluteLifetimeMs,
     },
   })

@@ -3,7 +3,7 @@ import type { SessionData, Store } from 'express-session'
 import { kitErrors } from '../errors/errors.ts'
 import { createCookieReader, decode, defaultCookieName, type SignedCookie } from './cookie.ts'
 import { createExpressSession } from './express-session.ts'
-import { type CookieState, cookieOptions, needsHttps, rememberCookies } from './request-cookies.ts'
+import { type CookieState, cookieOptions, isAlwaysSecure, rememberCookies, type SameSite } from './request-cookies.ts'
 import { type SessionStore, sessionDefaults } from './sessions.ts'
 import type { UserSessions } from './user-sessions.ts'
 
@@ -13,6 +13,8 @@ export interface SessionOptions {
   secrets: string[]
   /** The first is written, all are read. Default: `sid`. Names with the prefix `__Host-` or `__Secure-` need HTTPS. */
   cookieNames?: string[]
+  /** Default: `lax`. With `none`, cookies are sent over HTTPS only. */
+  sameSite?: SameSite
   /** However much it is used, a log-in ends after this long. Default: one week. */
   absoluteLifetimeMs?: number
   /** Called before a session begins for a visitor who has not logged in. If it rejects, no session begins. */
@@ -30,18 +32,26 @@ export interface SessionOptions {
  * When it cannot be read, a request goes on with `req.sessionUnavailable` or is a 503 (`unreadableWrites`): never anonymous.
  */
 export function createSessionMiddleware(options: SessionOptions): RequestHandler {
-  const { sessions, secrets, onVisitor, cookieNames = [defaultCookieName], unreadableWrites = 'refuse' } = options
+  const {
+    sessions,
+    secrets,
+    onVisitor,
+    cookieNames = [defaultCookieName],
+    sameSite = 'lax',
+    unreadableWrites = 'refuse',
+  } = options
   const { absoluteLifetimeMs = sessionDefaults.absoluteLifetimeMs } = options
   const [name = defaultCookieName] = cookieNames
   const readCookies = createCookieReader(secrets, cookieNames)
   const store = withLists(withAbsoluteLifetime(sessions.store, absoluteLifetimeMs), sessions.ofUser)
-  const prepare = createExpressSession({ store, secrets, name, absoluteLifetimeMs })
+  const prepare = createExpressSession({ store, secrets, name, absoluteLifetimeMs, sameSite })
   return (req, res, next) => {
     const cookies = readCookies(req.headers.cookie)
     const state: CookieState = {
       chosen: cookies[0],
       others: [],
       cookieNames,
+      sameSite,
       isVisitor: false,
       onVisitor,
       sessions,
@@ -102,7 +112,7 @@ function isLive(data: SessionData | null): boolean {
 
 /** Moves a session to the cookie's present name. */
 function rename(req: Request, res: Response, cookie: SignedCookie, name: string, maxAge: number): void {
-  if (needsHttps(name) && !req.secure) return
+  if (isAlwaysSecure(req, name) && !req.secure) return
   res.cookie(name, decode(cookie.raw), { ...cookieOptions(req, name), maxAge })
   res.clearCookie(cookie.name, cookieOptions(req, cookie.name))
 }

@@ -9,12 +9,16 @@ export interface CookieState {
   /** Ids of further sessions that the request named and the store knew. */
   others: string[]
   cookieNames: string[]
+  sameSite: SameSite
   /** Whether the session that begins now is a visitor's who has not logged in. */
   isVisitor: boolean
   /** Called before a visitor's session begins; when it rejects, none begins. */
   onVisitor: ((req: Request) => Promise<void>) | undefined
   sessions: Pick<SessionStore, 'claim' | 'ofUser'>
 }
+
+/** `none` lets pages of other sites send the cookie, and needs HTTPS. */
+export type SameSite = 'lax' | 'none'
 
 const states = new WeakMap<Request, CookieState>()
 const visitorPrefix = 'a.' // no random id has a dot
@@ -47,7 +51,16 @@ export function cookieNamesOf(req: Request): string[] {
 }
 
 export function cookieOptions(req: Request, name: string): CookieOptions {
-  return { path: '/', httpOnly: true, sameSite: 'lax', secure: needsHttps(name) || req.secure }
+  return { path: '/', httpOnly: true, sameSite: sameSiteOf(req), secure: isAlwaysSecure(req, name) || req.secure }
+}
+
+function sameSiteOf(req: Request): SameSite {
+  return states.get(req)?.sameSite ?? 'lax'
+}
+
+/** Returns whether the request's cookies of this name are sent over HTTPS only. */
+export function isAlwaysSecure(req: Request, name: string): boolean {
+  return needsHttps(name) || sameSiteOf(req) === 'none'
 }
 
 /** Browsers take a cookie with such a name only with `Secure`. */

@@ -2,7 +2,7 @@ import type { Request } from 'express'
 import type { Session as ExpressSession, SessionData } from 'express-session'
 import { kitErrors } from '../errors/errors.ts'
 import { beginVisitorSession } from './express-session.ts'
-import { admitVisitor, cookieNamesOf, needsHttps, sessionKey } from './request-cookies.ts'
+import { admitVisitor, cookieNamesOf, isAlwaysSecure, sessionKey } from './request-cookies.ts'
 import './sessions.ts' // for what it declares of a session and a request
 
 // Named by its own types, so that the declaration of this file brings `req.session` along.
@@ -88,7 +88,7 @@ function requireLiveSession(req: Request): Session {
 /** Without this line, a log-in over HTTP would seem to work and leave no trace of why it did not. */
 function warnWithoutHttps(req: Request): void {
   const [name = ''] = cookieNamesOf(req)
-  if (needsHttps(name) && !req.secure)
+  if (isAlwaysSecure(req, name) && !req.secure)
     req.log.error({ cookieName: name }, 'the session cookie is not sent without HTTPS')
 }
 
