@@ -16,6 +16,7 @@ const steps: [string, string[]][] = [
   ['types', [tool('tsc'), '-p', '.']],
   ['unused files, exports and dependencies', [tool('knip')]],
   ['pages against code', [process.execPath, join(root, 'scripts/check-docs.ts')]],
+  ['what the guides show', [process.execPath, join(root, 'scripts/check-guides.ts')]],
   ['plain English', [process.execPath, join(root, 'scripts/check-words.ts')]],
 ]
 

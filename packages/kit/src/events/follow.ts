@@ -5,6 +5,8 @@ import { type FollowStateOptions, followOneState } from './follow-state.ts'
 import { createOutlet, type Followed, type Outlet, type Sequence } from './sequence.ts'
 import type { EventStreams } from './sse.ts'
 
+export type { FollowOptions, FollowStateOptions }
+
 export interface StreamContext {
   req: Request
   res: Response

@@ -1,16 +1,27 @@
 import express, { type Request, type RequestHandler } from 'express'
 import { bootErrors, kitErrors } from '../errors/errors.ts'
-import type { BodySpec, RawBody, Route } from './route.ts'
+import type { BodySpec, FormBody, RawBody, Route } from './route.ts'
 
 /** Largest raw body that a route may take: NGINX lets no more through, and all of it is in memory. */
 const maxRawBytes = 2 * 1024 * 1024
 
+/** A file in a form: less than that, by what surrounds it. */
+const maxFormBytes = 1_990_000
+
+export const isForm = (body: BodySpec | undefined): body is FormBody => body !== undefined && 'form' in body
 export const isRaw = (body: BodySpec | undefined): body is RawBody => body !== undefined && 'raw' in body
 
 /** Reads the body of a route's requests, in the form that the route declares. Throws `E_MODULE` for a bound that cannot hold. */
 export function bodyReaders(route: Route, json: RequestHandler): RequestHandler[] {
   const { body, method, path } = route
   if (body === undefined) return []
+  if (isForm(body)) {
+    const { maxBytes } = body.form
+    if (maxBytes >= 1 && maxBytes <= maxFormBytes) return [] // it is read once the log-in is known
+    throw bootErrors.E_MODULE({
+      detail: `${method.toUpperCase()} ${path} takes forms: maxBytes is 1 to ${maxFormBytes}`,
+    })
+  }
   if (!isRaw(body)) return [method === 'delete' ? requireJsonIfAny : requireJson, json]
   const { maxBytes, types } = body.raw
   if (!(maxBytes >= 1 && maxBytes <= maxRawBytes) || types.length === 0) {
@@ -25,7 +36,7 @@ export const rawBodyOf = ({ body }: Request): Buffer => (Buffer.isBuffer(body) ?
 
 /** What a route with this body responds with besides its own. */
 export const bodyErrors = (body: BodySpec | undefined) =>
-  isRaw(body) ? ['E_BODY_TOO_LARGE', 'E_UNSUPPORTED_MEDIA_TYPE'] : []
+  isRaw(body) || isForm(body) ? ['E_BODY_TOO_LARGE', 'E_UNSUPPORTED_MEDIA_TYPE'] : []
 
 const requireType = (types: string[]): RequestHandler => {
   const detail = `send ${types.join(' or ')}`

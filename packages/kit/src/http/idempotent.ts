@@ -19,6 +19,7 @@ export function whyNotIdempotent(route: Route, parts: OnceParts | undefined): st
   if (!route.idempotent) return undefined
   if (route.access === 'public') return 'is idempotent, which needs a user whose key it is'
   if (route.method === 'get') return 'is idempotent by itself: it needs no key'
+  if (route.body && 'form' in route.body) return 'is idempotent, which a form with a file cannot be'
   return parts === undefined ? 'is idempotent, but the application keeps no keys' : undefined
 }
 

@@ -4,11 +4,12 @@ import { bootErrors, kitErrors } from '../errors/errors.ts'
 import type { OnceParts } from '../idempotency/once.ts'
 import { type Bearer, bearerFailure, bearerOf } from '../sessions/bearer.ts'
 import { sessionUser } from '../sessions/express-session.ts'
-import { bodyReaders, isRaw, rawBodyOf } from './body.ts'
+import { bodyReaders, isForm, isRaw, rawBodyOf } from './body.ts'
 import { canonicalParams, redirectToCanonical } from './canonical.ts'
 import { refuseCollisions } from './collisions.ts'
+import { readForm } from './form.ts'
 import { onceFor, replayedHeader, whyNotIdempotent } from './idempotent.ts'
-import type { Access, Context, Idempotent, Route } from './route.ts'
+import type { Access, Context, FormBody, Idempotent, Route } from './route.ts'
 
 export interface MountOptions {
   /** Every role that users can be given. */
@@ -56,7 +57,7 @@ function handle(route: Route, { hasRole, once: onceParts }: MountOptions): Reque
     const userId = await checkAccess(route, req, hasRole)
     const params = parse(route.params, canonicalParams(req.params), '')
     const query = parse(route.query, req.query, 'query.')
-    const body = isRaw(route.body) ? rawBodyOf(req) : parse(route.body, req.body, '')
+    const body = await bodyOf(route, req)
     const keyed = route.idempotent && onceParts && userId ? onceFor(onceParts, route, req, userId) : undefined
     const context: Context<unknown, unknown, unknown, Access, Idempotent | undefined> = {
       params,
@@ -85,6 +86,17 @@ function handle(route: Route, { hasRole, once: onceParts }: MountOptions): Reque
     res.setHeader('Content-Length', Buffer.byteLength(text))
     res.end(text)
   }
+}
+
+/** Returns the body in the form that the route declares. */
+function bodyOf({ body }: Route, req: Request): unknown {
+  if (isRaw(body)) return rawBodyOf(req)
+  return isForm(body) ? formOf(body, req) : parse(body, req.body, '')
+}
+
+async function formOf({ form }: FormBody, req: Request) {
+  const { fields, file } = await readForm(req, form.maxBytes)
+  return { fields: parse(form.fields, fields, ''), file }
 }
 
 async function checkAccess(route: Route, req: Request, hasRole: MountOptions['hasRole']) {

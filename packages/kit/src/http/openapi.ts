@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import { maxKeyLength } from '../idempotency/request.ts'
-import { bodyErrors, isRaw } from './body.ts'
+import { bodyErrors, isForm, isRaw } from './body.ts'
 import { keyErrors, keyHeader, replayedHeader } from './idempotent.ts'
 import type { BodySpec, Idempotent, Route } from './route.ts'
 
@@ -106,6 +106,15 @@ function keyParameter(idempotent: Idempotent) {
 }
 
 function bodyContent(body: BodySpec): Record<string, unknown> {
+  if (isForm(body)) {
+    const { properties = {}, required = [] } = jsonSchema(body.form.fields, 'input') as {
+      properties?: Record<string, unknown>
+      required?: string[]
+    }
+    const file = { type: 'string', format: 'binary' }
+    const schema = { type: 'object', properties: { ...properties, file }, required: [...required, 'file'] }
+    return { 'multipart/form-data': { schema } }
+  }
   if (!isRaw(body)) return { 'application/json': { schema: jsonSchema(body, 'input') } }
   return Object.fromEntries(body.raw.types.map((type) => [type, { schema: { type: 'string', format: 'binary' } }]))
 }

@@ -3,6 +3,7 @@ import type { z } from 'zod'
 import type { IdempotentRequest } from '../idempotency/idempotency.ts'
 import type { Once } from '../idempotency/once.ts'
 import type { Logger } from '../log/log.ts'
+import type { FormFile } from './form.ts'
 import type {} from './request-context.ts' // what it adds to Express's Request: modules that are compiled alone need it
 
 export type Method = 'get' | 'post' | 'put' | 'patch' | 'delete'
@@ -49,10 +50,26 @@ export interface RawBody {
   }
 }
 
-export type BodySpec = z.ZodType | RawBody
+/** A form with one file under the name `file`: `multipart/form-data`, as browsers send it. It is read after the log-in is known. */
+export interface FormBody<Fields extends z.ZodType = z.ZodType> {
+  form: {
+    /** The file's, at most 1.9 MiB: all of it is in memory, and NGINX lets 2 MiB of body through. */
+    maxBytes: number
+    /** The other fields, as text. */
+    fields: Fields
+  }
+}
+
+export type BodySpec = z.ZodType | RawBody | FormBody
 
 /** What a handler gets as its `body`. */
-export type BodyOf<B> = B extends RawBody ? Buffer : B extends z.ZodType ? z.output<B> : undefined
+export type BodyOf<B> = B extends RawBody
+  ? Buffer
+  : B extends FormBody<infer Fields>
+    ? { fields: z.output<Fields>; file: FormFile }
+    : B extends z.ZodType
+      ? z.output<B>
+      : undefined
 
 export interface RouteResponse {
   status: number
@@ -101,7 +118,7 @@ export interface Route<
   idempotent?: I
   params?: Params
   query?: Query
-  /** JSON, by its schema; or raw. A DELETE may come without JSON, which is then read as `{}`. */
+  /** JSON, by its schema; or raw; or a form with a file. A DELETE may come without JSON, which is then read as `{}`. */
   body?: Body
   /** Request headers for the documentation; name → description. */
   headers?: Record<string, string>

@@ -1,7 +1,7 @@
 import { createHash, randomUUID } from 'node:crypto'
 import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { checkKey, receive, tagOf, typeOf } from './upload-body.ts'
+import { anyType, checkKey, receive, tagOf, typeOf } from './upload-body.ts'
 import type { Uploads } from './uploads.ts'
 
 /** Files in a folder of this machine: another replica elsewhere does not find them, nor does this one after it was moved. */
@@ -28,7 +28,7 @@ export function createDiskUploads({ folder }: { folder: string }): Uploads {
         if (error.code === 'ENOENT') return undefined
         throw error
       })
-      return data && { contentType: typeOf(data) ?? 'application/octet-stream', tag: tagOf(data), data }
+      return data && { contentType: typeOf(data) ?? anyType, tag: tagOf(data), data }
     },
   }
 }

@@ -1,6 +1,6 @@
 import { AwsClient } from 'aws4fetch'
 import { kitErrors } from '../errors/errors.ts'
-import { checkKey, receive, tagOf, typeOf } from './upload-body.ts'
+import { anyType, checkKey, receive, tagOf, typeOf } from './upload-body.ts'
 import type { Uploads } from './uploads.ts'
 
 export interface S3UploadsOptions {
@@ -55,7 +55,7 @@ export function createS3Uploads(options: S3UploadsOptions): Uploads {
       if (answer.status === 404) return void (await answer.body?.cancel())
       if (!answer.ok) throw refused(answer)
       const data = await readBody(answer, maxObjectBytes)
-      return { contentType: typeOf(data) ?? 'application/octet-stream', tag: tagOf(data), data }
+      return { contentType: typeOf(data) ?? anyType, tag: tagOf(data), data }
     },
   }
 }

@@ -1,6 +1,9 @@
 import { createHash } from 'node:crypto'
 import { kitErrors } from '../errors/errors.ts'
-import type { PutOptions, Upload } from './uploads.ts'
+import type { PutOptions, Upload, UploadBody } from './uploads.ts'
+
+/** What no browser shows by itself. */
+export const anyType = 'application/octet-stream'
 
 /** Enough of a file to recognise every accepted type. */
 const headBytes = 12
@@ -15,20 +18,21 @@ export function checkKey(key: string): string {
 
 /** Reads a body to its end, or until it is clear that it will be refused. */
 export async function receive(
-  body: AsyncIterable<Uint8Array>,
-  { maxBytes, contentType: said }: PutOptions,
+  body: UploadBody,
+  { maxBytes, contentType: said, types = 'images' }: PutOptions,
 ): Promise<Upload> {
   const chunks: Uint8Array[] = []
   let bytes = 0
   let contentType: string | undefined
+  const check = (head: Buffer) => (types === 'any' ? (typeOf(head) ?? anyType) : checkType(head, said))
   for await (const chunk of withoutEnding(body)) {
     bytes += chunk.byteLength
     if (bytes > maxBytes) throw kitErrors.E_BODY_TOO_LARGE({ detail: `at most ${maxBytes} bytes` })
     chunks.push(chunk)
-    if (bytes >= headBytes) contentType ??= checkType(Buffer.concat(chunks), said)
+    if (bytes >= headBytes) contentType ??= check(Buffer.concat(chunks))
   }
   const data = Buffer.concat(chunks)
-  contentType ??= checkType(data, said)
+  contentType ??= check(data)
   return { contentType, data, tag: tagOf(data) }
 }
 
@@ -56,7 +60,7 @@ export function typeOf(head: Buffer): string | undefined {
 }
 
 /** Leaving the loop early would destroy the request's stream, and with it the connection that the refusal must travel on. */
-function withoutEnding(body: AsyncIterable<Uint8Array>): AsyncIterable<Uint8Array> {
+function withoutEnding(body: UploadBody): UploadBody {
   const stream = body as { iterator?(options: { destroyOnReturn: boolean }): AsyncIterable<Uint8Array> }
   return stream.iterator?.({ destroyOnReturn: false }) ?? body
 }

@@ -86,6 +86,15 @@ export function describeUploads(
       expect(await uploads.get(key)).toBeUndefined()
     })
 
+    test('a file of any type is kept where that is asked for, and its type is never what it calls itself', async () => {
+      const key = `files/${randomUUID()}`
+      for (const data of [Buffer.from('<!doctype html><script>'), Buffer.alloc(0), image('image/gif')]) {
+        const contentType = data.length > 1000 ? 'image/gif' : 'application/octet-stream'
+        const { tag } = await uploads.put(key, [data], { maxBytes, types: 'any', contentType: 'text/html' })
+        expect(await uploads.get(key)).toEqual({ contentType, data, tag })
+      }
+    })
+
     test('a body that breaks off is not kept', async () => {
       const key = `pictures/${randomUUID()}`
       const broken = Readable.from(

@@ -8,8 +8,15 @@ export interface Upload {
   tag: string
 }
 
+export type UploadBody = AsyncIterable<Uint8Array> | Iterable<Uint8Array>
+
 export interface PutOptions {
   maxBytes: number
+  /**
+   * `images`, the default: PNG, JPEG, WebP and GIF, known by their first bytes. `any`: everything, as `application/octet-stream` unless it
+   * is such an image: send it as an attachment (`sendAttachment`).
+   */
+  types?: 'images' | 'any'
   /** What the sender says it is: refused when it is something else. */
   contentType?: string
 }
@@ -19,8 +26,8 @@ export interface Uploads {
   scope: Scope
   /**
    * Replaces what was there, as a whole or not at all. Throws `E_BODY_TOO_LARGE` as soon as it is more than `maxBytes`,
-   * `E_UNSUPPORTED_MEDIA_TYPE` as soon as its beginning is no PNG, JPEG, WebP or GIF, and the code of a store that is unreachable.
+   * `E_UNSUPPORTED_MEDIA_TYPE` as soon as its beginning is none of `types`, and the code of a store that is unreachable.
    */
-  put(key: string, body: AsyncIterable<Uint8Array>, options: PutOptions): Promise<Omit<Upload, 'data'>>
+  put(key: string, body: UploadBody, options: PutOptions): Promise<Omit<Upload, 'data'>>
   get(key: string): Promise<Upload | undefined>
 }
