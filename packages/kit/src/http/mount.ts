@@ -67,7 +67,9 @@ function handle(route: Route, { hasRole, once: onceParts }: MountOptions): Reque
       user: userId === undefined ? undefined : { id: userId },
       requestId: req.id,
       traceparent: req.traceparent,
-      log: req.log,
+      get log() {
+        return req.log // made when it is asked for
+      },
       signal: req.deadline,
       req,
       res,

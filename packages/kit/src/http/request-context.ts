@@ -46,13 +46,15 @@ const wellFormed = /^[A-Za-z0-9_-]{8,64}$/
 export function requestContext(options: RequestContextOptions): RequestHandler {
   const { log, replicaId, exposeReplica, deadlineMs, onRequest, tracing = carriedTracing } = options
   const lines = withoutRedaction(log)
+  const give = lazily('log', (req) => log.child({ requestId: req.id }))
   return (req, res, next) => {
+    give(req)
     const startedAt = performance.now()
     const forwarded = req.headers['x-forwarded-for']
     if (typeof forwarded === 'string') req.headers['x-forwarded-for'] = withoutPorts(forwarded)
-    const given = fromProxy(req) ? req.get('x-request-id') : undefined
+    const isProxied = fromProxy(req)
+    const given = isProxied ? req.get('x-request-id') : undefined
     req.id = given !== undefined && wellFormed.test(given) ? given : randomUUID()
-    req.log = log.child({ requestId: req.id })
     res.setHeader('X-Request-Id', req.id)
     res.setHeader('X-Content-Type-Options', 'nosniff')
     res.setHeader('Cache-Control', personal) // unless the route says otherwise
@@ -67,7 +69,7 @@ export function requestContext(options: RequestContextOptions): RequestHandler {
       // Not by `next`: the handler, once aborted, calls it too, and Express's last handler would then end the connection.
       problemHandler(late, req, res, () => undefined)
     }, deadlineMs)
-    res.once('close', () => {
+    res.on('close', () => {
       clearTimeout(timer)
       if (!res.writableFinished) abort.abort(new Error('the client went away'))
       const ms = Math.round((performance.now() - startedAt) * 10) / 10
@@ -79,15 +81,39 @@ export function requestContext(options: RequestContextOptions): RequestHandler {
       if (res.writableFinished) lines.info(line, 'request')
       else lines.warn(line, 'request cut off')
     })
-    trace(tracing, req, res, () => withRequestId(log, req.id, next))
+    const traceparent = isProxied ? req.get('traceparent') : undefined
+    req.traceparent = isTraceparent(traceparent) ? traceparent : undefined
+    if (tracing === carriedTracing) withRequestId(log, req.id, next)
+    else trace(tracing, req, res, () => withRequestId(log, req.id, next))
+  }
+}
+
+/**
+ * Returns what gives a request a property that is made when it is first asked for: most requests log nothing of their own. On the
+ * application's prototype, once: an accessor of each request's own costs more.
+ */
+function lazily<Name extends 'log'>(name: Name, make: (req: Request) => Request[Name]): (req: Request) => void {
+  const own = (value: Request[Name]) => ({ configurable: true, enumerable: true, writable: true, value })
+  return (req) => {
+    const prototype = Object.getPrototypeOf(req)
+    if (Object.hasOwn(prototype, name)) return
+    Object.defineProperty(prototype, name, {
+      configurable: true,
+      get(this: Request) {
+        const value = make(this)
+        Object.defineProperty(this, name, own(value))
+        return value
+      },
+      set(this: Request, value: Request[Name]) {
+        Object.defineProperty(this, name, own(value))
+      },
+    })
   }
 }
 
 /** The request is one span, from here to its end. */
 function trace(tracing: Tracing, req: Request, res: Response, work: () => void): void {
-  const { method, path, id } = req
-  const given = fromProxy(req) ? req.get('traceparent') : undefined
-  const traceparent = isTraceparent(given) ? given : undefined
+  const { method, path, id, traceparent } = req
   const attributes = { 'http.request.method': method, 'url.path': path, 'escala.request.id': id }
   void tracing.span({ name: method, kind: 'server', traceparent, attributes }, async (span) => {
     req.traceparent = span.traceparent

@@ -76,8 +76,8 @@ export function createHttpServer(listener: RequestListener, options: HttpServerO
     (req, res) => {
       inFlight++
       answering.set(req.socket, { req, res })
-      res.once('finish', () => discardRest(req))
-      res.once('close', () => {
+      res.on('finish', () => discardRest(req))
+      res.on('close', () => {
         inFlight--
       })
       if (draining || port.isClosed()) closeAfter(res)

@@ -49,7 +49,7 @@ export function createOverload(options: OverloadOptions): Overload {
       }
       inFlight++
       counted.add(req)
-      res.once('close', () => exempt(req))
+      res.on('close', () => exempt(req))
       next()
     },
     exempt,

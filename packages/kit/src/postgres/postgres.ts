@@ -1,5 +1,5 @@
 import { setTimeout as wait } from 'node:timers/promises'
-import type pg from 'pg'
+import pg from 'pg'
 import type { Logger } from '../log/log.ts'
 import { currentRequestId } from '../log/request-id.ts'
 import { carriedTracing, type Tracing } from '../tracing/tracing.ts'
@@ -89,13 +89,14 @@ export function createPostgres(options: PostgresOptions): Postgres {
     const text = typeof statement === 'string' ? statement : statement.text
     const name = typeof statement === 'string' || !named ? undefined : statement.name
     try {
-      const result = await tracing.span({ name: nameOf(statement), kind: 'client', attributes }, () =>
-        client.query<pg.QueryResultRow>({ text, name, values, query_timeout } as pg.QueryConfig),
-      )
+      const ask = () => send(client, text, values, { name, query_timeout })
+      const span = () => tracing.span({ name: nameOf(statement), kind: 'client', attributes }, ask)
+      const result = await (tracing === carriedTracing ? ask() : span())
       client.heardAt = performance.now()
       if (name !== undefined) client.prepared.add(name)
       return { rows: result.rows as Row[], rowCount: result.rowCount ?? 0, command: result.command }
     } catch (error) {
+      if (error instanceof Error) Error.captureStackTrace(error) // leads to who asked, and not to the socket
       if (sqlState(error) !== undefined) client.heardAt = performance.now()
       else if (isUnanswered(error)) connections.suspect(startedAt)
       judge(client, error, name)
@@ -228,6 +229,18 @@ export function createPostgres(options: PostgresOptions): Postgres {
       return stopping
     },
   }
+}
+
+/** As `client.query` with an object, which it would copy with all descriptors of its properties. */
+function send(client: Connection, text: string, values: unknown[] | undefined, options: object) {
+  const query = Object.assign(new pg.Query<pg.QueryResultRow>(text, values), options)
+  return new Promise<pg.QueryResult>((resolve, reject) => {
+    client.query(
+      Object.assign(query, {
+        callback: (error: Error | null, result: pg.QueryResult) => (error ? reject(error) : resolve(result)),
+      }),
+    )
+  })
 }
 
 const attributes = { 'db.system.name': 'postgresql' }

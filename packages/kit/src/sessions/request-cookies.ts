@@ -20,11 +20,13 @@ export interface CookieState {
 /** `none` lets pages of other sites send the cookie, and needs HTTPS. */
 export type SameSite = 'lax' | 'none'
 
-const states = new WeakMap<Request, CookieState>()
+const state = Symbol('what is known about the cookies')
+type KnownRequest = Request & { [state]?: CookieState }
+const stateOf = (req: Request) => (req as KnownRequest)[state]
 const visitorPrefix = 'a.' // no random id has a dot
 
-export function rememberCookies(req: Request, state: CookieState): void {
-  states.set(req, state)
+export function rememberCookies(req: Request, known: CookieState): void {
+  ;(req as KnownRequest)[state] = known
 }
 
 /**
@@ -32,7 +34,7 @@ export function rememberCookies(req: Request, state: CookieState): void {
  * session middleware has begun; of several cookies, it is the first until the store has been asked.
  */
 export function sessionKey(req: Request): string | undefined {
-  return states.get(req)?.chosen?.id
+  return stateOf(req)?.chosen?.id
 }
 
 /** Returns the key of `sessionKey`, unless its id shows that it belongs to a visitor. */
@@ -43,11 +45,11 @@ export function logInKey(req: Request): string | undefined {
 
 /** Ids of further sessions that the request's cookies named and the store knew. */
 export function otherSessions(req: Request): string[] {
-  return states.get(req)?.others ?? []
+  return stateOf(req)?.others ?? []
 }
 
 export function cookieNamesOf(req: Request): string[] {
-  return states.get(req)?.cookieNames ?? [defaultCookieName]
+  return stateOf(req)?.cookieNames ?? [defaultCookieName]
 }
 
 export function cookieOptions(req: Request, name: string): CookieOptions {
@@ -55,7 +57,7 @@ export function cookieOptions(req: Request, name: string): CookieOptions {
 }
 
 function sameSiteOf(req: Request): SameSite {
-  return states.get(req)?.sameSite ?? 'lax'
+  return stateOf(req)?.sameSite ?? 'lax'
 }
 
 /** Returns whether the request's cookies of this name are sent over HTTPS only. */
@@ -70,28 +72,28 @@ export function needsHttps(name: string): boolean {
 
 /** Prefix of the id of a visitor's session: shows that no log-in has happened with it. */
 export function idPrefix(req: Request): string {
-  return states.get(req)?.isVisitor ? visitorPrefix : ''
+  return stateOf(req)?.isVisitor ? visitorPrefix : ''
 }
 
 /** Throws what the application's bound of visitors' sessions throws. */
 export async function admitVisitor(req: Request): Promise<void> {
-  await states.get(req)?.onVisitor?.(req)
+  await stateOf(req)?.onVisitor?.(req)
 }
 
 /** Ends the session that the request came with; see `SessionStore.claim`. */
 export async function claimSession(req: Request, userId: string): Promise<boolean> {
-  return (await states.get(req)?.sessions.claim(req.sessionID, userId)) ?? false
+  return (await stateOf(req)?.sessions.claim(req.sessionID, userId)) ?? false
 }
 
 /** The lists of sessions that go with the request's own. */
 export function userSessionsOf(req: Request): SessionStore['ofUser'] | undefined {
-  return states.get(req)?.sessions.ofUser
+  return stateOf(req)?.sessions.ofUser
 }
 
 /** What `begin` begins is a visitor's session. */
 export function asVisitor(req: Request, begin: () => void): void {
-  const state = states.get(req)
-  if (state) state.isVisitor = true
+  const known = stateOf(req)
+  if (known) known.isVisitor = true
   begin()
-  if (state) state.isVisitor = false
+  if (known) known.isVisitor = false
 }
