@@ -39,7 +39,7 @@ export interface Deps {
   log: Logger
   postgres: Postgres
   /** State: `noeviction`. */
-  redis: Redis
+  redis: RedisConnection
   /** May forget anything at any time. */
   cacheRedis: RedisConnection
   /** Hears what is published on the cache Redis: nothing that may not be lost. */

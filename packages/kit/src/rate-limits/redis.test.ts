@@ -13,6 +13,18 @@ const connect = () => createRedis({ url: inject('redisUrl'), role: 'request', lo
 const clients = [connect(), connect()] as const
 await Promise.all(clients.map((redis) => new Promise((resolve) => redis.once('ready', resolve))))
 afterAll(() => Promise.all(clients.map(stopRedis)))
+/** Notes the name of each command. */
+async function connectWatched() {
+  const redis = connect()
+  await new Promise((resolve) => redis.once('ready', resolve))
+  const sent: string[] = []
+  const { sendCommand } = redis
+  redis.sendCommand = (command, stream) => {
+    sent.push(command.name)
+    return sendCommand.call(redis, command, stream)
+  }
+  return { redis, sent }
+}
 const prefix = () => `test:${randomUUID()}:`
 
 describeRateLimits('rate limits in Redis', () => {
@@ -34,6 +46,19 @@ describe('redis', () => {
     await vi.waitFor(async () => expect((await hit(store, 'a')).totalHits).toBe(1), { timeout: 5000 })
     await stopRedis(redis)
     await proxy.stop()
+  })
+
+  test('what is counted in one turn of the event loop is one command, and each count is right', async () => {
+    const { redis, sent } = await connectWatched()
+    const stores = createRedisRateLimits({ redis, prefix: prefix() })
+    const short = begin(stores, policy({ name: 'short', windowMs: 30_000 }))
+    const long = begin(stores, policy({ name: 'long' }))
+    const counts = await Promise.all([short, long, short].map((store) => store.increment('a')))
+    expect(sent.filter((name) => name === 'evalsha')).toHaveLength(1)
+    expect(counts.map(({ totalHits }) => totalHits)).toEqual([1, 1, 2])
+    const seconds = counts.map(({ resetTime }) => Math.ceil(((resetTime?.getTime() ?? 0) - Date.now()) / 15_000))
+    expect(seconds).toEqual([2, 4, 2])
+    await stopRedis(redis)
   })
 
   test('goes on when Redis has forgotten its scripts', async () => {

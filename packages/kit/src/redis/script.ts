@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto'
 import type { Redis } from 'ioredis'
 
 export interface Script {
-  /** All keys must hash to one slot. Sends the script's digest, and its text only to a server that does not know it yet. */
+  /** Sends the script's digest, and its text only to a server that does not know it yet. */
   run(redis: Redis, keys: string[], args: (string | number)[]): Promise<unknown>
 }
 
