@@ -4,7 +4,7 @@ export const mutants: Mutant[] = [
   {
     removed: 'the reading of what is left of a refused body',
     file: 'packages/kit/src/lifecycle/http-server.ts',
-    from: "      res.once('finish', () => discardRest(req))\n",
+    from: "      res.on('finish', () => discardRest(req))\n",
     to: '',
     tests: ['packages/kit/src/lifecycle'],
   },
