@@ -7,6 +7,7 @@ import { openApi } from '@escala/kit/http/openapi'
 import { notFound, problemBaseUrl, problemHandler } from '@escala/kit/http/problem'
 import { type RequestContextOptions, requestContext } from '@escala/kit/http/request-context'
 import type { Route } from '@escala/kit/http/route'
+import type { ModuleMiddleware } from '@escala/kit/http/routers'
 import { useServerClasses } from '@escala/kit/http/server-classes'
 import type { Downloads } from '@escala/kit/module'
 import express, { type Express, type RequestHandler } from 'express'
@@ -28,6 +29,8 @@ export interface AppOptions extends RequestContextOptions, MountOptions {
   /** Refuses what pages of other sites send with the session's cookie. */
   originCheck: RequestHandler
   routes: Route[]
+  /** Of each module, in their order. */
+  middleware?: ModuleMiddleware[]
   /** For the files of the documentation. */
   downloads: Downloads
 }
@@ -49,8 +52,11 @@ export function createApp(options: AppOptions): Express {
   app.use(requestContext(options))
   if (options.cors) app.use(options.cors.middleware) // first: what is refused below has its headers, and preflights count for no limit
   app.use(options.shed)
+  const { middleware = [] } = options
+  for (const handler of middleware.flatMap((one) => one.beforeSession ?? [])) app.use(handler)
   app.use(options.sessionAndLimits)
   app.use(options.originCheck)
+  for (const handler of middleware.flatMap((one) => one.afterSession ?? [])) app.use(handler)
   mountRoutes(app, options.routes, { ...options, reserved: ['/docs', '/docs/', '/v1/openapi.json'] })
   mountDocs(app, options)
   app.use(notFound)

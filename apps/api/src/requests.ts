@@ -58,22 +58,29 @@ export function createRequests({ config, base, deps, parts, replicas, classes }:
     maxStreamsPerClient: config.STREAMS_PER_ADDRESS,
     share: replicas.liveApis,
     maxAgeMs: config.MAX_STREAM_AGE_MS,
-    isPrivate: (req) => privatePaths.has(req.route?.path),
+    isPrivate: (req) => privatePaths.has(req.routerPath ?? req.route?.path),
     clientOf: addressKey,
     onOpen: (req) => overload.exempt(req),
   })
   const streams = createStreams(eventStreams, parts.events)
   const downloads = createDownloads(replicas.liveApis, (req) => overload.exempt(req))
   const passwords = createPasswords({ mayWriteArgon2id: passwordForms.mayWriteArgon2id })
-  const scopes = () => [...new Set(routes.flatMap((route) => route.scopes ?? []))]
+  const scopes = () => [...new Set([...routes, ...routers].flatMap(({ scopes }) => scopes ?? []))]
   const basicParts = { ...parts, postgres, log, streams, downloads, scopes, ...accountParts(passwords) }
   const shared = { ...basicParts, personalData: collectPersonalData(apiModules, basicParts, config) }
-  const partsOf = (module: ApiModule): ApiParts => ({ ...shared, metrics: metrics.ofModule(module.name) })
+  const given = apiModules.map((module): [ApiModule, ApiParts] => [
+    module,
+    { ...shared, metrics: metrics.ofModule(module.name) },
+  ])
   const routes: Route[] = [
     ...flagRoutes({ flags: parts.flags, role: flagsRole }),
-    ...apiModules.flatMap((module) => module.routes(partsOf(module), config)),
+    ...given.flatMap(([module, parts]) =>
+      module.routes(parts, config).map((route) => ({ tag: module.name, ...route })),
+    ),
   ]
-  const privatePaths = new Set(routes.filter(({ access }) => access !== 'public').map(({ path }) => path))
+  const routers = given.flatMap(([module, parts]) => module.routers?.(parts, config) ?? [])
+  const isOfUsers = ({ access }: Pick<Route, 'access'>) => access !== 'public'
+  const privatePaths = new Set([...routes, ...routers].filter(isOfUsers).map(({ path }) => path))
   const overload = createOverload({
     maxInFlight: config.MAX_IN_FLIGHT,
     maxDelayMs: config.MAX_LOOP_DELAY_MS,
@@ -127,7 +134,10 @@ export function createRequests({ config, base, deps, parts, replicas, classes }:
     roles,
     hasRole: hasRole(postgres),
     once: { idempotency: parts.idempotency, postgres },
+    limits: { ...basicParts.limits, log },
     routes,
+    middleware: given.flatMap(([module, parts]) => module.middleware?.(parts, config) ?? []),
+    routers,
     downloads,
   })
   return { app, cors, metrics, limits, overload, passwordForms }

@@ -9,6 +9,7 @@ import type { EventPublisher, Events } from './events/events.ts'
 import type { Streams } from './events/follow.ts'
 import type { Flag, Flags } from './flags/flags.ts'
 import type { Route } from './http/route.ts'
+import type { ModuleMiddleware, ModuleRouter } from './http/routers.ts'
 import type { Idempotency } from './idempotency/idempotency.ts'
 import type { DeadAggregates, JobHandler, Schedule } from './jobs/jobs.ts'
 import type { Locks } from './locks/locks.ts'
@@ -129,6 +130,10 @@ export interface ApiModule<S extends Settings = Settings> {
   /** Declare it if the module stores anything about users. */
   personalData?(parts: BasicApiParts, settings: Config<S>): PersonalData
   routes(parts: ApiParts, settings: Config<S>): Route[]
+  /** Express handlers for every request, also those of other modules, in the order of the modules. */
+  middleware?(parts: ApiParts, settings: Config<S>): ModuleMiddleware
+  /** Express routers of its own, each below a path that nothing else uses. */
+  routers?(parts: ApiParts, settings: Config<S>): ModuleRouter[]
 }
 
 /** A domain's half in the worker. */

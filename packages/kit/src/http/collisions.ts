@@ -6,7 +6,11 @@ import type { Route } from './route.ts'
  * answers all of its requests. Express takes the first route that fits, so `/things/:id` before `/things/new` hides the latter.
  * The other way round both work.
  */
-export function refuseCollisions(routes: Pick<Route, 'method' | 'path'>[], reserved: readonly string[]): void {
+export function refuseCollisions(
+  routes: Pick<Route, 'method' | 'path'>[],
+  reserved: readonly string[],
+  routers: { path: string }[] = [],
+): void {
   const problems = routes.flatMap((later, index) => {
     const hiding = routes
       .slice(0, index)
@@ -17,8 +21,27 @@ export function refuseCollisions(routes: Pick<Route, 'method' | 'path'>[], reser
     const taken = reserved.find((path) => covers(route.path, path))
     if (taken !== undefined) problems.push(`${nameOf(route)} hides ${taken}: give it another path`)
   }
+  problems.push(...hiddenByRouters(routes, reserved, routers))
   if (problems.length > 0) throw bootErrors.E_MODULE({ detail: problems.join('\n  ') })
 }
+
+/** A router has everything below its path, so that nothing else may be there, whatever was declared first. */
+function hiddenByRouters(
+  routes: Pick<Route, 'method' | 'path'>[],
+  reserved: readonly string[],
+  routers: { path: string }[],
+): string[] {
+  return routers.flatMap(({ path }, index) => {
+    const others = [...reserved, ...routers.slice(0, index).map((other) => other.path)]
+    const below = routes.filter((route) => isWithin(route.path, path)).map(nameOf)
+    const overlapping = others.filter((other) => isWithin(other, path) || isWithin(path, other))
+    return [...below, ...overlapping].map(
+      (other) => `the router ${path} and ${other} collide: give one of them another path`,
+    )
+  })
+}
+
+const isWithin = (path: string, parent: string) => path === parent || path.startsWith(`${parent}/`)
 
 const nameOf = ({ method, path }: Pick<Route, 'method' | 'path'>) => `${method.toUpperCase()} ${path}`
 

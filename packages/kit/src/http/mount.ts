@@ -2,22 +2,27 @@ import express, { type Request, type RequestHandler, type Router } from 'express
 import type { z } from 'zod'
 import { bootErrors, kitErrors } from '../errors/errors.ts'
 import type { OnceParts } from '../idempotency/once.ts'
-import { type Bearer, bearerFailure, bearerOf } from '../sessions/bearer.ts'
-import { sessionUser } from '../sessions/express-session.ts'
+import { checkAccess, type HasRole, refuseUnknownRole } from './access.ts'
 import { bodyReaders, isForm, isRaw, rawBodyOf } from './body.ts'
 import { canonicalParams, redirectToCanonical } from './canonical.ts'
 import { refuseCollisions } from './collisions.ts'
 import { readForm } from './form.ts'
 import { onceFor, replayedHeader, whyNotIdempotent } from './idempotent.ts'
 import type { Access, Context, FormBody, Idempotent, Route } from './route.ts'
+import { createRouteLimits, type RouteLimit, type RouteLimitParts } from './route-limit.ts'
+import { type ModuleRouter, mountRouters } from './routers.ts'
 
 export interface MountOptions {
   /** Every role that users can be given. */
   roles: readonly string[]
   /** Decides about routes that ask for a role. */
-  hasRole(userId: string, role: string, req: Request): Promise<boolean>
+  hasRole: HasRole
   /** Keeps the keys of idempotent routes. */
   once?: OnceParts
+  /** Counts the requests to routes with a limit. */
+  limits?: RouteLimitParts
+  /** Express routers of modules. */
+  routers?: ModuleRouter[]
   /** Paths of the application that no route may take. */
   reserved?: readonly string[]
   /** Largest JSON body. */
@@ -31,16 +36,16 @@ export interface MountOptions {
  * never be reached.
  */
 export function mountRoutes(router: Router, routes: Route[], options: MountOptions): void {
-  refuseCollisions(routes, options.reserved ?? [])
+  const { routers = [], reserved = [] } = options
+  refuseCollisions(routes, reserved, routers)
+  mountRouters(router, routers, options)
+  const limitOf = createRouteLimits(options.limits)
   const json = express.json({ limit: options.maxBodyBytes ?? 100_000, strict: true })
   for (const route of routes) {
-    if (typeof route.access === 'object' && !options.roles.includes(route.access.role)) {
-      const name = `${route.method.toUpperCase()} ${route.path}`
-      throw bootErrors.E_MODULE({ detail: `${name} asks for the role ${route.access.role}, which no module declares` })
-    }
+    refuseUnknownRole(`${route.method.toUpperCase()} ${route.path}`, route.access, options.roles)
     const reason = whyNotIdempotent(route, options.once)
     if (reason) throw bootErrors.E_MODULE({ detail: `${route.method.toUpperCase()} ${route.path} ${reason}` })
-    router[route.method](route.path, ...bodyReaders(route, json), handle(route, options))
+    router[route.method](route.path, ...bodyReaders(route, json), handle(route, options, limitOf(route)))
   }
   for (const path of new Set(routes.map((route) => route.path))) {
     const methods = routes.filter((route) => route.path === path).map((route) => route.method.toUpperCase())
@@ -52,9 +57,10 @@ export function mountRoutes(router: Router, routes: Route[], options: MountOptio
   }
 }
 
-function handle(route: Route, { hasRole, once: onceParts }: MountOptions): RequestHandler {
+function handle(route: Route, { hasRole, once: onceParts }: MountOptions, limit?: RouteLimit): RequestHandler {
   return async (req, res) => {
     const userId = await checkAccess(route, req, hasRole)
+    await limit?.(req, res, userId)
     const params = parse(route.params, canonicalParams(req.params), '')
     const query = parse(route.query, req.query, 'query.')
     const body = await bodyOf(route, req)
@@ -99,35 +105,6 @@ function bodyOf({ body }: Route, req: Request): unknown {
 async function formOf({ form }: FormBody, req: Request) {
   const { fields, file } = await readForm(req, form.maxBytes)
   return { fields: parse(form.fields, fields, ''), file }
-}
-
-async function checkAccess(route: Route, req: Request, hasRole: MountOptions['hasRole']) {
-  const bearer = bearerOf(req)
-  if (bearer !== undefined) return await checkBearer(route, bearer, req, hasRole)
-  const userId = sessionUser(req)
-  if (req.sessionUnavailable && !isServedWithoutSession(route)) {
-    throw kitErrors.E_REDIS_UNAVAILABLE({ retryAfterMs: 1000 })
-  }
-  if (route.access === 'public') return userId
-  if (userId === undefined) throw kitErrors.E_NOT_LOGGED_IN()
-  if (route.access === 'user') return userId
-  if (!(await hasRole(userId, route.access.role, req))) throw kitErrors.E_FORBIDDEN()
-  return userId
-}
-
-/** A token has no session: it is for routes that name what it needs. */
-async function checkBearer(route: Route, bearer: Bearer | 'invalid', req: Request, hasRole: MountOptions['hasRole']) {
-  const { access, method, scopes } = route
-  if (access === 'public' && method === 'get') return undefined
-  if (bearer === 'invalid') throw bearerFailure(req) ?? kitErrors.E_NOT_LOGGED_IN()
-  if (!scopes?.every((scope) => bearer.scopes.includes(scope))) throw kitErrors.E_SCOPE()
-  if (typeof access === 'object' && !(await hasRole(bearer.userId, access.role, req))) throw kitErrors.E_FORBIDDEN()
-  return bearer.userId
-}
-
-/** Never anonymous: a public route that reads asks for the session itself where it needs it. */
-function isServedWithoutSession({ access, method, ignoresSession = false }: Route): boolean {
-  return access === 'public' && (method === 'get' || ignoresSession)
 }
 
 function parse(schema: z.ZodType | undefined, value: unknown, prefix: string): unknown {

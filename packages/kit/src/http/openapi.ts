@@ -56,10 +56,12 @@ function operation(route: Route): Record<string, unknown> {
     ...(route.errors ?? []),
     ...keyErrors(route),
     ...bodyErrors(route.body),
+    ...limitErrors(route),
     ...(route.access === 'public' ? [] : ['E_NOT_LOGGED_IN', 'E_SCOPE']),
   ])
   return {
     summary: route.summary,
+    ...(route.tag !== undefined && { tags: [route.tag] }),
     ...(route.access !== 'public' && {
       security: [{ session: [] }, ...(route.scopes ? [{ token: route.scopes }] : [])],
     }),
@@ -94,6 +96,11 @@ const replayed = {
   description: 'The response of an earlier request with the same key',
   schema: { type: 'string', const: 'true' },
 }
+
+const limitErrors = ({ limit }: Route) => [
+  ...(limit ? ['E_RATE_LIMITED'] : []),
+  ...(limit?.onStoreError === 'refuse' ? ['E_REDIS_UNAVAILABLE'] : []),
+]
 
 function keyParameter(idempotent: Idempotent) {
   return {

@@ -74,7 +74,8 @@ export function requestContext(options: RequestContextOptions): RequestHandler {
       if (!res.writableFinished) abort.abort(new Error('the client went away'))
       const ms = Math.round((performance.now() - startedAt) * 10) / 10
       const status = statusOf(res)
-      const { id: requestId, method, path, problem } = req
+      const { id: requestId, method, problem } = req
+      const path = wholePath(req)
       const { code, reason } = problem ?? {}
       onRequest?.({ method, route: routeOf(req), status, ms, overloaded: code === 'E_OVERLOADED' ? reason : undefined })
       const line = { requestId, method, path, status, code, reason, ms, userId: sessionUser(req) ?? bearerUser(req) }
@@ -140,8 +141,13 @@ function fromProxy(req: Request): boolean {
   return trust(req.socket.remoteAddress ?? '', 0)
 }
 
+/** The path as it was asked for: within a router, Express's own is what comes after the router's path. */
+function wholePath(req: Request): string {
+  return req.baseUrl === '' ? req.path : (req.originalUrl.split('?', 1)[0] ?? '')
+}
+
 /** What no route took is one time series, whatever was asked for. */
 function routeOf(req: Request): string {
-  const pattern: unknown = req.route?.path
+  const pattern: unknown = req.routerPath ?? req.route?.path
   return typeof pattern === 'string' ? pattern : 'none'
 }

@@ -71,6 +71,18 @@ export type BodyOf<B> = B extends RawBody
       ? z.output<B>
       : undefined
 
+/** A limit of a route's own, beside those of every request. All replicas share it. */
+export interface LimitOption {
+  /** At most 1,000,000. */
+  requests: number
+  /** At most a day. */
+  windowMs: number
+  /** Whose requests are counted. Default: the user's, or those of the address of a client that is not logged in. */
+  by?: 'user' | 'address'
+  /** While Redis is unreachable, each replica allows its share of the limit; `refuse` responds with a 503 instead. */
+  onStoreError?: 'refuse'
+}
+
 export interface RouteResponse {
   status: number
   body?: unknown
@@ -98,6 +110,8 @@ export interface Route<
   /** Express's form: `/v1/things/:id`. */
   path: string
   summary: string
+  /** Groups routes in the documentation. Default: the module's name. */
+  tag?: string
   access: A
   /** Never shed when there is too much work: cheap, or the end of something that has been paid for. */
   essential?: boolean
@@ -116,6 +130,8 @@ export interface Route<
    * The handler passes its effect to `once`. For routes with a user that write.
    */
   idempotent?: I
+  /** Counted before the input is validated. One more request gets `E_RATE_LIMITED`. */
+  limit?: LimitOption
   params?: Params
   query?: Query
   /** JSON, by its schema; or raw; or a form with a file. A DELETE may come without JSON, which is then read as `{}`. */
