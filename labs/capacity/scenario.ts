@@ -15,7 +15,7 @@ interface Size {
   lawWaitMs?: number
 }
 
-const naive = new URL('./handler.ts', import.meta.url)
+const parts = new URL('./handler.ts', import.meta.url)
 
 export const lab = defineLab<Size>({
   slug: 'capacity',
@@ -29,7 +29,7 @@ export const lab = defineLab<Size>({
     problem: {
       title: `with one replica, throughput stops at ${slots} requests at a time and all others wait`,
       async run({ cluster: start, size, progress }) {
-        const cluster = await start({ replicas: 1, naive })
+        const cluster = await start({ replicas: 1, parts })
         const most = (slots / size.waitMs) * 1000
         const loads: Load[] = []
         for (const clients of [slots, 2 * slots, 6 * slots]) {
@@ -75,7 +75,7 @@ export const lab = defineLab<Size>({
 type CountedLoad = Load & { replicas: number }
 
 async function measureCounts({ cluster: start, size, progress }: LabContext<Size>) {
-  const cluster = await start({ replicas: 1, naive, env: { MAX_PROCESSES: '10' } })
+  const cluster = await start({ replicas: 1, parts, env: { MAX_PROCESSES: '10' } })
   const loads: CountedLoad[] = []
   const law: CountedLoad[] = []
   for (const replicas of size.counts) {

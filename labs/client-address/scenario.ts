@@ -25,7 +25,7 @@ export const lab = defineLab<Size>({
         const untold = await greedyAndModest(context, { env: { ...env, TRUST_PROXY: '0' } })
         const believed = await greedyAndModest(context, {
           env,
-          naive: new URL('./naive.ts', import.meta.url),
+          parts: new URL('./naive.ts', import.meta.url),
           nginx: { conf: appendingNginx },
         })
         return [

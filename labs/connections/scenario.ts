@@ -39,7 +39,7 @@ export const lab = defineLab<Size>({
     problem: {
       title: `with ten connections each, ${maxProcesses} replicas are too many clients for ${maxConnections} connections`,
       async run({ cluster: start, size, progress }) {
-        const cluster = await start({ replicas: maxProcesses, naive: handler, database, env: tenEach(maxProcesses) })
+        const cluster = await start({ replicas: maxProcesses, parts: handler, database, env: tenEach(maxProcesses) })
         const answers = await sendCrowd(cluster, size)
         progress(1, 1)
         return [
@@ -55,11 +55,11 @@ export const lab = defineLab<Size>({
       async run(context) {
         const { cluster: start, size, progress } = context
         const env = { DB_CONNECTIONS: '20', MAX_PROCESSES: String(maxProcesses) }
-        const cluster = await start({ replicas: 1, naive: handler, database, env })
+        const cluster = await start({ replicas: 1, parts: handler, database, env })
         const traffic = await scaleUnderTraffic(cluster, context)
 
         await cluster.scale(maxProcesses)
-        const waiting = await cluster.addReplica({ naive: handler, env, waitUntilReady: false })
+        const waiting = await cluster.addReplica({ parts: handler, env, waitUntilReady: false })
         const reason = await unreadyReason(waiting)
         const crowd = await sendCrowd(cluster, size)
         await cluster.replicas.pop()?.terminate()
@@ -113,7 +113,7 @@ async function throughPgBouncer(cluster: Cluster, size: Size): Promise<Check[]> 
       PG_NAMED_STATEMENTS: Number(pgBouncer.version.split('.')[1]) < 21 ? '0' : '1',
     }
     await Promise.all(cluster.replicas.splice(0).map((replica) => replica.terminate()))
-    for (let n = 0; n < 3; n++) await cluster.addReplica({ naive: handler, env })
+    for (let n = 0; n < 3; n++) await cluster.addReplica({ parts: handler, env })
     const answers = await sendCrowd(cluster, { ...size, crowd: 100, slowMs: 50 })
     await Promise.all(cluster.replicas.splice(0).map((replica) => replica.terminate()))
     return [

@@ -77,7 +77,7 @@ export const lab = defineLab<Size>({
 
 async function start({ cluster: startCluster, size }: LabContext<Size>, parts: URL) {
   const settings = { fail_timeout: `${size.failTimeoutMs / 1000}s` }
-  const cluster = await startCluster({ naive: parts, nginx: { settings } })
+  const cluster = await startCluster({ parts, nginx: { settings } })
   // A connection for each: adding a replica reloads NGINX, which closes its clients' idle connections, maybe under a write.
   const client = createClient(cluster.url, { keepAlive: false })
   // Writes: NGINX may not send them a second time, so whatever is cut is lost.

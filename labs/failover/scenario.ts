@@ -41,7 +41,7 @@ export const lab = defineLab<Size>({
       title: (replicas) => `with a default pool, ${replicas} replicas write to a read-only server for ever`,
       async run({ cluster: start, size, progress }) {
         const database = { settings, standby: true }
-        const cluster = await start({ faults: true, database, env, naive: new URL('./naive.ts', import.meta.url) })
+        const cluster = await start({ faults: true, database, env, parts: new URL('./naive.ts', import.meta.url) })
         const writers = startWriters(cluster, await createBuyer(cluster), await createShow(cluster))
         await until('all writers write', () => writers.accepted.length > 10)
         const movedAt = await switchOver(cluster, size)

@@ -72,8 +72,8 @@ interface Shop {
   direct: Client[]
 }
 
-async function open({ cluster: start }: LabContext<Size>, naive?: URL): Promise<Shop> {
-  const cluster = await start({ naive, env: { HEARTBEAT_MS: '5000' } }) // as it is by default
+async function open({ cluster: start }: LabContext<Size>, parts?: URL): Promise<Shop> {
+  const cluster = await start({ parts, env: { HEARTBEAT_MS: '5000' } }) // as it is by default
   const organiser = await createOrganiser(cluster)
   const path = await addShow(organiser, 1_000_000)
   return { cluster, organiser, path, direct: cluster.replicas.map(({ url }) => elsewhere(organiser, url)) }

@@ -27,12 +27,12 @@ export interface Sale {
 
 interface Options extends Pick<LabContext<unknown>, 'cluster' | 'progress'> {
   orders: number
-  naive?: URL
+  parts?: URL
 }
 
 /** Sells so many orders of one show, one ticket each; then one order after another. */
-export async function sell({ cluster: start, progress, orders, naive }: Options): Promise<Sale> {
-  const cluster = await start({ naive, faults: true, env: { DB_CONNECTIONS: '60' } })
+export async function sell({ cluster: start, progress, orders, parts }: Options): Promise<Sale> {
+  const cluster = await start({ parts, faults: true, env: { DB_CONNECTIONS: '60' } })
   const show = await createShow(cluster)
   const users = await Promise.all(Array.from({ length: buyers }, () => createBuyer(cluster)))
   const [first] = users as [Client]

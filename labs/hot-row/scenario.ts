@@ -23,7 +23,7 @@ export const lab = defineLab<Size>({
           cluster,
           progress,
           orders: size.orders,
-          naive: new URL('./naive.ts', import.meta.url),
+          parts: new URL('./naive.ts', import.meta.url),
         })
         return [
           check('orders in the time of one round trip to Postgres', sale.perRoundTrip, { atMost: 0.13 }),

@@ -65,8 +65,8 @@ export const lab = defineLab<Size>({
   },
 })
 
-async function sendCopies({ cluster: start, size, progress }: LabContext<Size>, naive: URL) {
-  const cluster = await start({ naive })
+async function sendCopies({ cluster: start, size, progress }: LabContext<Size>, parts: URL) {
+  const cluster = await start({ parts })
   const show = await createShow(cluster)
   const buyer = await createBuyer(cluster)
 

@@ -28,8 +28,8 @@ export const lab = defineLab<Size>({
       title: 'with the work after the response in each replica, a killed replica takes accepted orders with it',
       async run(context) {
         const { size, cluster: start } = context
-        const naive = new URL('./naive.ts', import.meta.url)
-        const cluster = await start({ naive, peers: true, env: { MAX_PROCESSES: '20' } })
+        const parts = new URL('./naive.ts', import.meta.url)
+        const cluster = await start({ parts, peers: true, env: { MAX_PROCESSES: '20' } })
         const { buyer, accepted } = await placeOrders(context, cluster)
         await cluster.replicas[0]?.kill()
         const seen = await untilQuiet({ cluster, buyer, orders: size.orders, progress: context.progress })

@@ -28,9 +28,9 @@ export const lab = defineLab<Size>({
     problem: {
       title: (replicas) => `with ${replicas} replicas that close idle connections first, POSTs fail with 502`,
       async run(context) {
-        const naive = new URL('./naive.ts', import.meta.url)
+        const parts = new URL('./naive.ts', import.meta.url)
         const env = { LAB_KEEP_ALIVE_MS: String(context.size.edgeMs) }
-        const { sent, failed } = await postOverTheEdge(context, { naive, env }, '60s')
+        const { sent, failed } = await postOverTheEdge(context, { parts, env }, '60s')
         return [check('POSTs', sent, { atLeast: context.size.connections }), check('with 502', failed, { atLeast: 1 })]
       },
     },

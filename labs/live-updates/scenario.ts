@@ -90,8 +90,8 @@ export const lab = defineLab<Size>({
   },
 })
 
-async function open({ cluster: start }: LabContext<Size>, naive?: URL) {
-  const cluster = await start({ naive })
+async function open({ cluster: start }: LabContext<Size>, parts?: URL) {
+  const cluster = await start({ parts })
   const buyer = createClient(cluster.url)
   await buyer.logInAsOrganiser()
   const { id } = expectStatus(await buyer.post('/v1/shows', show), 201).body

@@ -75,9 +75,9 @@ interface Documents {
   progress(): void
 }
 
-async function openDocuments({ cluster: start, size, progress }: LabContext<Size>, naive: URL): Promise<Documents> {
+async function openDocuments({ cluster: start, size, progress }: LabContext<Size>, parts: URL): Promise<Documents> {
   // A paused holder must not be taken for dead: the others would end its connections, and with them a write that is late.
-  const cluster = await start({ naive, replicas: 3, faults: true, env: { HEARTBEAT_MS: '5000' } })
+  const cluster = await start({ parts, replicas: 3, faults: true, env: { HEARTBEAT_MS: '5000' } })
   const database = new pg.Pool({ connectionString: cluster.databaseUrl, max: 1, allowExitOnIdle: true })
   database.on('error', () => undefined) // the lab's database is dropped with the cluster
   await database.query(tables)

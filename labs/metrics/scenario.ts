@@ -26,7 +26,7 @@ export const lab = defineLab<Size>({
         const cluster = await context.cluster({
           replicas: 1,
           env: places,
-          naive: new URL('./naive.ts', import.meta.url),
+          parts: new URL('./naive.ts', import.meta.url),
         })
         const scraper = createClient(cluster.url)
         const told = await sendAndScrape(context, cluster, async () => counterIn((await scraper.get(path)).body))

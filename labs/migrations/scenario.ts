@@ -15,7 +15,7 @@ interface Size {
   rounds: number
 }
 
-const naive = new URL('./naive.ts', import.meta.url)
+const parts = new URL('./naive.ts', import.meta.url)
 const step = fileURLToPath(new URL('../../apps/api/src/migrate.ts', import.meta.url))
 
 export const lab = defineLab<Size>({
@@ -33,13 +33,13 @@ export const lab = defineLab<Size>({
         const seen = { ready: 0, crashed: 0 }
         for (let round = 1; round <= size.rounds; round++) {
           await empty(cluster)
-          await boot(cluster, replicas, { naive }, seen)
+          await boot(cluster, replicas, { parts }, seen)
           progress(round, size.rounds + 1)
         }
         await empty(cluster)
-        await boot(cluster, 1, { naive })
+        await boot(cluster, 1, { parts })
         await addPrices(cluster)
-        await boot(cluster, replicas, { naive, env: { LAB_NEXT_VERSION: '1' } })
+        await boot(cluster, replicas, { parts, env: { LAB_NEXT_VERSION: '1' } })
         progress(size.rounds + 1, size.rounds + 1)
         return [
           check('starts on an empty database', size.rounds * replicas, { equals: size.rounds * replicas }),

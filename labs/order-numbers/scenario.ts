@@ -40,8 +40,8 @@ export const lab = defineLab<Size>({
   },
 })
 
-async function placeOrders({ cluster: start, size, progress }: LabContext<Size>, naive?: URL) {
-  const cluster = await start({ naive })
+async function placeOrders({ cluster: start, size, progress }: LabContext<Size>, parts?: URL) {
+  const cluster = await start({ parts })
   // The last line of defence would turn the symptom into answers of 500: it is taken away from both halves.
   await execute(cluster.databaseUrl, 'ALTER TABLE orders DROP CONSTRAINT orders_number')
   const show = await createShow(cluster)

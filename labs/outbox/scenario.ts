@@ -27,7 +27,7 @@ export const lab = defineLab<Size>({
     problem: {
       title: 'with commit, then enqueue, a crash in between leaves orders without a job',
       async run(context) {
-        const { accepted, seen } = await orderUnderKills(context, { naive: new URL('./naive.ts', import.meta.url) })
+        const { accepted, seen } = await orderUnderKills(context, { parts: new URL('./naive.ts', import.meta.url) })
         return [
           check('orders accepted', accepted, { equals: context.size.orders }),
           check('orders without a job', accepted - seen.confirmed, { atLeast: 1 }),
@@ -58,12 +58,12 @@ export const lab = defineLab<Size>({
 })
 
 interface Half {
-  naive?: URL
+  parts?: URL
   killWorkers?: boolean
 }
 
-async function orderUnderKills({ size, progress, cluster: start }: LabContext<Size>, { naive, killWorkers }: Half) {
-  const cluster = await start({ naive, workers: 3, faults: true, env: maxProcesses, workerEnv })
+async function orderUnderKills({ size, progress, cluster: start }: LabContext<Size>, { parts, killWorkers }: Half) {
+  const cluster = await start({ parts, workers: 3, faults: true, env: maxProcesses, workerEnv })
   const show = await createShow(cluster)
   const buyer = await createBuyer(cluster)
   // Redis far away: what happens after the commit takes long enough for a kill to meet it.

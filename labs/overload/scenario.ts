@@ -58,9 +58,9 @@ export const lab = defineLab<Size>({
   },
 })
 
-async function overload(context: LabContext<Size>, naive: URL) {
+async function overload(context: LabContext<Size>, parts: URL) {
   const { replicas, size, progress } = context
-  const cluster = await context.cluster({ naive, env: { MAX_IN_FLIGHT: '10' } })
+  const cluster = await context.cluster({ parts, env: { MAX_IN_FLIGHT: '10' } })
   const capacity = (replicas * slots * 1000) / workMs
   const client = createClient(cluster.url, { timeoutMs: patienceMs })
 

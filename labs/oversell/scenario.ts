@@ -64,8 +64,8 @@ interface Market {
   users: Client[]
 }
 
-async function open({ cluster: start, size }: LabContext<Size>, naive?: URL): Promise<Market> {
-  const cluster = await start({ naive })
+async function open({ cluster: start, size }: LabContext<Size>, parts?: URL): Promise<Market> {
+  const cluster = await start({ parts })
   const organiser = await createOrganiser(cluster)
   return { cluster, organiser, users: await Promise.all(times(size.users, () => createBuyer(cluster))) }
 }

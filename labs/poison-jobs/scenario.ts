@@ -79,8 +79,8 @@ interface Shop {
   progress(done: number): void
 }
 
-async function openShop({ cluster: start, size, replicas, progress }: LabContext<Size>, naive?: URL): Promise<Shop> {
-  const cluster = await start({ naive, replicas: 2, workers: replicas, workerEnv })
+async function openShop({ cluster: start, size, replicas, progress }: LabContext<Size>, parts?: URL): Promise<Shop> {
+  const cluster = await start({ parts, replicas: 2, workers: replicas, workerEnv })
   const show = await createShow(cluster)
   const [buyer, patient] = await Promise.all([createBuyer(cluster), createBuyer(cluster)])
   return { cluster, show, buyer, patient, progress: (done) => progress(done, size.orders) }

@@ -58,7 +58,7 @@ export const lab = defineLab<Size>({
         // Neither Express nor a proxy with default settings has a deadline of ten seconds.
         const cluster = await start({
           faults: true,
-          naive: new URL('./naive.ts', import.meta.url),
+          parts: new URL('./naive.ts', import.meta.url),
           // What hung is never answered, and a replica that ends would wait for it.
           env: { REQUEST_TIMEOUT_MS: '120000', DRAIN_DEADLINE_MS: '1000' },
         })

@@ -45,7 +45,7 @@ export const lab = defineLab<Size>({
 type Nginx = NonNullable<Parameters<LabContext<Size>['cluster']>[0]>['nginx']
 
 async function runSlowRequests({ cluster: startCluster, size, progress }: LabContext<Size>, nginx: Nginx) {
-  const cluster = await startCluster({ naive: new URL('./counted.ts', import.meta.url), nginx })
+  const cluster = await startCluster({ parts: new URL('./counted.ts', import.meta.url), nginx })
   const client = createClient(cluster.url)
   const runs: Record<Method, number> = { get: 0, put: 0, delete: 0, post: 0, patch: 0 }
   for (const [index, method] of methods.entries()) {

@@ -59,8 +59,8 @@ export const lab = defineLab<Size>({
 })
 
 /** One client sends far more than its limit, 30 at a time. */
-async function sendAll({ cluster: start, size, progress }: LabContext<Size>, naive?: URL) {
-  const cluster = await start({ naive, env })
+async function sendAll({ cluster: start, size, progress }: LabContext<Size>, parts?: URL) {
+  const cluster = await start({ parts, env })
   const client = createClient(cluster.url)
   const answers: ClientAnswer[] = []
   while (answers.length < size.requests) {
@@ -75,7 +75,7 @@ async function sendAll({ cluster: start, size, progress }: LabContext<Size>, nai
 
 /** A client that knows how windows work: all it may just before the end of one, and all it may just after. */
 async function sendAroundEdge({ cluster: start }: LabContext<Size>, parts: URL): Promise<number> {
-  const cluster = await start({ naive: parts, env })
+  const cluster = await start({ parts, env })
   const client = createClient(cluster.url)
   const passedAt: number[] = []
   const send = async () => {

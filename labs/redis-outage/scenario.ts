@@ -20,7 +20,7 @@ interface Size {
   orders: number
   /** How long a client of the naive half waits. */
   patienceMs: number
-  naive: string
+  parts: string
   /** How long a naive client that boots without Redis tries. */
   triesMs: number
   /** For a request during an outage; in tests twice of what is promised, since other tests run beside this one. */
@@ -41,7 +41,7 @@ export const lab = defineLab<Size>({
       everyMs: 300,
       orders: 20,
       patienceMs: 8000,
-      naive: './naive.ts',
+      parts: './naive.ts',
       triesMs: 60_000,
       maxMs: 1000,
     },
@@ -51,7 +51,7 @@ export const lab = defineLab<Size>({
       everyMs: 150,
       orders: 4,
       patienceMs: 2000,
-      naive: './naive-impatient.ts',
+      parts: './naive-impatient.ts',
       triesMs: 100,
       maxMs: 2000,
     },
@@ -64,7 +64,7 @@ export const lab = defineLab<Size>({
         // Neither Express nor a proxy with default settings has a deadline of ten seconds.
         const cluster = await start({
           faults: true,
-          naive: new URL(size.naive, import.meta.url),
+          parts: new URL(size.parts, import.meta.url),
           env: { REQUEST_TIMEOUT_MS: '120000' },
         })
         const shop = await openShop(cluster, 1)

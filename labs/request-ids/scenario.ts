@@ -66,10 +66,10 @@ export const lab = defineLab<Size>({
   },
 })
 
-async function follow({ cluster: start, size, replicas, progress }: LabContext<Size>, naive?: URL) {
+async function follow({ cluster: start, size, replicas, progress }: LabContext<Size>, parts?: URL) {
   const { orders } = size
   const debug = { LOG_LEVEL: 'debug' }
-  const cluster = await start({ naive, replicas, workers, env: debug, workerEnv: debug })
+  const cluster = await start({ parts, replicas, workers, env: debug, workerEnv: debug })
   const [show, buyer] = await Promise.all([createShow(cluster), createBuyer(cluster)])
   const answers: ClientAnswer[] = []
   for (let n = 0; n < orders; n++) answers.push(await order(pretending(buyer), show))

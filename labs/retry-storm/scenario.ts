@@ -64,9 +64,9 @@ export const lab = defineLab<Size>({
   },
 })
 
-async function outage(context: LabContext<Size>, naive?: URL, meanwhile = async (_: Client): Promise<string[]> => []) {
+async function outage(context: LabContext<Size>, parts?: URL, meanwhile = async (_: Client): Promise<string[]> => []) {
   const { orders, slowMs, failingMs } = context.size
-  const cluster = await context.cluster({ naive, replicas: 2, workers: context.replicas, workerEnv })
+  const cluster = await context.cluster({ parts, replicas: 2, workers: context.replicas, workerEnv })
   const [show, buyer] = await Promise.all([createShow(cluster), createBuyer(cluster)])
 
   await cluster.payments.behave({ latencyMs: 3000 })

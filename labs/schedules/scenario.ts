@@ -49,7 +49,7 @@ export const lab = defineLab<Size>({
 })
 
 function startWorkers({ cluster: start, replicas }: LabContext<Size>, parts: URL) {
-  return start({ replicas: 1, workers: replicas, naive: parts, workerEnv })
+  return start({ replicas: 1, workers: replicas, parts, workerEnv })
 }
 
 interface Run {
@@ -92,7 +92,7 @@ function countGaps(runs: Run[]): number {
 /** A roll-out: new workers come, an old one restarts in the middle of it and does not know the new schedule, the old ones go. */
 async function replaceWorkers(cluster: Cluster) {
   const old = [...cluster.workers]
-  await cluster.addWorker({ naive: new URL('./next.ts', import.meta.url) })
+  await cluster.addWorker({ parts: new URL('./next.ts', import.meta.url) })
   await old[0]?.restart()
   const during = await readSchedules(cluster.redisUrl)
   await Promise.all(old.map((worker) => worker.terminate()))

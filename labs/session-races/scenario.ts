@@ -53,7 +53,7 @@ export const lab = defineLab<Size>({
 })
 
 async function race({ cluster: start, size, progress }: LabContext<Size>, parts: URL) {
-  const { url, databaseUrl } = await start({ naive: parts })
+  const { url, databaseUrl } = await start({ parts })
   const shows = await addShows(databaseUrl)
   const seen = { put: 0, lost: 0, lostAtLogIn: 0, logOuts: 0, undone: 0, otherDevices: 0 }
   const total = size.visitors + size.users

@@ -47,7 +47,7 @@ export const lab = defineLab<Size>({
 })
 
 async function logInAndRead({ cluster: start, size, progress }: LabContext<Size>, parts: URL) {
-  const cluster = await start({ naive: parts })
+  const cluster = await start({ parts })
   const client = createClient(cluster.url)
   const { email, password } = await client.signUp()
   await client.logIn(email, password)

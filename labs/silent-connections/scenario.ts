@@ -65,11 +65,11 @@ export const lab = defineLab<Size>({
   },
 })
 
-async function goSilent({ cluster: start, size, progress }: LabContext<Size>, naive?: URL) {
+async function goSilent({ cluster: start, size, progress }: LabContext<Size>, parts?: URL) {
   // Neither Express nor a proxy with default settings has a deadline of ten seconds.
-  const [watchMs, patienceMs] = naive ? [size.naiveMs, 500] : [size.watchMs, 5000]
-  const env = naive && { REQUEST_TIMEOUT_MS: '120000', DRAIN_DEADLINE_MS: '1000' }
-  const cluster = await start({ faults: true, workers: 1, naive, env, workerEnv: { ...workerEnv, ...env } })
+  const [watchMs, patienceMs] = parts ? [size.naiveMs, 500] : [size.watchMs, 5000]
+  const env = parts && { REQUEST_TIMEOUT_MS: '120000', DRAIN_DEADLINE_MS: '1000' }
+  const cluster = await start({ faults: true, workers: 1, parts, env, workerEnv: { ...workerEnv, ...env } })
   const show = await createShow(cluster, capacity)
   const buyer = await createBuyer(cluster)
   const clients = cluster.replicas.map(({ url }) => elsewhere(buyer, url))
@@ -110,7 +110,7 @@ async function goSilent({ cluster: start, size, progress }: LabContext<Size>, na
     ready: readiness.filter(({ status }) => status === 200).length,
     confirmed: confirmedThen - early,
   }
-  if (naive) return { ...seen, confirmedAtLast: 0, charges: 0, sold: 0 }
+  if (parts) return { ...seen, confirmedAtLast: 0, charges: 0, sold: 0 }
   const orders = before + seen.accepted
   const last = await untilQuiet({ cluster, buyer, orders, quietMs: 12_000, progress: () => undefined })
   const { available } = expectStatus(await buyer.get(show), 200).body

@@ -73,8 +73,8 @@ interface Shop {
   direct: Client[]
 }
 
-async function open({ cluster: start }: LabContext<Size>, naive?: URL): Promise<Shop> {
-  const cluster = await start({ naive })
+async function open({ cluster: start }: LabContext<Size>, parts?: URL): Promise<Shop> {
+  const cluster = await start({ parts })
   const organiser = await createOrganiser(cluster)
   const path = await addShow(organiser, 100)
   return { cluster, organiser, path, version: 1, direct: cluster.replicas.map(({ url }) => createClient(url)) }

@@ -78,7 +78,7 @@ export const lab = defineLab<Size>({
   },
 })
 
-async function open({ cluster: start, size }: LabContext<Size>, naive?: URL) {
+async function open({ cluster: start, size }: LabContext<Size>, parts?: URL) {
   // Without a cure, readers queue for a connection to the database; here they are to get one in the end.
   const env = {
     SHOW_FRESH_MS: String(size.freshMs),
@@ -86,12 +86,12 @@ async function open({ cluster: start, size }: LabContext<Size>, naive?: URL) {
     HEARTBEAT_MS: '4000',
     REDIS_TIMEOUT_MS: '2000',
   }
-  const cluster = await start({ naive, env })
+  const cluster = await start({ parts, env })
   return { cluster, source: await slowDown(cluster.databaseUrl, size.loadMs) }
 }
 
-async function openAndExpire(context: LabContext<Size>, naive: URL) {
-  const { cluster, source } = await open(context, naive)
+async function openAndExpire(context: LabContext<Size>, parts: URL) {
+  const { cluster, source } = await open(context, parts)
   try {
     return await expireAndRead(cluster, source, context.size)
   } finally {

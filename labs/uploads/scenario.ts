@@ -45,8 +45,8 @@ export const lab = defineLab<Size>({
   },
 })
 
-async function putAndRead({ cluster: start, size, progress }: LabContext<Size>, naive?: URL) {
-  const cluster = await start({ naive })
+async function putAndRead({ cluster: start, size, progress }: LabContext<Size>, parts?: URL) {
+  const cluster = await start({ parts })
   const organiser = createClient(cluster.url)
   await organiser.logInAsOrganiser()
   const { id } = expectStatus(await organiser.post('/v1/shows', show), 201).body

@@ -22,8 +22,8 @@ export interface ClusterOptions extends Partial<BackingServersOptions> {
   replicas?: number
   /** Default 0. With workers there are `peers`, unless this says otherwise. */
   workers?: number
-  /** A module whose `apiParts` and `workerParts` take the place of the kit's: `new URL('./naive.ts', import.meta.url)`. */
-  naive?: URL
+  /** A module whose `apiParts` and `workerParts` take the place of the kit's: `new URL('./naive.ts', import.meta.url)`. Only with `naive*.ts` may they keep state in the process. */
+  parts?: URL
   /** The folder of another version of the code: its migrate step makes the database, and its first processes start from it. Local processes only. */
   checkout?: string
   /** For the API, over what the harness gives it. */
@@ -35,7 +35,7 @@ export interface ClusterOptions extends Partial<BackingServersOptions> {
 }
 
 export interface AddOptions {
-  naive?: URL
+  parts?: URL
   /** The folder of another version of the code. Local processes only. */
   checkout?: string
   env?: Record<string, string>
@@ -74,7 +74,7 @@ export interface Cluster {
    * One after the other: starts a new replica, waits until it is ready, adds it to NGINX, drains the old one.
    * Resolves with the exit codes of the old ones; throws when a new one does not become ready, and leaves the old one serving.
    */
-  rollingRestart(options?: Pick<AddOptions, 'naive' | 'env'>): Promise<number[]>
+  rollingRestart(options?: Pick<AddOptions, 'parts' | 'env'>): Promise<number[]>
   /** The end of every log. */
   logs(): string
   /** NGINX's: one JSON line per request. */
@@ -131,14 +131,14 @@ async function start(options: ClusterOptions, own: Own): Promise<Cluster> {
   const everyone: Replica[] = []
   const counts = { api: 0, worker: 0 }
 
-  const launch = async (role: Replica['role'], { naive = options.naive, checkout, env, ...add }: AddOptions = {}) => {
+  const launch = async (role: Replica['role'], { parts = options.parts, checkout, env, ...add }: AddOptions = {}) => {
     const id = `${role}-${++counts[role]}`
-    // The guard would refuse a second replica that keeps its state to itself: with naive parts that is the point.
-    const guard: Record<string, string> = naive ? { ALLOW_PROCESS_SCOPE: '1' } : {}
+    // The guard refuses a second replica that keeps its state to itself. That is the point of a naive half, and of no other.
+    const guard: Record<string, string> = parts && isNaive(parts) ? { ALLOW_PROCESS_SCOPE: '1' } : {}
     const replica = await driver.startReplica(folder, {
       id,
       role,
-      naive,
+      parts,
       network,
       checkout,
       pipedLogs: options.pipedLogs,
@@ -257,7 +257,7 @@ function environmentsOf(options: ClusterOptions, backing: { env: object; peersEn
   return {
     api: {
       ...common,
-      ...backing.peersEnv, // for naive parts that do the worker's work
+      ...backing.peersEnv, // for parts that do the worker's work
       SESSION_SECRETS: randomBytes(32).toString('hex'),
       RATE_LIMIT_PER_MINUTE: '1000000',
       EXPOSE_REPLICA: '1',
@@ -279,4 +279,8 @@ function primaryUrl({ databaseUrl, pair }: Pick<BackingServers, 'databaseUrl' | 
 function required<T>(part: T | undefined, option: string): T {
   if (part === undefined) throw new Error(`start the cluster with ${option}`)
   return part
+}
+
+function isNaive(parts: URL): boolean {
+  return /\/naive[^/]*$/.test(parts.pathname)
 }

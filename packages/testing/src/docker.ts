@@ -32,8 +32,8 @@ const nginxFolder = join(root, 'infra/nginx')
 const image = 'escala-lab'
 const images = { postgres: 'postgres:18', redis: 'redis:8', nginx: 'nginx:1.30' }
 const entries = {
-  api: { own: 'apps/api/src/main.ts', naive: 'packages/testing/src/api-process.ts' },
-  worker: { own: 'apps/worker/src/main.ts', naive: 'packages/testing/src/worker-process.ts' },
+  api: { own: 'apps/api/src/main.ts', withParts: 'packages/testing/src/api-process.ts' },
+  worker: { own: 'apps/worker/src/main.ts', withParts: 'packages/testing/src/worker-process.ts' },
 }
 
 /**
@@ -95,9 +95,9 @@ async function bridgeAddress(docker: Docker): Promise<string> {
 }
 
 async function startReplica(labelled: Labelled, spec: ReplicaSpec): Promise<Replica> {
-  const { id, role, naive, network } = spec
+  const { id, role, parts, network } = spec
   const [port, internalPort] = await Promise.all([freePort(), freePort()])
-  const entry = naive ? entries[role].naive : entries[role].own
+  const entry = parts ? entries[role].withParts : entries[role].own
   const inImage = (url: URL) => url.href.replace(new URL('../../..', import.meta.url).href, 'file:///app/')
   const container = await createContainer(labelled, {
     image,
@@ -107,7 +107,7 @@ async function startReplica(labelled: Labelled, spec: ReplicaSpec): Promise<Repl
       INTERNAL_HOST: '0.0.0.0',
       PORT: '3000',
       INTERNAL_PORT: '4000',
-      ...(naive ? { LAB_PARTS: inImage(naive) } : {}),
+      ...(parts ? { LAB_PARTS: inImage(parts) } : {}),
       ...spec.env,
     },
     ports: { 3000: port, 4000: internalPort },

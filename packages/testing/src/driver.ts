@@ -9,7 +9,7 @@ export interface ReplicaSpec {
   id: string
   role: Replica['role']
   /** A module whose `apiParts` or `workerParts` take the place of the kit's. */
-  naive?: URL
+  parts?: URL
   env: Record<string, string>
   network?: Network
   /** The folder of another version of the code. Local processes only. */

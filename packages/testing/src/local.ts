@@ -20,8 +20,8 @@ import { startPostgresPair } from './standby.ts'
 
 const root = fileURLToPath(new URL('../../..', import.meta.url))
 const entries = {
-  api: { own: 'apps/api/src/main.ts', naive: 'packages/testing/src/api-process.ts' },
-  worker: { own: 'apps/worker/src/main.ts', naive: 'packages/testing/src/worker-process.ts' },
+  api: { own: 'apps/api/src/main.ts', withParts: 'packages/testing/src/api-process.ts' },
+  worker: { own: 'apps/worker/src/main.ts', withParts: 'packages/testing/src/worker-process.ts' },
 }
 
 /** Servers and replicas as processes of this machine, all on 127.0.0.1; each ends when this process ends, however it does. */
@@ -128,7 +128,7 @@ async function compileOnce(): Promise<void> {
 }
 
 async function startReplica(folder: string, spec: ReplicaSpec): Promise<Replica> {
-  const { id, role, naive, checkout = root, pipedLogs = false } = spec
+  const { id, role, parts, checkout = root, pipedLogs = false } = spec
   const [port, internalPort] = await Promise.all([freePort(), freePort()])
   const logFile = join(folder, `${id}.log`)
   await mkdir(folder, { recursive: true })
@@ -141,10 +141,10 @@ async function startReplica(folder: string, spec: ReplicaSpec): Promise<Replica>
     HOST: '127.0.0.1',
     PORT: String(port),
     INTERNAL_PORT: String(internalPort),
-    ...(naive ? { LAB_PARTS: naive.href } : {}),
+    ...(parts ? { LAB_PARTS: parts.href } : {}),
     ...spec.env,
   }
-  const entry = join(checkout, naive ? entries[role].naive : entries[role].own)
+  const entry = join(checkout, parts ? entries[role].withParts : entries[role].own)
   const start = () => run({ cwd: checkout, entry, env, logFile, pipedLogs })
   let current = start()
 
