@@ -1,40 +1,41 @@
-/** Guards one peer that may be slow or unreachable, and spares it calls that would fail. Each process judges by its own calls. */
+/** Guards calls to one peer that may be slow or unreachable, and spares it calls that would fail. Each process judges by its own calls. */
 export interface Breaker {
   /**
-   * Runs `call`, which must end by itself: give it a timeout. While the peer is failing it throws `E_PEER_UNAVAILABLE` at once
-   * instead, with the time after which another try is worthwhile. It never repeats a call: that is left to the one layer that does,
-   * the jobs. Resolves with `undefined` when `begin` said no.
+   * Runs `call`, which must have a timeout of its own, and rejects with whatever it rejects with. While the peer is failing, throws
+   * `E_PEER_UNAVAILABLE` at once instead, with `retryAfterMs`. Never repeats a call: retries are the jobs' alone. Resolves with
+   * `undefined` if `begin` resolved with `false`.
    */
   run<T>(call: () => Promise<T>, options?: Omit<BreakerCall, 'begin'>): Promise<T>
   run<T>(call: () => Promise<T>, options?: BreakerCall): Promise<T | undefined>
 }
 
 export interface BreakerCall {
-  /** Whether this has not been tried before. What failed once is likely to fail again, and says nothing new about the peer. Default: true. */
+  /** Whether this call is made for the first time. One that has failed before is likely to fail again, and proves nothing about the peer. Default: true. */
   isFirst?: boolean
-  /** The last step before the call, once it is let through. When it resolves with `false` or rejects, the peer is not asked. */
+  /** Runs last before the call, once the breaker lets it through. If it resolves with `false` or rejects, the peer is not called. */
   begin?(): Promise<boolean>
 }
 
 export interface PeerOptions {
-  /** Whether an error may mean that the peer is in trouble; a refusal of one request does not. Default: every error. */
+  /** Returns whether an error may mean that the peer is in trouble; the refusal of a single request does not. Default: every error. */
   isFailure?(error: Error): boolean
   /**
-   * Asks the peer something harmless, and rejects when it does not answer sensibly; must end by itself. It distinguishes a peer in trouble
-   * from one that fails for some requests only, and finds out whether it has recovered without using up a job's attempt.
+   * Sends the peer a harmless request, and rejects if the response makes no sense; must have a timeout of its own. It distinguishes a peer
+   * in trouble from one that fails for some requests only, and finds out whether it has recovered without using up a job's attempt.
    */
   check?(): Promise<unknown>
 }
 
 export interface Breakers {
+  /** Makes the breaker of a peer. Call it once per peer: each breaker judges by its own calls. */
   of(peer: string, options?: PeerOptions): Breaker
-  /** By peer; for the metrics. */
+  /** Returns the state of each breaker by peer, for metrics. */
   states(): Record<string, BreakerState>
 }
 
 export interface BreakerState {
-  /** Whether calls are held back: until a probe has succeeded. */
+  /** Whether calls are held back, until a probe has succeeded. */
   open: boolean
-  /** Calls that were held back, since the start. */
+  /** Calls that were held back since the process started. */
   refused: number
 }

@@ -3,45 +3,46 @@ import type { Scope } from '../scope.ts'
 /** How a value is made and for how long it may be kept. Values are JSON, and frozen: many requests share one. */
 export interface Reading<T> {
   /**
-   * Reads the source. `undefined`: there is nothing, which is remembered too. Aborted after `loadTimeoutMs`.
-   * A rejection is not remembered, but an older value is answered in its place while `staleMs` lasts.
+   * Reads the source. `undefined` means that there is no value, which is cached for `absentMs`. Aborted after `loadTimeoutMs`.
+   * A rejection is not cached; while `staleMs` lasts, an older value is returned in its place.
    */
   load(signal: AbortSignal): Promise<T | undefined>
   /**
-   * Counted from the start of the load; drawn up to a tenth shorter, so that keys do not all expire at once. After a load that
-   * took as long itself, a value lives for up to 200 ms all the same: for those who wait.
+   * How long a value is fresh, in milliseconds. Measured from the start of the load and shortened by up to 10 % at random, to spread
+   * expiries. After a load that took as long itself, a value is still kept for up to 200 ms, for the callers that wait for it.
    */
   freshMs: number
-  /** After that, how long the old value may be answered at once, while one process of all makes a new one. 0: never. */
+  /** How long after that the old value may be returned at once, while one process loads a new one, in milliseconds. 0: never. */
   staleMs: number
-  /** How long an absence is fresh. Default: 1 s, or `freshMs` if that is shorter. Never answered when stale. */
+  /** How long an absence is fresh, in milliseconds. Default: 1 s, or `freshMs` if that is shorter. It is never returned stale. */
   absentMs?: number
-  /** Orders the values of one key: an older value never replaces a newer one, and a process never answers one after a newer. */
+  /** Orders the values of one key: an older value never replaces a newer one, and a process never returns an older value after a newer one. */
   version?(value: T): number
   /**
-   * Default 1. Count it up when the form of the values changes: while two versions of the code run, each keeps and reads its
-   * own form under the same key, and an invalidation by either reaches both.
+   * Increase it when the shape of the values changes: while two versions of the code run, each reads and writes its own shape under
+   * the same key, and an invalidation by either reaches both. Default: 1.
    */
   form?: number
-  /** Longest time for one load. Default 2 s. */
+  /** Longest time for one load, in milliseconds. Default: 2 s. */
   loadTimeoutMs?: number
 }
 
 export interface Cache {
   scope: Scope
   /**
-   * Concurrent callers share one load. Without the second tier: one load in each process, at most `maxLoads` at once.
-   * Throws what `load` threw, `E_TIMEOUT` after `loadTimeoutMs`, or `E_OVERLOADED` when it was not even started by then.
+   * Returns the value; concurrent callers share one load, in all processes together. While Redis is unreachable each process loads for
+   * itself, at most `maxLoads` at once. Throws what `load` threw, `E_TIMEOUT` after `loadTimeoutMs`, or `E_OVERLOADED` if the load had not
+   * started by then.
    */
   get<T>(key: string, reading: Reading<T>): Promise<T | undefined>
   /**
-   * Call it after the commit, with the version that was committed if the value has one: no process answers an older one
-   * from then on, as soon as it hears of it. Never rejects: an invalidation that could not be sent is sent later.
+   * Removes a value everywhere. Call it after the commit, with the committed version if values have one: a process that has received it
+   * returns no older version any more. Never rejects: an invalidation that could not be sent is sent again each second.
    */
   invalidate(key: string, version?: number): Promise<void>
-  /** Why it works less well than it should, if it does. */
+  /** Returns why the cache works less well than it should, or `undefined` if it does not. */
   degraded(): string | undefined
-  /** Waits for the loads that run. */
+  /** Resolves once the running loads have ended. */
   stop(): Promise<void>
 }
 

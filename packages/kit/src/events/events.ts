@@ -8,16 +8,16 @@ export interface LiveEvent {
 }
 
 export interface SubscribeOptions {
-  /** Everything after this event comes first: the last one that the client has. Without it, only what is new. */
+  /** The last event that the client has: everything after it comes first. Without it, only new events come. */
   afterId?: string
-  /** In order, each event once. Must not wait. */
+  /** Called for each event once, in order. It must not block. */
   onEvent(event: LiveEvent): void
-  /** Events were missed that are kept no longer: start again from a snapshot. What is newer than `newestId` follows. */
+  /** Called when events were missed that are no longer kept: start again from a snapshot. Events after `newestId` follow. */
   onGap(newestId: string): void
 }
 
 export interface Subscription {
-  /** The newest event when it began: a snapshot read from now on has it, and everything before. */
+  /** The newest event at the start of the subscription: a snapshot that is read from now on contains it and everything before. */
   id: string
   stop(): void
 }
@@ -41,7 +41,7 @@ export function isAfter(id: string, other: string): boolean {
   return ms > otherMs || (ms === otherMs && number > otherNumber)
 }
 
-/** Whether a history from `first` to `last` lacks something that came after `id`. */
+/** Returns whether a history from `first` to `last` lacks an event that came after `id`. */
 export function hasGap(id: string, first: string | undefined, last: string | undefined): boolean {
   return first === undefined || last === undefined || isAfter(first, id) || isAfter(id, last)
 }

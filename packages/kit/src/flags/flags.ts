@@ -2,11 +2,11 @@ import type { Scope } from '../scope.ts'
 
 export type FlagValue = boolean | number | string
 
-/** A switch that an operator can turn while everything runs. Declared in code: what it may be is what its default is. */
+/** A switch that an operator can change while everything runs. Its values have the type of its default. */
 export interface Flag<Value extends FlagValue = FlagValue> {
   name: string
   default: Value
-  /** What changes when it does. */
+  /** What changes with it, for the operator. */
   description: string
 }
 
@@ -23,12 +23,19 @@ export function defineFlags<D extends Definitions>(
 
 export interface Flags {
   scope: Scope
-  /** At once, from this process's memory. Throws for a flag that was not declared to this part: a mistake in the code. */
+  /**
+   * Returns the value, synchronously, from this process's memory; at most one heartbeat old, or as old as the last contact while Postgres is
+   * unreachable. Throws if the flag was never declared (a programming error).
+   */
   get<Value extends FlagValue>(flag: Flag<Value>): Value
+  /** Returns every declared flag with its value. */
   all(): { flag: Flag; value: FlagValue }[]
-  /** Throws `E_UNKNOWN_FLAG` or `E_VALIDATION`, for a value of another type, and nothing has changed; or `E_POSTGRES_UNAVAILABLE`: it may have. */
+  /**
+   * Stores the value; every replica sees it within a heartbeat. Throws `E_UNKNOWN_FLAG`, or `E_VALIDATION` for a value of another type,
+   * without any change; `E_POSTGRES_UNAVAILABLE` if it is unknown whether the value was stored.
+   */
   set(name: string, value: FlagValue): Promise<void>
-  /** Resolves when the values are known, however long that takes; rejects when `stop` comes first. */
+  /** Resolves once the values have been read, however long that takes; rejects if `stop` is called first. */
   start(): Promise<void>
   stop(): Promise<void>
 }

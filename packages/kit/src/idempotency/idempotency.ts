@@ -2,10 +2,10 @@ import type { Sql } from '../postgres/postgres.ts'
 import type { Scope } from '../scope.ts'
 
 export interface IdempotentRequest {
-  /** Whose key it is: another owner's same key is another request. */
+  /** The user or client that the key belongs to. The same key of another owner is another request. */
   owner: string
   key: string
-  /** Of method, path and body; see `fingerprint()`. */
+  /** Identifies method, path and body; see `fingerprint()`. */
   fingerprint: string
 }
 
@@ -16,16 +16,16 @@ export interface StoredResponse {
 
 /** An effect that is one statement: parts of a `WITH`, to which the key and the stored response are added. */
 export interface EffectStatement {
-  /** As a `Statement`'s: one name, one text. */
+  /** Name of the prepared statement: one name must always have the same text. */
   name: string
   /**
    * `taken AS (UPDATE …), placed AS (INSERT …)`. Whatever changes something does so only
    * `WHERE EXISTS (SELECT FROM unclaimed)`: that has no row when the key has been used, or is in use.
    */
   changes: string
-  /** A SELECT of `status`, `body` (json) and whatever else the caller wants to know; without a row, the effect was refused. */
+  /** A SELECT of `status`, `body` (json) and further columns for the caller. If it returns no row, the effect was refused. */
   response: string
-  /** $1, $2, … of both. */
+  /** The parameters $1, $2, … of `changes` and `response`. */
   values: unknown[]
 }
 
@@ -37,13 +37,13 @@ export interface BatchEffect {
    * request is 1. Whatever changes something does so for these alone.
    */
   changes: string
-  /** A SELECT of `seq`, `status`, `body` and more; a request without a row was refused. */
+  /** A SELECT of `seq`, `status`, `body` (json) and further columns. A request without a row was refused. */
   response: string
-  /** $1, $2, … of both; often one array for each column of the requests. */
+  /** The parameters $1, $2, … of `changes` and `response`, often one array for each column of the requests. */
   values: unknown[]
 }
 
-/** `row`: what the response's SELECT had; a replay has none. */
+/** `row`: the row of the response's SELECT; a replay has none. */
 export type StatementOutcome<Row> =
   | { response: StoredResponse; replayed: false; row: Row }
   | { response: StoredResponse; replayed: true }
@@ -52,24 +52,25 @@ export interface Idempotency {
   scope: Scope
   /**
    * Runs `effect` once per owner and key; its response, and what it wrote through `tx`, commit together with the key.
-   * A rejected `effect` leaves nothing behind: the key is free again.
-   * Throws `E_IDEMPOTENCY_IN_PROGRESS` at once while another copy runs, `E_IDEMPOTENCY_MISMATCH` for another fingerprint.
+   * If `effect` rejects, nothing is kept and the key is free again. A key is remembered for a day.
+   * Throws `E_IDEMPOTENCY_IN_PROGRESS` at once while another copy runs, `E_IDEMPOTENCY_MISMATCH` if the key was used with another
+   * fingerprint, and `E_POSTGRES_UNAVAILABLE`, after which the effect may have happened: the client repeats the request with the same key.
    */
   run(
     request: IdempotentRequest,
     effect: (tx: Sql) => Promise<StoredResponse>,
   ): Promise<{ response: StoredResponse; replayed: boolean }>
   /**
-   * As `run`, in one round trip and without a transaction of this process's: a row that every request needs is locked while Postgres
-   * works, and not while a replica or the network takes its time. `undefined`: refused; the key is free.
+   * As `run`, in one round trip and without a transaction that this process holds open: a row that every request needs is locked only
+   * while Postgres works, not while a replica or the network is slow. Returns `undefined` if the effect was refused; the key is free then.
    */
   runStatement<Row>(request: IdempotentRequest, effect: EffectStatement): Promise<StatementOutcome<Row> | undefined>
   /** Deletes an owner's keys and stored responses in this transaction: the owner is deleted, too. */
   forget(tx: Sql, owner: string): Promise<void>
   /**
-   * As `runStatement`, for several requests in one statement, no two with the same owner and key. Each has an outcome of its own, in the
-   * order of the requests: one whose key is in use, or was used for something else, holds up no other. When the statement
-   * itself fails, nothing has happened for any of them. An adapter may not have it: then each request is run alone.
+   * As `runStatement`, for several requests in one statement, no two with the same owner and key. Returns one outcome per request, in
+   * their order: a request whose key is in use, or was used for something else, does not hold up the others. If the statement fails,
+   * `runBatch` rejects, and nothing has happened for any of them. Optional: without it, the caller runs each request alone.
    */
   runBatch?<Row>(
     requests: IdempotentRequest[],

@@ -8,7 +8,7 @@ import type { Scope } from '../scope.ts'
 export { PermanentFailure } from '../errors/permanent-failure.ts'
 
 export interface NewJob {
-  /** `<type>-<uuid>`: a second job of the same id is not added while the first is known. */
+  /** `<type>-<uuid>`. A second job with the same id is not added while the queue remembers the first. */
   id: string
   type: string
   payload: unknown
@@ -16,18 +16,19 @@ export interface NewJob {
   aggregate?: string
   /** The request that caused it: every log line of the job carries it. */
   requestId?: string
-  /** The trace that it goes on with. */
+  /** W3C trace context that the job continues. */
   traceparent?: string
 }
 
 export interface JobQueue {
   scope: Scope
+  /** Resolves once the job is stored. Throws `E_REDIS_UNAVAILABLE`, after which it may have been added: add it again with the same id. */
   add(job: NewJob): Promise<void>
-  /** Adds jobs that may run in any order, in one round trip. When it throws, each of them may have been added or not. */
+  /** Adds jobs that may run in any order, in one round trip. If it throws, each of them may or may not have been added. */
   addAll(jobs: NewJob[]): Promise<void>
   /**
-   * Returns the ids of jobs that were never added or lost with the queue's data. `addedMs`: when each was added, by which those are
-   * left out that may have finished so long ago that the queue has forgotten them. Default: just now.
+   * Returns the ids of jobs that were never added, or were lost with the queue's data. `addedMs`: when each was added, in milliseconds
+   * since 1970 (default: now). Jobs that are old enough to have finished and been deleted are left out.
    */
   missing(jobs: (Pick<NewJob, 'id' | 'type'> & { addedMs?: number })[]): Promise<string[]>
   stop(): Promise<void>
@@ -38,28 +39,28 @@ export interface Job {
   type: string
   payload: unknown
   requestId: string | undefined
-  /** Parent of the handler's outgoing calls and messages. */
+  /** W3C trace context: the parent of the handler's outgoing calls and messages. */
   traceparent: string | undefined
-  /** 1 for the first run. Runs that were postponed count here, but not as attempts. */
+  /** 1 for the first run. Postponed runs count here, but use up no attempt. */
   attempt: number
-  /** Whether no earlier run can have had an effect: none has failed, was interrupted, or died with its worker. */
+  /** Whether no earlier run can have had an effect: none failed, was interrupted, or died with its worker. */
   isFirstTry: boolean
-  /** Fires when the worker stops and cannot wait for longer. */
+  /** Fires when the worker stops and can wait no longer. The job then runs again elsewhere. */
   signal: AbortSignal
   log: Logger
 }
 
-/** Runs at least once: a handler must make its effect idempotent. A throw is tried again later, with backoff. */
+/** Runs a job, at least once: its effect must be idempotent. If it throws, the job runs again later, with backoff, until its attempts are used up. */
 export type JobHandler = (job: Job) => Promise<void>
 
 /** How long a job waits for a worker new enough to run it. Longer than any rollout; after that an operator must look. */
 export const rollOutMs = 3_600_000
 
-/** How long failures of Postgres and Redis use no attempt of a job. After that they count: the job itself may be the cause. */
+/** How long failures of Postgres and Redis use up no attempt of a job. After that they do: the job itself may be the cause. */
 export const outageMs = 24 * 3_600_000
 const maxOutageWaitMs = 15_000
 
-/** What a job has waited for so far without using an attempt. Times are of one clock, the queue's. */
+/** What a job has waited for so far without using up an attempt. Times are milliseconds of the queue's clock. */
 export interface Waits {
   /** Runs that ended with an outage of Postgres or Redis, or because their worker stopped: they may have had an effect. */
   interruptions: number
@@ -73,9 +74,9 @@ export interface WaitLimits {
 }
 
 /**
- * Returns how long a job has to wait when its failure is no attempt, with what must be remembered about that, or `undefined`
- * when it is one. No attempt: the peer is held back by a breaker, the job is too new for this worker, or the kit's own servers
- * are unreachable. Up to half as long again at random, so that not all jobs come back at once.
+ * Returns how long a job waits after a failure that uses up no attempt, with what must be remembered about that; `undefined` for
+ * any other failure. An attempt is not used up if a breaker holds the peer back, if the job is too new for this worker, or if Postgres
+ * or Redis is unreachable. Waits are up to half as long again, at random, so that not all jobs come back at once.
  */
 export function postpone(error: unknown, waits: Waits, now: number, limits: WaitLimits = {}) {
   if (!(error instanceof AppError)) return undefined
@@ -98,34 +99,34 @@ export function postpone(error: unknown, waits: Waits, now: number, limits: Wait
 // Cancelled for its length, or after waiting for a lock: that can be this job's own doing.
 const ownDoing = /^(57014|55P03)$/
 
-/** Whether one of the kit's own servers is unreachable, rather than busy with what this job asked. */
+/** Returns whether Postgres or Redis is unreachable, rather than busy with what this job asked. */
 function isOutage(error: AppError): boolean {
   if (hasCode(error, 'E_REDIS_UNAVAILABLE')) return true
   return hasCode(error, 'E_POSTGRES_UNAVAILABLE') && !ownDoing.test(sqlState(error.cause) ?? '')
 }
 
-/** Whether no further try of this worker's can help. */
+/** Returns whether no further attempt by this worker can help. */
 export function isPermanent(error: unknown): boolean {
   return error instanceof PermanentFailure || hasCode(error, 'E_JOB_TOO_NEW')
 }
 
-/** A job of a type that this version does not know: a newer version's worker may. */
+/** Returns the error for a job whose type this version does not know; a worker of a newer version may. */
 export function unknownType({ type }: Pick<Job, 'type'>): AppError {
   return kitErrors.E_JOB_TOO_NEW({ detail: `no handler for jobs of the type ${type}`, retryAfterMs: 1000 })
 }
 
-/** How many jobs there are in each state, as last looked at. */
+/** How many jobs were in each state at the last look. */
 export interface JobCounts {
   waiting: number
   active: number
-  /** Failed, and waiting for their next attempt; and the next runs of schedules. */
+  /** Failed jobs that wait for their next attempt, and the next runs of schedules. */
   delayed: number
   /** Dead letters. */
   failed: number
 }
 
 export interface JobConsumer {
-  /** Takes no new job, waits for the running ones until the deadline, then aborts them; another worker takes them over. */
+  /** Takes no new job, waits `deadlineMs` for the running ones, then aborts them; another worker takes them over. */
   stop(deadlineMs: number): Promise<void>
 }
 
@@ -149,12 +150,12 @@ export interface DeadAggregates {
 
 /** For an operator: what failed for good stays until it is replayed or dropped, however many and however old. */
 export interface DeadLetters extends DeadAggregates {
-  /** Latest first. */
+  /** Returns a page of them, the latest first. */
   list(options?: { offset?: number; limit?: number }): Promise<DeadLetter[]>
   find(id: string): Promise<DeadLetter | undefined>
-  /** Runs it again, with all of its attempts. `false`: there is no such dead letter. */
+  /** Queues it again with all of its attempts. Returns `false` if there is no such dead letter. */
   replay(id: string): Promise<boolean>
-  /** Forgets it: the same id can be added again. */
+  /** Deletes it, so that the same id can be added again. Returns `false` if there is no such dead letter. */
   drop(id: string): Promise<boolean>
 }
 
@@ -163,6 +164,6 @@ export interface Schedule {
   id: string
   /** The job type that each tick adds. */
   type: string
-  /** Either a period or a cron pattern (UTC). A tick that fails is tried again by the next one of a period; by itself, of a pattern. */
+  /** A period, or a cron pattern in UTC. A failed tick of a pattern is retried by itself; that of a period is not, since the next tick follows soon. */
   every: { ms: number } | { cron: string }
 }

@@ -1,6 +1,6 @@
 import { type IncomingMessage, ServerResponse } from 'node:http'
 
-/** Logs that a response has a head that is too large, and returns the JSON problem that is sent instead, with status 500. */
+/** Logs that the head of a response is too large, and returns the JSON problem that is sent instead, with status 500. */
 export type OnLargeHead = (req: IncomingMessage, res: ServerResponse, bytes: number) => string
 
 /** Well below NGINX's `proxy_buffer_size`. */

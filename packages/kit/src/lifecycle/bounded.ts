@@ -1,6 +1,6 @@
 /**
- * Waits for `work`, for at most `ms`; without `ms`, for as long as it takes. Resolves with `false` when the time was over first.
- * Rejects when `work` does. Use it to stop what may be unreachable.
+ * Waits for `work`, for at most `ms`; without `ms`, for as long as it takes. Resolves with `true` if `work` resolved in time, with
+ * `false` if it did not; rejects if `work` rejects in time. Use it to stop what may be unreachable.
  */
 export async function bounded(work: Promise<unknown>, ms?: number): Promise<boolean> {
   if (ms === undefined) {

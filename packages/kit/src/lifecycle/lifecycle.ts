@@ -1,15 +1,21 @@
-/** What one replica is doing: it serves when `ready`, finishes what it has while `draining`. */
+/** What one process is doing: it serves while `ready`, and only finishes what it has begun while `draining`. */
 export type State = 'starting' | 'ready' | 'draining' | 'stopped'
 
 export interface Lifecycle {
   state(): State
+  /** Changes `starting` to `ready`; has no effect in another state. */
   started(): void
-  /** Aborted when the drain begins: long answers and waits end on it. */
+  /** Aborted when the drain begins. Long responses and waits should end on it. */
   draining: AbortSignal
+  /** Begins the drain, once; there is no way back to `ready`. */
   beginDrain(): void
   stopped(): void
-  /** A reason to be unready: words while there is one, `undefined` when there is none. Named, so that it can be read in `/readyz`. */
+  /**
+   * Adds a check, which `/readyz` shows under `name`. `reason` returns why the process is unready, or `undefined` if it is not; it must be
+   * quick and must not throw.
+   */
   addCheck(name: string, reason: () => string | undefined): void
+  /** Returns whether the process may get requests, and why not. */
   readiness(): { ready: boolean; state: State; reasons: Record<string, string> }
 }
 

@@ -3,22 +3,22 @@ import { bounded } from './bounded.ts'
 import type { Lifecycle } from './lifecycle.ts'
 import type { Composition } from './process.ts'
 
-/** One line of the list that a process starts downwards and stops upwards. */
+/** One entry of the list that a process starts from top to bottom and stops from bottom to top. */
 export interface Step {
   name: string
-  /** The next step begins when it resolves. */
+  /** Starts it; the next step begins once this resolves. A rejection ends the start of the process. */
   start?(): unknown
-  /** Called even if `start` was not, or is still under way: what was created may hold a connection. Several run at once, by name. */
+  /** Stops it; several, by name, run at once. Called even if `start` was not called or has not resolved: what was created may hold a connection. */
   stop?: (() => unknown) | Record<string, () => unknown>
-  /** Longest wait for `stop`; then the step above is stopped. Without it, `stop` bounds itself. */
+  /** Longest wait for `stop`, in milliseconds; then the step above is stopped. Without it, `stop` must have a bound of its own. */
   stopMs?: number
-  /** Called after `stop` has ended or its time is over: cuts what is left. */
+  /** Cuts what is left. Called once `stop` has ended or its time is over. */
   cut?(): void
 }
 
 /**
- * Starts the steps one after the other, and stops them in the reverse order. A drain that begins meanwhile keeps the next step from
- * starting. `stop` never rejects: a step that fails or takes too long is logged, and does not keep the others from stopping.
+ * Starts the steps one after the other, and stops them in the reverse order. If a drain begins meanwhile, no further step
+ * starts. `stop` never rejects: a step that fails or takes too long is logged, and the others stop all the same.
  */
 export function runSteps(
   steps: Step[],

@@ -7,7 +7,7 @@ export interface Self {
   id: string
   role: Role
   version: string
-  /** Every adapter that keeps state: `{ sessions: 'cluster', … }`. What the API and the worker share has the same name in both. */
+  /** The scope of every adapter that keeps state: `{ sessions: 'cluster', … }`. A part that the API and the worker share has one name in both. */
   scopes: Record<string, Scope>
   /** Keyed fingerprints of the session secrets, never the secrets; a worker has none. */
   secretFingerprints: string[]
@@ -16,14 +16,14 @@ export interface Self {
 }
 
 export interface ReplicaRow extends Self {
-  /** One start of one process: two rows of the same `id` are two processes, for example an old one that drains and its successor. */
+  /** Identifies one start of one process: two rows with the same `id` are two processes, for example one that drains and its successor. */
   incarnation: string
   startedAt: Date
   heartbeatAt: Date
-  /** The database's clock less this replica's, at its last heartbeat. */
+  /** The database's clock minus this process's, at its last heartbeat, in milliseconds. */
   clockOffsetMs: number
-  /** Connections that it may open: its pool's, and one of the registry's own. 0 until it is admitted. */
+  /** Most connections that it may open: its pool's and one for the registry. 0 until it is admitted. */
   poolSize: number
-  /** `false`: there were `maxProcesses` already; it waits, unready. */
+  /** `false` if there were `maxProcesses` already: it waits, unready. */
   admitted: boolean
 }

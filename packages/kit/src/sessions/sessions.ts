@@ -4,9 +4,9 @@ import type { UserSessions } from './user-sessions.ts'
 
 declare module 'express-session' {
   interface SessionData {
-    /** Who is logged in. A session holds identity only: anything that changes per request would be lost between replicas. */
+    /** The user who is logged in. A session holds identity only: parallel requests on two replicas would overwrite anything else. */
     userId?: string
-    /** When the log-in happened, milliseconds since 1970: the absolute lifetime counts from here. */
+    /** Time of the log-in, in milliseconds since 1970: the absolute lifetime counts from here. */
     loggedInAt?: number
     /** The id that the session began with, before log-in renewed it; see `sessionOrigin`. */
     origin?: string
@@ -20,7 +20,7 @@ declare module 'express-session' {
 declare global {
   namespace Express {
     interface Request {
-      /** The request names a session that could not be read. It is not anonymous: what needs to know answers 503. */
+      /** Whether the request names a session that could not be read. It is not anonymous: a route that needs the user responds with 503. */
       sessionUnavailable?: boolean
     }
   }
@@ -30,30 +30,30 @@ declare global {
 export interface SessionStore {
   scope: Scope
   /**
-   * `get` renews the idle time when a tenth of it has passed, in the same round trip; there is no `touch`.
-   * For a minute after `destroy(id)`, `set(id)` does nothing: a slow request cannot bring back what was logged out. And
-   * `get(id)` returns `endedSession`: a request that left before the log-in was answered still has the old cookie;
-   * were it given a new session, its answer would replace the cookie that log-in has just set.
+   * `get` renews the idle time once a tenth of it has passed, in the same round trip; there is no `touch`.
+   * For `barredMs` after `destroy(id)`, `set(id)` does nothing, so that a slow request cannot bring back a session that was logged out,
+   * and `get(id)` returns `endedSession`: a request that the client sent before the response to its log-in arrived has the old cookie, and a new
+   * session for it would replace the cookie that the log-in has just set. Each call fails with `E_REDIS_UNAVAILABLE` if the store is unreachable.
    */
   store: Store
   /**
-   * As `destroy(id)`, for a log-in of this user. Resolves with whether what is kept beside the session is theirs from now on: of
-   * several log-ins at once with one cookie, those of one user. `false` when the session had ended in any other way.
+   * As `destroy(id)`, for a log-in of this user. Resolves with whether the user takes over what is kept beside the session: of several
+   * simultaneous log-ins with one cookie, only those of one user do, and none do if the session had ended in another way.
    */
   claim(id: string, userId: string): Promise<boolean>
   ofUser: UserSessions
 }
 
 export interface SessionStoreOptions {
-  /** A session that is not used for this long is over. Default: one day. */
+  /** A session ends when it is unused for this long, in milliseconds. Default: one day. */
   idleMs?: number
-  /** The same for a visitor who has not logged in, since anyone can create such sessions. Default: one hour. */
+  /** The same for a visitor who has not logged in; shorter, since anyone can create such sessions. Default: one hour. */
   visitorIdleMs?: number
-  /** How long the id of an ended session stays barred; longer than any request may take. */
+  /** How long the id of an ended session stays barred, in milliseconds. It must be longer than any request. Default: one minute. */
   barredMs?: number
-  /** However much it is used, a log-in ends after this long. Default: one week. */
+  /** A log-in ends after this long, in milliseconds, however much it is used. Default: one week. */
   absoluteLifetimeMs?: number
-  /** Sessions of one user at a time; one more ends the oldest. Default: 100. */
+  /** Most sessions of one user at a time; one more ends the oldest. Default: 100. */
   maxPerUser?: number
 }
 

@@ -4,16 +4,16 @@ import { createHash } from 'node:crypto'
 export interface ListedSession {
   /** Id of the session; it never leaves the server. */
   id: string
-  /** Milliseconds since 1970, as `lastSeenAt`. */
+  /** In milliseconds since 1970, as is `lastSeenAt`. */
   createdAt: number
-  /** As sent at the log-in, at most 200 characters; empty for a session that began under an older version. */
+  /** The header of the log-in, cut to 200 characters; empty for a session that began under an older version. */
   userAgent: string
   /** See `sessionOrigin`. */
   origin: string
 }
 
 export interface UserSession extends ListedSession {
-  /** Up to a tenth of the idle time too early: the time of the last use that renewed the session. */
+  /** Time of the last use that renewed the session: up to a tenth of the idle time before the last use. */
   lastSeenAt: number
 }
 
@@ -25,17 +25,17 @@ export interface UserSessions {
   /** Lists a session that begins now, and ends the oldest beyond `maxPerUser`. */
   add(userId: string, session: ListedSession): Promise<void>
   /**
-   * Lists a session that began under a version without lists. `false`: the user ended all sessions after it began, so it must
-   * not go on.
+   * Lists a session that began under a version without lists. Returns `false` if the user has ended all sessions since it began, so
+   * that it must end, too.
    */
   adopt(userId: string, session: ListedSession): Promise<boolean>
   /** Returns those that are live, in no order. */
   list(userId: string): Promise<UserSession[]>
-  /** Takes a session that has ended from the list. */
+  /** Removes a session that has ended from the list. */
   forget(userId: string, id: string): Promise<void>
-  /** Ends the session with this handle. `undefined`: the user has none. */
+  /** Ends the session with this handle and returns it, or returns `undefined` if the user has no such session. */
   end(userId: string, handle: string): Promise<ListedSession | undefined>
-  /** Ends every session but `exceptId`, those that are not listed yet too, and returns the listed ones. */
+  /** Ends every session except `exceptId`, including those that are not listed yet. Returns the listed ones. */
   endAll(userId: string, exceptId?: string): Promise<ListedSession[]>
 }
 

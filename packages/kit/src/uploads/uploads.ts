@@ -1,10 +1,10 @@
 import type { Scope } from '../scope.ts'
 
 export interface Upload {
-  /** By its first bytes, whatever its sender said. */
+  /** Determined by its first bytes, whatever the sender declared. */
   contentType: string
   data: Buffer
-  /** Changes with the data: an `ETag` without its quotes. */
+  /** Changes with the data; an `ETag` without its quotes. */
   tag: string
 }
 
@@ -17,7 +17,7 @@ export interface PutOptions {
    * is such an image: send it as an attachment (`sendAttachment`).
    */
   types?: 'images' | 'any'
-  /** What the sender says it is: refused when it is something else. */
+  /** The type that the sender declared; the file is refused if it has another type. */
   contentType?: string
 }
 
@@ -25,9 +25,10 @@ export interface PutOptions {
 export interface Uploads {
   scope: Scope
   /**
-   * Replaces what was there, as a whole or not at all. Throws `E_BODY_TOO_LARGE` as soon as it is more than `maxBytes`,
-   * `E_UNSUPPORTED_MEDIA_TYPE` as soon as its beginning is none of `types`, and the code of a store that is unreachable.
+   * Stores a file, and replaces an earlier one completely or not at all. Throws `E_BODY_TOO_LARGE` as soon as it exceeds `maxBytes`,
+   * `E_UNSUPPORTED_MEDIA_TYPE` as soon as its first bytes are of none of `types`, and the code of a store that is unreachable.
    */
   put(key: string, body: UploadBody, options: PutOptions): Promise<Omit<Upload, 'data'>>
+  /** Returns the file, or `undefined` if there is none. Throws the code of a store that is unreachable. */
   get(key: string): Promise<Upload | undefined>
 }
