@@ -1,5 +1,5 @@
 import { execFileSync, spawnSync } from 'node:child_process'
-import { cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { afterAll, expect, test } from 'vitest'
@@ -113,4 +113,21 @@ test('files stand where their name says something', () => {
   ]
   expect(misplaced(paths)).toEqual(paths)
   expect(misplaced(execFileSync('git', ['ls-files'], { cwd: root, encoding: 'utf8' }).split('\n'))).toEqual([])
+})
+
+/** Tests that run a contract suite and are not named after it or its folder. */
+const misnamed = (files: [path: string, text: string][]) =>
+  files.filter(([path, text]) => {
+    const [, folder = '', name = ''] = /([^/]+)\/([^/]+?)(?:\.unit)?\.test\.ts$/.exec(path) ?? []
+    const suites = [...text.matchAll(/describe\w+ \} from '\.\/([\w-]+)\.contract\.ts'/g)].map(([, suite]) => suite)
+    return suites.length > 0 && name !== folder && !suites.includes(name)
+  })
+
+test('the tests of one capability have one form: <capability>.contract.ts, <capability>.test.ts, <capability>.unit.test.ts', () => {
+  const suite = "import { describeLocks } from './locks.contract.ts'"
+  expect(misnamed([['packages/kit/src/locks/redis.test.ts', suite]])).toHaveLength(1)
+  const paths = execFileSync('git', ['ls-files', 'packages/*.test.ts'], { cwd: root, encoding: 'utf8' })
+    .trim()
+    .split('\n')
+  expect(misnamed(paths.map((path) => [path, readFileSync(join(root, path), 'utf8')]))).toEqual([])
 })

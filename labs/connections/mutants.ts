@@ -6,21 +6,21 @@ export const mutants: Mutant[] = [
     file: 'packages/kit/src/replicas/place.ts',
     from: '    if (outcome.poolSize > 0) await endOthers()\n',
     to: '',
-    tests: ['packages/kit/src/replicas/postgres.test.ts', 'apps/api/src/place.test.ts'],
+    tests: ['packages/kit/src/replicas/replicas.test.ts', 'apps/api/src/place.test.ts'],
   },
   {
     removed: 'the time for which a heartbeat counts',
     file: 'packages/kit/src/postgres/connections.ts',
     from: 'allowance === undefined || allowance.elapsed() < allowance.ms',
     to: 'true',
-    tests: ['packages/kit/src/replicas/postgres.test.ts'],
+    tests: ['packages/kit/src/replicas/replicas.test.ts'],
   },
   {
     removed: 'the mark of those that were found dead',
     file: 'packages/kit/src/replicas/place.ts',
     from: '    if (beaten.neighbourIsDead) await markDead(postgres)\n',
     to: '',
-    tests: ['packages/kit/src/replicas/postgres.test.ts'],
+    tests: ['packages/kit/src/replicas/replicas.test.ts'],
   },
   {
     removed: 'the rest of a worker that has no place',
@@ -34,7 +34,7 @@ export const mutants: Mutant[] = [
     file: 'packages/kit/src/replicas/statements.ts',
     from: 'WHERE rolname = session_user AND rolconnlimit >= 0 AND NOT rolsuper',
     to: 'WHERE false',
-    tests: ['packages/kit/src/replicas/postgres.test.ts'],
+    tests: ['packages/kit/src/replicas/replicas.test.ts'],
   },
   {
     removed: 'the refusal of requests without a place',
