@@ -18,7 +18,7 @@ export const mutants: Mutant[] = [
   },
   {
     removed: 'the turn of failed jobs in a lane that is never empty',
-    file: 'packages/kit/src/jobs/turns.ts',
+    file: 'packages/kit/src/jobs/retry-turns.ts',
     from: '++firstTries >= turnEvery',
     to: 'false',
     tests: ['packages/kit/src/jobs'],

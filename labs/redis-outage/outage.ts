@@ -8,7 +8,7 @@ import { elsewhere, order } from '../shop.ts'
 import { faults } from './faults.ts'
 import { recovered } from './recovery.ts'
 import { type Asked, requests } from './requests.ts'
-import type { Seen } from './seen.ts'
+import type { Seen } from './responses-seen.ts'
 import type { Shop } from './shop.ts'
 
 interface Size {

@@ -8,7 +8,7 @@ import { faults } from './faults.ts'
 import { matrix } from './matrix.ts'
 import { outage } from './outage.ts'
 import { requests } from './requests.ts'
-import { createSeen, matrixTable } from './seen.ts'
+import { createSeen, matrixTable } from './responses-seen.ts'
 import { cancelled, openShop } from './shop.ts'
 
 interface Size {

@@ -1,7 +1,7 @@
 import { setTimeout as wait } from 'node:timers/promises'
 import { defaultRepeatStrategy, type Queue } from 'bullmq'
 import type { Logger } from '../log/log.ts'
-import { clockOffset, maxClockOffsetMs, serverMs } from './clock.ts'
+import { clockOffset, maxClockOffsetMs, serverMs } from './clock-offset.ts'
 import type { Schedule } from './jobs.ts'
 import { connectQueue, type JobData, type QueueConnectionOptions, queueName } from './queue.ts'
 import type { Schedules } from './schedules.ts'

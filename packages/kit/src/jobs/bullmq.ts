@@ -4,7 +4,7 @@ import type { Logger } from '../log/log.ts'
 import type { Connections } from '../postgres/connections.ts'
 import { longestBlockMs } from '../redis/redis.ts'
 import { carriedTracing, type Tracing } from '../tracing/tracing.ts'
-import { maxClockOffsetMs, maxTakingOffsetMs, watchClock } from './clock.ts'
+import { maxClockOffsetMs, maxTakingOffsetMs, watchClock } from './clock-offset.ts'
 import type { JobConsumer, JobCounts, JobHandler, JobQueue, NewJob, WaitLimits } from './jobs.ts'
 import { watchLoop } from './loop.ts'
 import {
@@ -21,9 +21,9 @@ import {
   queueName,
   schedulesLane,
 } from './queue.ts'
-import { makeReadable } from './readable.ts'
+import { makeReadable } from './repair-unreadable.ts'
+import { createTurns } from './retry-turns.ts'
 import { createRunner, within } from './runner.ts'
-import { createTurns } from './turns.ts'
 
 export interface BullmqQueue extends JobQueue {
   counts(): Promise<JobCounts>

@@ -13,7 +13,7 @@ import {
   queueName,
   unreadable,
 } from './queue.ts'
-import { makeReadable } from './readable.ts'
+import { makeReadable } from './repair-unreadable.ts'
 
 type Bull = Queue<JobData, void>
 type DeadJob = BullJob<JobData, void>

@@ -15,7 +15,7 @@ import { describeJobs, newJob } from './jobs.contract.ts'
 import { type Job, type JobHandler, PermanentFailure, type WaitLimits } from './jobs.ts'
 import { createMemoryJobs } from './memory.ts'
 import { jobOptions, keptFinished, laneName, schedulesLane } from './queue.ts'
-import { turnEvery } from './turns.ts'
+import { turnEvery } from './retry-turns.ts'
 
 const log = createLog({ service: 'test', replicaId: 'test', version: '0', level: 'silent' })
 

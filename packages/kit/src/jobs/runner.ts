@@ -6,10 +6,10 @@ import type { Logger } from '../log/log.ts'
 import { withRequestId } from '../log/request-id.ts'
 import { createScript } from '../redis/script.ts'
 import type { Tracing } from '../tracing/tracing.ts'
-import { serverMs } from './clock.ts'
+import { serverMs } from './clock-offset.ts'
 import { isPermanent, type JobHandler, PermanentFailure, postpone, unknownType, type WaitLimits } from './jobs.ts'
 import { deadIndex, isJobData, type JobData, type QueueName, queueName, unreadable } from './queue.ts'
-import { noTurnMs, type Turns } from './turns.ts'
+import { noTurnMs, type Turns } from './retry-turns.ts'
 
 type Bull = BullJob<JobData, void>
 

@@ -10,10 +10,10 @@ import { kitMigrations, migrate } from '../postgres/migrations.ts'
 import { createPostgres, type Postgres } from '../postgres/postgres.ts'
 import { createRedis, stopRedis } from '../redis/redis.ts'
 import { cleanOutbox } from './delete-published.ts'
-import { republishLost } from './lost.ts'
 import type { Relay } from './outbox.ts'
 import { createPostgresOutbox } from './postgres.ts'
 import { createRelay, type RelayOptions } from './relay.ts'
+import { republishLost } from './republish-lost.ts'
 import { statements } from './statements.ts'
 
 const log = createLog({ service: 'test', replicaId: 'test', version: '0', level: 'silent' })

@@ -1,8 +1,8 @@
 import type { Logger } from '../log/log.ts'
 import type { Listener } from '../postgres/listen.ts'
 import type { Postgres } from '../postgres/postgres.ts'
-import { jobId, republishLost } from './lost.ts'
 import type { MessageQueue, Relay } from './outbox.ts'
+import { jobId, republishLost } from './republish-lost.ts'
 import { firstHeads, type Head, mark, nextHeads, type Row, takeRuns, waiting } from './statements.ts'
 
 export interface RelayOptions {

@@ -1,5 +1,5 @@
 import { kitErrors } from '../errors/errors.ts'
-import { createLine } from './line.ts'
+import { createLine } from './waiting-line.ts'
 
 export interface QueueOptions {
   maxConcurrent: number
