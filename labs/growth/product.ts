@@ -11,7 +11,7 @@ import { ticketFlags } from '@escala/tickets/flags'
 import { type NewOrder, placeOrder, whyRefused } from '@escala/tickets/orders'
 import type { Shop } from '@escala/tickets/test-shop'
 import { markFailed, noteReturnedCharge, readOrderAtWork, releaseOrder } from '@escala/tickets/transitions'
-import { republishLost } from '../../packages/kit/src/outbox/lost.ts'
+import { republishLost } from '../../packages/kit/src/outbox/republish-lost.ts'
 import { useAccounts } from './accounts.ts'
 import { uuid } from './fill.ts'
 
