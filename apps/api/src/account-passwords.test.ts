@@ -32,6 +32,20 @@ const statuses = (clients: Client[]) =>
 const tryLogIn = async (email: string, password: string) =>
   (await cluster.client(1).post('/v1/session', { email, password })).status
 
+test('a new password is no common one, and not the address of its user, at a change and at a reset', async () => {
+  const { user, email, password } = await cluster.loggedIn(0)
+  await user.post('/v1/password-resets', { email })
+  await work()
+  const token = await lastToken(email)
+  for (const weak of ['iloveyou', email.toUpperCase()]) {
+    expect((await user.put('/v1/password', { current: password, password: weak })).body.fields).toHaveProperty(
+      'password',
+    )
+    expect((await user.put('/v1/password-resets', { token, password: weak })).body.fields).toHaveProperty('password')
+  }
+  expect((await user.put('/v1/password-resets', { token, password: 'another horse' })).status).toBe(204)
+})
+
 test('a new password ends all other sessions on every replica, and the old one is worth nothing', async () => {
   const { user, email, password } = await cluster.loggedIn(0)
   const { user: other } = await cluster.loggedIn(1, { email, password })

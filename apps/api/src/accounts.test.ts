@@ -114,6 +114,11 @@ test.each([
   [{ email: 'a@example.com', password: 'correct\ud83dhorse', name: 'Ann\udd11' }, ['name', 'password']], // halves of one character
   [{ email: 'a@example.com\u0000', password, name: 'Ann' }, ['email']],
   [{ email: 'a@example.com', password, name: 'Ann', role: 'organiser' }, ['role']],
+  [{ email: 'a@example.com', password: 'PassWord', name: 'Ann' }, ['password']], // among the most common ones, as the next
+  [{ email: 'a@example.com', password: '12345678', name: 'Ann' }, ['password']],
+  [{ email: 'ann.lee@example.com', password: 'Ann.Lee-1990!', name: 'Ann' }, ['password']],
+  [{ email: 'ann.lee@example.com', password: 'ann.lee@example.com', name: 'Ann' }, ['password']],
+  [{ email: 'a@example.com', password: 'Annabelle Lee', name: 'annabelle lee' }, ['password']],
   [{}, ['email', 'name', 'password']],
 ])('refuses %j', async (body, fields) => {
   const answer = await client().post('/v1/users', body)

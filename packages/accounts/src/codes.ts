@@ -29,7 +29,8 @@ const addCode: Statement = {
 const isFresh = `created_at > now() - ${codeLifeMs} * interval '1 millisecond'`
 const findCode: Statement = {
   name: 'users.findCode',
-  text: `SELECT user_id FROM account_codes WHERE hash = $1 AND purpose = $2 AND ${isFresh}`,
+  text: `SELECT users.email FROM account_codes AS code JOIN users ON users.id = code.user_id
+    WHERE hash = $1 AND purpose = $2 AND code.${isFresh}`,
 }
 const useCode: Statement = {
   name: 'users.useCode',
@@ -48,10 +49,11 @@ export async function createCode(sql: Sql, userId: string, purpose: Purpose) {
   return rows[0] && { secret, email: rows[0].email }
 }
 
-/** Throws `E_TOKEN_INVALID` when the code cannot be used, and leaves it as it is. */
-export async function checkCode(sql: Sql, secret: string, purpose: Purpose): Promise<void> {
-  const { rowCount } = await sql.query(findCode, [hashSecret(secret), purpose])
-  if (rowCount === 0) throw accountErrors.E_TOKEN_INVALID()
+/** Returns whose the code is, and leaves it as it is. Throws `E_TOKEN_INVALID` when it cannot be used. */
+export async function checkCode(sql: Sql, secret: string, purpose: Purpose): Promise<{ email: string }> {
+  const { rows } = await sql.query<{ email: string }>(findCode, [hashSecret(secret), purpose])
+  if (rows[0] === undefined) throw accountErrors.E_TOKEN_INVALID()
+  return rows[0]
 }
 
 /** Uses the code up and returns its user. Throws `E_TOKEN_INVALID`: of several at once, all but one. */

@@ -15,7 +15,7 @@ import { judge, type LogInLimits } from '../log-in-limits.ts'
 export type CheckPassword = (
   context: Pick<Context<unknown, unknown, unknown>, 'req' | 'res' | 'signal' | 'log'> & { user: { id: string } },
   password: string,
-) => Promise<{ version: number; client: HashClient }>
+) => Promise<{ version: number; client: HashClient; email: string }>
 
 /** How long after a log-in no password is asked for. */
 const freshMs = 600_000
@@ -48,6 +48,6 @@ export function createCheckPassword({ postgres, passwords, limits }: Deps): Chec
       throw kitErrors.E_BAD_CREDENTIALS()
     })
     await attempt.giveBack().catch((err) => log.warn({ err }, 'a right password counts as a wrong one'))
-    return { version: found.passwordVersion, client: attempt.client }
+    return { version: found.passwordVersion, client: attempt.client, email: found.email }
   }
 }

@@ -5,9 +5,10 @@ import { checkCode } from '../codes.ts'
 import type { LogInLimits } from '../log-in-limits.ts'
 import type { MailLimits } from '../mail-limits.ts'
 import { requestReset } from '../messages.ts'
+import { newPassword, refuseOwnWords } from '../new-password.ts'
 import { changePassword, resetPassword } from '../passwords.ts'
 import type { CheckPassword } from './check-password.ts'
-import { email, newPassword } from './users.ts'
+import { email } from './users.ts'
 
 export interface PasswordDeps extends Pick<ApiParts, 'postgres' | 'outbox' | 'passwords' | 'userSessions'> {
   limits: LogInLimits
@@ -30,7 +31,8 @@ export function passwordRoutes(deps: PasswordDeps): Route[] {
       errors: ['E_BAD_CREDENTIALS', 'E_RATE_LIMITED', 'E_OVERLOADED'],
       async handle(context) {
         const { body, user, req, signal } = context
-        const { version, client } = await checkPassword(context, body.current)
+        const { version, client, email } = await checkPassword(context, body.current)
+        refuseOwnWords(body.password, { email })
         const to = await passwords.hash(body.password, signal, client)
         await changePassword(postgres, userSessions, {
           userId: user.id,
@@ -68,7 +70,7 @@ export function passwordRoutes(deps: PasswordDeps): Route[] {
       errors: ['E_TOKEN_INVALID', 'E_RATE_LIMITED', 'E_OVERLOADED'],
       async handle({ body, req, res, signal }) {
         const client = await limits.checkSignUp(req, res)
-        await checkCode(postgres, body.token, 'password-reset') // before the costly hash
+        refuseOwnWords(body.password, await checkCode(postgres, body.token, 'password-reset')) // before the costly hash
         const hash = await passwords.hash(body.password, signal, client)
         await resetPassword(postgres, userSessions, body.token, hash)
         return { status: 204 }

@@ -16,7 +16,7 @@ const account = { id: '01990000-0000-7000-8000-000000000001', email: 'ann@exampl
 const client = { from: '192.0.2.1', isKnown: false }
 
 /** Logs in once over HTTP; `confirm` is the last check of the password. */
-async function logIn(passwords: Passwords, confirm: () => Promise<{ rowCount: number }>) {
+async function logIn(passwords: Passwords, confirm: () => Promise<{ rowCount: number }>, deadlineMs = 20_000) {
   const sessions = createMemorySessions()
   const routes = sessionRoutes({
     postgres: {
@@ -33,7 +33,7 @@ async function logIn(passwords: Passwords, confirm: () => Promise<{ rowCount: nu
   })
   const log = createLog({ service: 'test', replicaId: 't', version: '0', level: 'silent' })
   const app = express()
-  app.use(requestContext({ log, replicaId: 't', exposeReplica: false, deadlineMs: 100 }))
+  app.use(requestContext({ log, replicaId: 't', exposeReplica: false, deadlineMs }))
   app.use(createSessionMiddleware({ sessions, secrets: ['a secret of at least 32 bytes, for tests'] }))
   mountRoutes(app, routes, { roles: [], hasRole: async () => false })
   app.use(problemHandler)
@@ -70,7 +70,7 @@ test('a hash that is to be renewed waits no longer than its request', async () =
         })
       }),
   }
-  const { body } = await logIn(passwords, async () => ({ rowCount: 1 }))
+  const { body } = await logIn(passwords, async () => ({ rowCount: 1 }), 100)
   expect(body).toMatchObject({ code: 'E_TIMEOUT' })
   await vi.waitFor(() => expect(dropped).toBe(true))
 })
