@@ -10,6 +10,7 @@ const { scripts } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'))
 const steps: Record<string, string[]> = {
   check: ['check'],
   test: ['test'],
+  'pack:check': ['pack:check', '--', '--managers'],
   'smoke:start': ['smoke:start'],
   growth: ['growth'],
   fuzz: ['fuzz', '--', '--requests', '20000'],

@@ -1,15 +1,15 @@
-import pg from 'pg'
+import type { DatabaseError } from 'pg'
 import { AppError } from '../errors/app-error.ts'
 import { kitErrors } from '../errors/errors.ts'
 
 /** Returns the five-character SQLSTATE, if Postgres itself returned an error. */
 export function sqlState(error: unknown): string | undefined {
-  return error instanceof pg.DatabaseError ? error.code : undefined
+  return isDatabaseError(error) ? error.code : undefined
 }
 
 /** Returns whether the server refused a row because of this constraint. */
 export function violates(error: unknown, constraint: string): boolean {
-  return error instanceof pg.DatabaseError && error.constraint === constraint
+  return isDatabaseError(error) && error.constraint === constraint
 }
 
 /** Serialization failures and deadlocks: nothing has happened, and the same may succeed when it is tried again. */
@@ -93,4 +93,9 @@ export function describeFailure(error: unknown): string {
   const { code } = cause as { code?: unknown }
   if (typeof code !== 'string' || cause.message.includes(code)) return cause.message
   return cause.message ? `${cause.message} (${code})` : code
+}
+
+/** By its fields rather than its class: `E_INTERNAL` and the like are decided in processes that have no `pg`, or two copies of it. */
+function isDatabaseError(error: unknown): error is DatabaseError {
+  return error instanceof Error && 'severity' in error && 'routine' in error && 'code' in error
 }
