@@ -1,9 +1,13 @@
+import { once } from 'node:events'
+import { createLog } from '@escala/kit/log/log'
 import { createRedisRateLimits } from '@escala/kit/rate-limits/redis'
+import { createRedis } from '@escala/kit/redis/redis'
 import { createRedisSessions } from '@escala/kit/sessions/redis'
-import { Redis } from 'ioredis'
 import { startApp } from './app.ts'
 
-const redis = new Redis(process.env.REDIS_URL ?? 'redis://127.0.0.1:6379', { commandTimeout: 300 })
-redis.on('error', (error) => console.error(error.message))
+const log = createLog({ service: 'express-5', replicaId: 'redis', version: '1' })
+const url = process.env.REDIS_URL ?? 'redis://127.0.0.1:6379'
+const redis = createRedis({ url, role: 'request', log })
+await once(redis, 'ready')
 
 await startApp(createRedisSessions({ redis }), createRedisRateLimits({ redis }))
