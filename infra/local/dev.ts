@@ -12,13 +12,14 @@ import { startRotation } from './rotation.ts'
 import { findBinaries } from './servers.ts'
 import { startServices } from './services.ts'
 
-const usage = `usage: npm run dev -- [--port P] [--fresh]
+const usage = `usage: npm run dev -- [--port P] [--fresh] [--inspect]
 
   One replica and a worker, started again when a file changes, without NGINX and PM2.
   --port P   where the API listens, on 127.0.0.1 (PORT, or 3000); its internal port is 1000 above
-  --fresh    begin with an empty database and new passwords`
+  --fresh    begin with an empty database and new passwords
+  --inspect  open Node's inspector in both, on 127.0.0.1, 5000 above the internal port`
 
-const { port, fresh } = readOptions('npm run dev', usage, {
+const { port, fresh, inspect } = readOptions('npm run dev', usage, {
   port: { min: 1, max: 64_000, standard: Number(process.env.PORT || 3000) },
 })
 outliveOutput()
@@ -47,6 +48,7 @@ async function main() {
   console.log(await migrateAndSeed(services, secrets))
   const env = {
     ...applicationEnvironment(services, secrets),
+    ...(inspect && { INSPECT: '1' }),
     NODE_ENV: process.env.NODE_ENV || 'development',
     REFUSE_MS: '0', // there is no load balancer here, and the next start waits for it
     API_PORT: String(port),

@@ -1,4 +1,5 @@
 import { join } from 'node:path'
+import { inspectorOffset } from '@escala/kit/lifecycle/inspector'
 import { createDaemon } from '../pm2/daemon.ts'
 import { followReplicas, replicaAddresses } from '../pm2/follow.ts'
 import { createPm2 } from '../pm2/pm2.ts'
@@ -15,11 +16,12 @@ import { startServices } from './services.ts'
 import { statusOf, until } from './waiting.ts'
 import { welcome } from './welcome.ts'
 
-const usage = `usage: npm start -- [--replicas N] [--port P] [--fresh]
+const usage = `usage: npm start -- [--replicas N] [--port P] [--fresh] [--inspect]
 
   --replicas N   copies of the API behind NGINX, 1 to 32 (3)
   --port P       where NGINX listens, on 127.0.0.1 (PORT, or 8080)
-  --fresh        begin with an empty database and new passwords`
+  --fresh        begin with an empty database and new passwords
+  --inspect      open Node's inspector in each process, on 127.0.0.1, 5000 above its internal port`
 
 const options = readOptions('npm start', usage, {
   replicas: { min: 1, max: 32, standard: 3 },
@@ -62,6 +64,7 @@ async function main() {
   const firstPort = await freePorts(replicas)
   const env: Environment = {
     ...applicationEnvironment(services, secrets),
+    ...(options.inspect && { INSPECT: '1' }),
     // One more of each kind than runs, for `npm run deploy`.
     MAX_PROCESSES: process.env.MAX_PROCESSES || String(Math.max(8, replicas + 3)),
     REPLICAS: String(replicas),
@@ -79,6 +82,10 @@ async function main() {
   await untilReady(pm2, lifetime.ended)
   let addresses = await replicaAddresses(pm2)
   progress('replicas', `${addresses.join(', ')}  (PM2, version ${env.VERSION})`)
+  if (env.INSPECT === '1') {
+    const ports = (await pm2.list()).map(({ name, internalPort }) => `${name} ${internalPort + inspectorOffset}`)
+    progress('inspector', `127.0.0.1: ${ports.join(', ')}`)
+  }
 
   const dir = join(folder, 'nginx')
   const connectionsPerAddress = Number(process.env.CONNECTIONS_PER_ADDRESS || 512)

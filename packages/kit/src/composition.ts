@@ -2,6 +2,7 @@ import type { baseSettings } from './config/base.ts'
 import type { Config } from './config/config.ts'
 import { createInternalApp, type InternalOptions } from './http/internal.ts'
 import { createHttpServer } from './lifecycle/http-server.ts'
+import { openInspector } from './lifecycle/inspector.ts'
 import { createLifecycle, type Lifecycle } from './lifecycle/lifecycle.ts'
 import type { Step } from './lifecycle/steps.ts'
 import { createLog, type Logger } from './log/log.ts'
@@ -122,10 +123,17 @@ export function createRegistry(config: BaseConfig, base: Base, options: Registry
 /** The port for operators: the first thing that starts, so that they can see why a process is not ready, and the last that stops. */
 export function createInternalPort(
   config: BaseConfig,
-  { lifecycle }: Base,
+  { lifecycle, log }: Base,
   { port, ...options }: Omit<InternalOptions, 'lifecycle'> & { port: number },
 ) {
-  return createHttpServer(createInternalApp({ ...options, lifecycle }), { host: config.INTERNAL_HOST, port })
+  const server = createHttpServer(createInternalApp({ ...options, lifecycle }), { host: config.INTERNAL_HOST, port })
+  return {
+    ...server,
+    async start() {
+      await server.start()
+      if (config.INSPECT) openInspector(server.port(), log)
+    },
+  }
 }
 
 /** Longest time that each of the steps which every process has takes to stop. */

@@ -60,6 +60,8 @@ export const baseSettings = {
   HOST: z.string().default('0.0.0.0'),
   /** For operators and orchestrators: nothing that answers there asks who is asking. */
   INTERNAL_HOST: z.string().default('127.0.0.1'),
+  /** Opens Node's inspector; see `openInspector`. */
+  INSPECT: flag(),
   /** Each goes into the URL of its name, where that has none. */
   DATABASE_PASSWORD: z.string().optional(),
   REDIS_PASSWORD: z.string().optional(),
