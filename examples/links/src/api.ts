@@ -2,6 +2,7 @@ import { integer } from '@escala/kit/config/config'
 import { apiModule } from '@escala/kit/module'
 import { z } from 'zod'
 import { createDomainCheck } from './dns.ts'
+import { linksOfUser } from './links.ts'
 import { domainRoutes } from './routes/domains.ts'
 import { linkRoutes } from './routes/links.ts'
 import { liveRoutes } from './routes/live.ts'
@@ -22,6 +23,7 @@ export const linksApi = apiModule({
       .optional()
       .describe(serverRule),
   },
+  personalData: () => linksOfUser,
   routes(parts, settings) {
     return [
       ...linkRoutes(parts, settings.LINKS_PER_MINUTE),

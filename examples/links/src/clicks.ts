@@ -15,12 +15,18 @@ const count: Statement = {
 }
 
 /** Counts one click, once, however often the job runs; then publishes the new number. */
-export function clickJob({ postgres, events }: Pick<WorkerParts, 'postgres' | 'events'>): JobHandler {
+export function clickJob({
+  postgres,
+  events,
+  metrics,
+}: Pick<WorkerParts, 'postgres' | 'events' | 'metrics'>): JobHandler {
+  const counted = metrics.counter({ name: 'clicks_total', help: 'Clicks that were counted.' })
   return async (job) => {
     const { code, id, at } = clickOf(job)
     const { rows } = await postgres.query<{ clicks: number }>(count, [id, code, at])
     const [row] = rows
     if (row === undefined) return job.log.info({ code }, 'click was counted already, or its link is gone')
+    counted.inc()
     await announceClicks(events, job.log, code, row.clicks)
   }
 }

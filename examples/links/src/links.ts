@@ -1,3 +1,4 @@
+import type { PersonalData } from '@escala/kit/module'
 import type { Outbox } from '@escala/kit/outbox/outbox'
 import type { Sql, Statement } from '@escala/kit/postgres/postgres'
 import { newCode } from './codes.ts'
@@ -36,6 +37,13 @@ const selectDays: Statement = {
   name: 'links-days',
   text: `SELECT day::text, link_days.clicks FROM link_days JOIN links USING (code)
     WHERE code = $1 AND user_id = $2 ORDER BY day DESC LIMIT 366`,
+}
+
+const deleteLinks: Statement = { name: 'links-delete-of-user', text: 'DELETE FROM links WHERE user_id = $1' }
+
+const deleteDomains: Statement = {
+  name: 'links-delete-domains-of-user',
+  text: 'DELETE FROM link_domains WHERE user_id = $1',
 }
 
 // A host of a user's own serves the links of this user alone; any other host serves all links.
@@ -93,6 +101,20 @@ export async function followLink(sql: Sql, outbox: Pick<Outbox, 'insert'>, click
     counts,
   ])
   return rows[0]?.target
+}
+
+const exported = 1000
+
+/** For an account's export and its deletion: links lead nowhere without their user. */
+export const linksOfUser: PersonalData = {
+  async export(sql, userId) {
+    const rows = await listLinks(sql, userId, undefined, exported + 1)
+    return { links: rows.slice(0, exported).map(toLink), more: rows.length > exported }
+  },
+  async erase(tx, userId) {
+    await tx.query(deleteLinks, [userId])
+    await tx.query(deleteDomains, [userId])
+  },
 }
 
 export function toLink({ code, target, clicks, created_at }: LinkRow): Link {

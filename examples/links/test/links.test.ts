@@ -225,6 +225,31 @@ test('a user creates as many links a minute as the setting allows, on all replic
   expect(statuses.filter((status) => status === 429)).toHaveLength(9)
 })
 
+test('metrics of the module are there, in the API and in the worker', async () => {
+  const texts = await Promise.all(
+    [...cluster.replicas, ...cluster.workers].map(async ({ internalUrl }) =>
+      (await fetch(`${internalUrl}/metrics`)).text(),
+    ),
+  )
+  const sum = (pattern: RegExp) =>
+    texts.flatMap((text) => [...text.matchAll(pattern)]).reduce((total, [, value]) => total + Number(value), 0)
+  expect(sum(/^escala_links_redirects_total\{.*outcome="found".*\} (\d+)$/gm)).toBeGreaterThan(0)
+  expect(sum(/^escala_links_redirects_total\{.*outcome="missing".*\} (\d+)$/gm)).toBeGreaterThan(0)
+  expect(sum(/^escala_links_clicks_total\{.*\} (\d+)$/gm)).toBeGreaterThan(0)
+})
+
+test("an account's export has its links, and its deletion removes them", async () => {
+  const client = createClient(cluster.url)
+  const { email, password } = await client.signUp()
+  await client.logIn(email, password)
+  const { code } = await create(client)
+  expect(expectStatus(await client.get('/v1/me/export'), 200).body.modules.links.links).toMatchObject([
+    { code, target },
+  ])
+  expectStatus(await client.delete('/v1/me', { password }), 204)
+  expect((await createClient(cluster.url).get(`/l/${code}`)).status).toBe(404)
+})
+
 async function newUser(): Promise<{ client: Client; id: string }> {
   const client = createClient(cluster.url)
   const { id, email, password } = await client.signUp()

@@ -1,6 +1,5 @@
 import { kitErrors } from '@escala/kit/errors/errors'
 import { type Route, route } from '@escala/kit/http/route'
-import { fingerprint, parseKey } from '@escala/kit/idempotency/request'
 import type { ApiParts } from '@escala/kit/module'
 import { createRateLimit } from '@escala/kit/rate-limits/middleware'
 import { sessionUser } from '@escala/kit/sessions/express-session'
@@ -8,9 +7,9 @@ import { z } from 'zod'
 import { createLink, listDays, listLinks, readLink, toLink } from '../links.ts'
 import { codeParams, days, link, linkInput } from '../schemas.ts'
 
-type Parts = Pick<ApiParts, 'postgres' | 'idempotency' | 'limits' | 'log'>
+type Parts = Pick<ApiParts, 'postgres' | 'limits' | 'log'>
 
-export function linkRoutes({ postgres, idempotency, limits, log }: Parts, perMinute: number): Route[] {
+export function linkRoutes({ postgres, limits, log }: Parts, perMinute: number): Route[] {
   const limit = createRateLimit({
     policy: { name: 'links', limit: perMinute, windowMs: 60_000 },
     stores: limits.stores,
@@ -26,21 +25,13 @@ export function linkRoutes({ postgres, idempotency, limits, log }: Parts, perMin
       path: '/v1/links',
       summary: 'Shorten an address',
       access: 'user',
+      idempotent: true,
       body: linkInput,
       responses: { 201: { description: 'The link', schema: link } },
-      errors: ['E_IDEMPOTENCY_KEY_MISSING', 'E_IDEMPOTENCY_IN_PROGRESS', 'E_IDEMPOTENCY_MISMATCH', 'E_RATE_LIMITED'],
-      async handle({ body, user, req, res }) {
+      errors: ['E_RATE_LIMITED'],
+      async handle({ body, user, once, req, res }) {
         await limit.check(req, res)
-        const request = {
-          owner: user.id,
-          key: parseKey(req.headers['idempotency-key']),
-          fingerprint: fingerprint('POST', '/v1/links', req.body),
-        }
-        const { response, replayed } = await idempotency.run(request, async (tx) => ({
-          status: 201,
-          body: await createLink(tx, user.id, body.target),
-        }))
-        return { ...response, stored: replayed }
+        return await once(async (tx) => ({ status: 201, body: await createLink(tx, user.id, body.target) }))
       },
     }),
     route({
@@ -49,7 +40,10 @@ export function linkRoutes({ postgres, idempotency, limits, log }: Parts, perMin
       summary: 'Your links, the newest first',
       access: 'user',
       query: z.strictObject({
-        cursor: z.string().optional(),
+        cursor: z
+          .string()
+          .regex(/^\d{1,18}$/)
+          .optional(),
         limit: z.coerce.number().int().min(1).max(100).default(20),
       }),
       responses: {
