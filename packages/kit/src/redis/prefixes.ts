@@ -13,7 +13,9 @@ export function redisPrefixes(appName: string) {
     logIns: `${own}log-in:`,
     locks: `${own}lock:`,
     /** A module's name for its records follows `prefix`. It must not be one of `taken`, which lead to the keys of the others. */
-    sessionState: { prefix: own, taken: ['session', 'rate-limit', 'log-in', 'lock', 'cache', 'flags', first] },
+    sessionState: { prefix: own, taken: ['session', 'rate-limit', 'log-in', 'lock', 'cache', 'flags', 'part', first] },
+    /** For every other capability: nothing here has to know its name. */
+    of: (capability: string) => `${appName}:part:${capability}:`,
     cache: `${appName}:cache`,
     flags: `${appName}:flags`,
     // The braces keep the keys of one kind together in one slot.

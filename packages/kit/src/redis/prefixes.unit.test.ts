@@ -8,6 +8,7 @@ test('escala keeps the keys that running systems have', () => {
     logIns: 'log-in:',
     locks: 'lock:',
     sessionState: { prefix: '', taken: expect.arrayContaining(['session', 'escala']) },
+    of: expect.any(Function),
     cache: 'escala:cache',
     flags: 'escala:flags',
     events: 'escala:{events}',
@@ -17,8 +18,8 @@ test('escala keeps the keys that running systems have', () => {
 
 test('two applications share no key', () => {
   const of = (name: string) => {
-    const { sessionState, ...prefixes } = redisPrefixes(name)
-    return [...Object.values(prefixes), `${sessionState.prefix}draft:`]
+    const { sessionState, of: capability, ...prefixes } = redisPrefixes(name)
+    return [...Object.values(prefixes), capability('quotas'), capability('draft'), `${sessionState.prefix}draft:`]
   }
   const one = of('shop')
   const all = [...one, ...of('shop-eu'), ...of('escala')]
@@ -28,9 +29,9 @@ test('two applications share no key', () => {
 })
 
 test.each(['escala', 'shop'])('in %s no record of a module lies among the keys of something else', (appName) => {
-  const { sessionState, ...prefixes } = redisPrefixes(appName)
+  const { sessionState, of: capability, ...prefixes } = redisPrefixes(appName)
   const { prefix, taken } = sessionState
-  const names = Object.values(prefixes).flatMap((other) =>
+  const names = [...Object.values(prefixes), capability('quotas')].flatMap((other) =>
     other.startsWith(prefix) ? [/^[a-z-]+/.exec(other.slice(prefix.length))?.[0] ?? []].flat() : [],
   )
   expect(names.length).toBeGreaterThan(3)
