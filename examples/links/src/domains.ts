@@ -10,6 +10,16 @@ const claim: Statement = {
     WHERE link_domains.fence < excluded.fence RETURNING verified_at`,
 }
 
+const selectOfUser: Statement = {
+  name: 'links-domains-of-user',
+  text: 'SELECT host, verified_at FROM link_domains WHERE user_id = $1 ORDER BY host LIMIT 100',
+}
+
+/** The user's domains by name, at most 100. */
+export async function listDomains(sql: Sql, userId: string): Promise<{ host: string; verified_at: Date }[]> {
+  return (await sql.query<{ host: string; verified_at: Date }>(selectOfUser, [userId])).rows
+}
+
 export interface ClaimOptions {
   sql: Sql
   locks: Locks

@@ -201,6 +201,7 @@ test("a domain of a user's own serves the links of this user alone", async () =>
   expect((await bob.put(`/v1/link-domains/${host}`)).body.code).toBe('E_LINK_DOMAIN_RECORD')
   dns.records.set(host, `escala-links=${id}`)
   expect((await bob.put(`/v1/link-domains/${host}`)).status).toBe(200)
+  expect((await bob.get('/v1/link-domains')).body.items).toMatchObject([{ host }])
   const [own, foreign] = [await create(bob), await create(ann)]
   const visitor = createClient(cluster.url)
   expect((await visitor.get(`/l/${own.code}`, undefined, { host })).status).toBe(302)
