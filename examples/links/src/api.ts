@@ -3,10 +3,11 @@ import { apiModule } from '@escala/kit/module'
 import { z } from 'zod'
 import { createDomainCheck } from './dns.ts'
 import { linksOfUser } from './links.ts'
+import { noIndex } from './no-index.ts'
 import { domainRoutes } from './routes/domains.ts'
 import { linkRoutes } from './routes/links.ts'
 import { liveRoutes } from './routes/live.ts'
-import { qrRoutes } from './routes/qr.ts'
+import { qrRouter } from './routes/qr.ts'
 import { redirectRoutes } from './routes/redirects.ts'
 
 const serverRule = 'the address of a DNS server, such as 127.0.0.1:5353'
@@ -24,12 +25,13 @@ export const linksApi = apiModule({
       .describe(serverRule),
   },
   personalData: () => linksOfUser,
+  middleware: () => ({ beforeSession: [noIndex] }),
+  routers: (parts) => [{ path: '/v1/link-images', access: 'user', router: qrRouter(parts) }],
   routes(parts, settings) {
     return [
       ...linkRoutes(parts, settings.LINKS_PER_MINUTE),
       ...redirectRoutes(parts),
       ...liveRoutes(parts),
-      ...qrRoutes(parts),
       ...domainRoutes(parts, createDomainCheck(settings.LINKS_DNS_SERVER)),
     ]
   },

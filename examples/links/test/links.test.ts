@@ -39,6 +39,7 @@ beforeAll(async () => {
   cluster = await startCluster({
     checkout: copy.root,
     workers: 1,
+    workerEnv: { JOB_LOCK_MS: '1000', JOB_STALLED_MS: '500' }, // how long a killed worker's jobs wait for another one
     env: { LINKS_PER_MINUTE: String(perMinute), LINKS_DNS_SERVER: dns.address },
   })
   ;({ client: ann, id: annId } = await newUser())
@@ -95,7 +96,8 @@ test('each click is counted once, while a replica and the worker are killed', as
 
 test('an unknown code is a problem, and only GET counts', async () => {
   expect(await ann.get('/l/ABCDEFGH')).toMatchObject({ status: 404, body: { code: 'E_NOT_FOUND' } })
-  expect((await ann.get('/l/x')).body.code).toBe('E_VALIDATION')
+  const refused = await ann.get('/l/x')
+  expect([refused.body.code, refused.headers['x-robots-tag']]).toEqual(['E_VALIDATION', 'noindex'])
   const { code } = await create(ann)
   expect((await fetch(`${cluster.url}/l/${code}`, { method: 'HEAD', redirect: 'manual' })).status).toBe(302)
   await ann.get(`/l/${code}`)
@@ -163,10 +165,12 @@ test('live clicks arrive from every replica, also after a replica was killed', a
 
 test('the QR image leads to the link', async () => {
   const { code } = await create(ann)
-  const { status, headers, body } = await ann.get(`/v1/links/${code}/qr`)
+  const { status, headers, body } = await ann.get(`/v1/link-images/${code}.svg`)
   expect(status).toBe(200)
   expect(headers['content-type']).toMatch('image/svg+xml')
   expect(body).toMatch(/^<svg/)
+  expect(await ann.get('/v1/link-images/ABCDEFGH.svg')).toMatchObject({ status: 404, body: { code: 'E_NOT_FOUND' } })
+  expect((await createClient(cluster.url).get(`/v1/link-images/${code}.svg`)).status).toBe(401)
 })
 
 test('one replica at a time asks about a domain, and a killed one holds up no one for long', async () => {

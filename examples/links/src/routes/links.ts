@@ -1,24 +1,11 @@
 import { kitErrors } from '@escala/kit/errors/errors'
 import { type Route, route } from '@escala/kit/http/route'
 import type { ApiParts } from '@escala/kit/module'
-import { createRateLimit } from '@escala/kit/rate-limits/middleware'
-import { sessionUser } from '@escala/kit/sessions/express-session'
 import { z } from 'zod'
 import { createLink, listDays, listLinks, readLink, toLink } from '../links.ts'
 import { codeParams, days, link, linkInput } from '../schemas.ts'
 
-type Parts = Pick<ApiParts, 'postgres' | 'limits' | 'log'>
-
-export function linkRoutes({ postgres, limits, log }: Parts, perMinute: number): Route[] {
-  const limit = createRateLimit({
-    policy: { name: 'links', limit: perMinute, windowMs: 60_000 },
-    stores: limits.stores,
-    key: (req) => sessionUser(req) ?? '',
-    log,
-    onStoreError: 'local-share',
-    share: limits.share,
-    patienceMs: limits.patienceMs,
-  })
+export function linkRoutes({ postgres }: Pick<ApiParts, 'postgres'>, perMinute: number): Route[] {
   return [
     route({
       method: 'post',
@@ -26,13 +13,11 @@ export function linkRoutes({ postgres, limits, log }: Parts, perMinute: number):
       summary: 'Shorten an address',
       access: 'user',
       idempotent: true,
+      limit: { requests: perMinute, windowMs: 60_000 },
       body: linkInput,
       responses: { 201: { description: 'The link', schema: link } },
-      errors: ['E_RATE_LIMITED'],
-      async handle({ body, user, once, req, res }) {
-        await limit.check(req, res)
-        return await once(async (tx) => ({ status: 201, body: await createLink(tx, user.id, body.target) }))
-      },
+      handle: ({ body, user, once }) =>
+        once(async (tx) => ({ status: 201, body: await createLink(tx, user.id, body.target) })),
     }),
     route({
       method: 'get',
