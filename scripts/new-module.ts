@@ -77,7 +77,7 @@ function refuse(name: string): void {
   const route = new RegExp(`path: '/v1/${name}['/]`)
   for (const folder of ['apps', 'packages']) {
     for (const file of readdirSync(join(root, folder), { recursive: true, encoding: 'utf8' })) {
-      if (!file.endsWith('.ts') || file.includes('node_modules')) continue
+      if (!file.endsWith('.ts') || file.endsWith('.test.ts') || file.includes('node_modules')) continue
       if (route.test(readFileSync(join(root, folder, file), 'utf8'))) {
         throw new Error(`/v1/${name} is a route of ${folder}/${file}`)
       }

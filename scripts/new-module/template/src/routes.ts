@@ -19,18 +19,17 @@ export function placeholdersRoutes({ postgres, outbox }: Pick<ApiParts, 'postgre
       path: '/v1/placeholders',
       summary: 'Create an item',
       access: 'user',
+      idempotent: true,
       body: z.strictObject({ name: line(200) }),
       responses: { 201: { description: 'The item; a job processes it', schema: item } },
-      // The item and the message that becomes its job commit together, or not at all.
-      async handle({ body, user, requestId, traceparent }) {
-        const created = await postgres.transaction(async (tx) => {
-          const one = await createItem(tx, user.id, body.name)
-          const message = { type: 'placeholders.created', aggregate: one.id, payload: { id: one.id } }
+      // The item, the message that becomes its job, and the response for a repeated request commit together, or not at all.
+      handle: ({ body, user, once, requestId, traceparent }) =>
+        once(async (tx) => {
+          const created = await createItem(tx, user.id, body.name)
+          const message = { type: 'placeholders.created', aggregate: created.id, payload: { id: created.id } }
           await outbox.add(tx, { ...message, requestId, traceparent })
-          return one
-        })
-        return { status: 201, body: created }
-      },
+          return { status: 201, body: created }
+        }),
     }),
   ]
 }
