@@ -68,6 +68,9 @@ const scripts = Object.keys(JSON.parse(read('package.json')).scripts)
 const adrs = readdirSync(join(root, 'docs/adr')).filter((name) => name !== 'README.md')
 same('decisions', adrs, headings('docs/adr/README.md', /\]\((\d{4}-[a-z0-9-]+\.md)\)/g))
 
+const guides = readdirSync(join(root, 'docs/guides')).filter((name) => name !== 'README.md')
+same('guides', guides, headings('docs/guides/README.md', /\]\(([a-z-]+\.md)\)/g))
+
 const documents = ['README.md', 'CHANGELOG.md', 'CONTRIBUTING.md', 'AGENTS.md', 'SECURITY.md', ...markdown('docs')]
 for (const path of documents) {
   const text = read(path)
