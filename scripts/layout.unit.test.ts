@@ -126,7 +126,10 @@ const misnamed = (files: [path: string, text: string][]) =>
 test('the tests of one capability have one form: <capability>.contract.ts, <capability>.test.ts, <capability>.unit.test.ts', () => {
   const suite = "import { describeLocks } from './locks.contract.ts'"
   expect(misnamed([['packages/kit/src/locks/redis.test.ts', suite]])).toHaveLength(1)
-  const paths = execFileSync('git', ['ls-files', 'packages/*.test.ts'], { cwd: root, encoding: 'utf8' })
+  const paths = execFileSync('git', ['ls-files', '--cached', '--others', '--exclude-standard', 'packages/*.test.ts'], {
+    cwd: root, // in a copy of the checkout nothing is committed
+    encoding: 'utf8',
+  })
     .trim()
     .split('\n')
   expect(misnamed(paths.map((path) => [path, readFileSync(join(root, path), 'utf8')]))).toEqual([])

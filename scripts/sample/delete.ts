@@ -72,7 +72,7 @@ export function deleteSample(root: string): void {
     withoutJson(text, ({ workspaces }) => void delete workspaces['packages/*'].includeEntryExports),
   )
   for (const path of ['README.md', 'CONTRIBUTING.md', 'AGENTS.md', ...markdown(root, 'docs')]) {
-    edit(path, (text) => withoutSample(text, { labs, errors, settings }))
+    edit(path, (text) => withoutSample(text, { labs, errors, settings }, path.startsWith('docs/guides/')))
   }
   edit('CHANGELOG.md', (text) => text.replace(/^## Unreleased\n[\s\S]*/m, '## Unreleased\n')) // of the product that begins here
   runTool(root, 'biome', [

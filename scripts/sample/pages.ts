@@ -8,12 +8,13 @@ export interface Sample {
 /**
  * A page without what belongs to the sample: what stands between `<!-- sample -->` and `<!-- /sample -->`; its errors'
  * sections and its variables' rows; lines of tables, lists and code that name it or a lab that goes. A link to a page
- * that goes becomes plain text.
+ * that goes becomes plain text. A guide may have the name of a lab, and stays: among themselves, guides (`isGuide`) link to each other by name alone.
  */
-export function withoutSample(page: string, { labs, errors, settings }: Sample): string {
+export function withoutSample(page: string, { labs, errors, settings }: Sample, isGuide = false): string {
   const lab = `(?:${labs.join('|') || '-'})`
+  const toLab = `(?:[^)]*/)${isGuide ? '' : '?'}(?<!guides/)${lab}\\.md`
   const names = new RegExp(
-    `packages/tickets|apps/api/src/scoped-tokens|npm run sample:delete|npm run lab ${lab}(?![\\w-])|\\]\\((?:[^)]*/)?${lab}\\.md\\)`,
+    `packages/tickets|apps/api/src/scoped-tokens|npm run sample:delete|npm run lab ${lab}(?![\\w-])|\\]\\(${toLab}\\)`,
   )
   const row = new RegExp(`^\\| \`(?:${settings.join('|')})\` \\|`)
   const section = new RegExp(`^### \`?(?:${errors.join('|')})\`?\\n[\\s\\S]*?(?=^#|(?![\\s\\S]))`, 'gm')
@@ -32,7 +33,7 @@ export function withoutSample(page: string, { labs, errors, settings }: Sample):
     .replaceAll('`npm run sample:delete`', 'a script')
     .replaceAll('/v1/shows', '/v1/openapi.json') // in a walkthrough any public route will do
     .replaceAll(', orders-sweep, reports-sales', '')
-    .replace(new RegExp(`\\[([^\\]]*)\\]\\((?:[^)]*/)?${lab}\\.md(?:#[^)]*)?\\)`, 'g'), '$1')
+    .replace(new RegExp(`\\[([^\\]]*)\\]\\(${toLab}(?:#[^)]*)?\\)`, 'g'), '$1')
 }
 
 /** In a diagram, the node `tickets` and the arrows to it. */

@@ -33,6 +33,13 @@ test('rows, items and code that name a lab that goes are dropped, and in prose o
   ])
 })
 
+test('a guide with the name of a lab stays, and so does what leads to it', () => {
+  const row = '| [Oversell](oversell.md) | how to |'
+  expect(withoutSample(row, sample, true)).toBe(row)
+  expect(withoutSample('See [why](../problems/oversell.md).', sample, true)).toBe('See why.')
+  expect(clean(['- [the guide](../guides/oversell.md)'])).toEqual(['- [the guide](../guides/oversell.md)'])
+})
+
 test('the diagram loses its node', () => {
   const diagram = [
     '```mermaid',

@@ -4,7 +4,7 @@ import type { Scope } from '../scope.ts'
 /** Field → value. */
 export type SessionRecord = Record<string, string>
 
-/** What modules keep beside a session because it changes often: a cart, a draft, a choice of filters. */
+/** What modules keep beside a session because it changes often: a draft, a choice of filters. */
 export interface SessionState {
   scope: Scope
   /**
