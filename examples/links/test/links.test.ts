@@ -94,6 +94,23 @@ test('each click is counted once, while a replica and the worker are killed', as
   await clicksOf(code, clicks + 1)
 })
 
+test('a request that NGINX sends to a second replica counts once', async () => {
+  const { code } = await create(ann)
+  const [first, second] = cluster.replicas
+  // As NGINX does when a replica dies before it has responded: the same id again, while each further request has another one.
+  for (const replica of [first, second]) {
+    const headers = { 'x-request-id': 'one-request-of-a-visitor' }
+    expect((await createClient(replica?.url ?? '').get(`/l/${code}`, undefined, headers)).status).toBe(302)
+  }
+  expect((await ann.get(`/l/${code}`)).status).toBe(302)
+  await clicksOf(code, 2)
+  await vi.waitFor(
+    async () => expect((await sql('SELECT FROM outbox WHERE published_at IS NULL')).rowCount).toBe(0),
+    10_000,
+  )
+  await clicksOf(code, 2)
+})
+
 test('an unknown code is a problem, and only GET counts', async () => {
   expect(await ann.get('/l/ABCDEFGH')).toMatchObject({ status: 404, body: { code: 'E_NOT_FOUND' } })
   const refused = await ann.get('/l/x')
