@@ -1,13 +1,13 @@
 import type { AppError } from '@escala/kit/errors/app-error'
 import { kitErrors } from '@escala/kit/errors/errors'
+import { decodeCursor, type Page, type PageQuery, toPage } from '@escala/kit/http/cursor'
 import type { EffectStatement } from '@escala/kit/idempotency/idempotency'
 import type { Outbox } from '@escala/kit/outbox/outbox'
 import type { Sql, Statement } from '@escala/kit/postgres/postgres'
 import { z } from 'zod'
-import { decodeCursor, toPage } from './cursor.ts'
 import { ticketErrors } from './errors.ts'
 import { payloadSql } from './messages.ts'
-import type { Order, OrderStatus, Page, PageQuery } from './schemas.ts'
+import type { Order, OrderStatus } from './schemas.ts'
 import type { Availability } from './shows.ts'
 
 interface OrderRow {

@@ -1,7 +1,7 @@
+import { dayKey, decodeCursor, type Page, type PageQuery, toPage } from '@escala/kit/http/cursor'
 import type { Sql, Statement } from '@escala/kit/postgres/postgres'
 import { z } from 'zod'
-import { dayKey, decodeCursor, toPage } from './cursor.ts'
-import type { Page, PageQuery, SalesReport } from './schemas.ts'
+import type { SalesReport } from './schemas.ts'
 
 interface ReportRow {
   day: string

@@ -74,25 +74,9 @@ export const salesReport = z.strictObject({
 
 export const idParams = z.strictObject({ id: z.uuid() })
 
-export const pageQuery = z.strictObject({
-  cursor: z.string().min(1).max(200).optional(),
-  limit: z.coerce.number().int().min(1).max(100).default(20),
-})
-
-/** `nextCursor` is null on the last page. */
-export function pageOf<Item extends z.ZodType>(item: Item) {
-  return z.strictObject({ items: z.array(item), nextCursor: z.string().nullable() })
-}
-
 export type Show = z.output<typeof show>
 export type ShowInput = z.output<typeof showInput>
 export type ShowChange = z.output<typeof showChange>
 export type Order = z.output<typeof order>
 export type OrderStatus = z.output<typeof orderStatus>
 export type SalesReport = z.output<typeof salesReport>
-export type PageQuery = z.output<typeof pageQuery>
-
-export interface Page<Item> {
-  items: Item[]
-  nextCursor: string | null
-}

@@ -1,11 +1,11 @@
 import { kitErrors } from '@escala/kit/errors/errors'
+import { decodeCursor, instantKey, type Page, type PageQuery, toPage } from '@escala/kit/http/cursor'
 import type { EffectStatement } from '@escala/kit/idempotency/idempotency'
 import { type Sql, type Statement, violates } from '@escala/kit/postgres/postgres'
 import { v7 } from 'uuid'
 import { z } from 'zod'
-import { decodeCursor, instantKey, toPage } from './cursor.ts'
 import { ticketErrors } from './errors.ts'
-import type { Page, PageQuery, Show, ShowChange, ShowInput } from './schemas.ts'
+import type { Show, ShowChange, ShowInput } from './schemas.ts'
 
 interface ShowRow {
   id: string

@@ -1,4 +1,5 @@
 import { kitErrors } from '@escala/kit/errors/errors'
+import { pageOf, pageQuery } from '@escala/kit/http/cursor'
 import { type Route, route } from '@escala/kit/http/route'
 import type { ApiParts } from '@escala/kit/module'
 import { violates } from '@escala/kit/postgres/postgres'
@@ -8,7 +9,7 @@ import { ticketFlags } from '../flags.ts'
 import { announceAvailability } from '../live.ts'
 import { createOrderDesk } from '../order-desk.ts'
 import { cancel, listOrders, type NewOrder, readOrder } from '../orders.ts'
-import { idParams, order, orderInput, pageOf, pageQuery, placedOrder } from '../schemas.ts'
+import { idParams, order, orderInput, placedOrder } from '../schemas.ts'
 import { requireUser, requireVerifiedEmail } from '../users.ts'
 
 type Parts = Pick<ApiParts, 'postgres' | 'idempotency' | 'outbox' | 'events' | 'flags' | 'metrics'>

@@ -1,7 +1,8 @@
+import { pageOf, pageQuery } from '@escala/kit/http/cursor'
 import { type Route, route } from '@escala/kit/http/route'
 import type { ApiParts } from '@escala/kit/module'
 import { listReports } from '../reports.ts'
-import { pageOf, pageQuery, salesReport } from '../schemas.ts'
+import { salesReport } from '../schemas.ts'
 
 export function reportRoutes({ postgres }: Pick<ApiParts, 'postgres'>): Route[] {
   return [

@@ -1,6 +1,26 @@
-import { kitErrors } from '@escala/kit/errors/errors'
 import { z } from 'zod'
-import type { Page } from './schemas.ts'
+import { kitErrors } from '../errors/errors.ts'
+
+const maxCursorLength = 200
+const maxPageSize = 100
+
+/** Query of a route that lists: `cursor` is the page before's `nextCursor`, `limit` is at most 100 and 20 by default. */
+export const pageQuery = z.strictObject({
+  cursor: z.string().min(1).max(maxCursorLength).optional(),
+  limit: z.coerce.number().int().min(1).max(maxPageSize).default(20),
+})
+
+export type PageQuery = z.output<typeof pageQuery>
+
+/** One page of items. `nextCursor` is null on the last page. */
+export function pageOf<Item extends z.ZodType>(item: Item) {
+  return z.strictObject({ items: z.array(item), nextCursor: z.string().nullable() })
+}
+
+export interface Page<Item> {
+  items: Item[]
+  nextCursor: string | null
+}
 
 /**
  * Where a page ended, as one opaque word. It holds the last row's sort key rather than an offset: rows that come or go
@@ -14,7 +34,7 @@ export function encodeCursor(key: unknown[]): string {
 export function decodeCursor<Key extends z.ZodType>(cursor: string, key: Key): z.output<Key> {
   const parsed = key.safeParse(parseJson(Buffer.from(cursor, 'base64url').toString()))
   if (!parsed.success)
-    throw kitErrors.E_VALIDATION({ fields: { 'query.cursor': 'use a nextCursor that was answered' } })
+    throw kitErrors.E_VALIDATION({ fields: { 'query.cursor': 'use a nextCursor of an earlier page' } })
   return parsed.data
 }
 
@@ -30,7 +50,7 @@ export const instantKey = z
 /** For keys: a day that Postgres can read. */
 export const dayKey = z.iso.date().refine((day) => day >= '0001-01-01')
 
-/** `rows`: one more than `limit`, which shows whether there is a next page. */
+/** Makes a page. `rows`: one more than `limit`, which shows whether there is a next page. */
 export function toPage<Row, Item>(rows: Row[], limit: number, item: (row: Row) => Item, key: (row: Row) => unknown[]) {
   const shown = rows.slice(0, limit)
   const last = rows.length > limit ? shown.at(-1) : undefined
