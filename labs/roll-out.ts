@@ -5,9 +5,9 @@ import { createBullmqDeadLetters } from '@escala/kit/jobs/dead-letters'
 import { createLog } from '@escala/kit/log/log'
 import { createRedis, stopRedis } from '@escala/kit/redis/redis'
 import type { ScaleReport } from '@escala/kit/replicas/scale-report'
+import { until } from '@escala/servers/waiting'
 import type { Cluster } from '@escala/testing/cluster'
 import { workerLanes } from '../apps/worker/src/modules.ts'
-import { until } from '../infra/local/waiting.ts'
 
 const log = createLog({ service: 'lab', replicaId: 'lab', version: '', level: 'silent' })
 

@@ -23,6 +23,7 @@ const broken: [string, string, string, string][] = [
   ['nor does testing', 'packages/testing/src/b.ts', imports('../../../labs/shop.ts'), restricted],
   ['an application does not use testing', 'apps/worker/src/c.ts', imports('@escala/testing/client'), restricted],
   ['nor does the kit', 'packages/kit/src/cache/c.ts', imports('@escala/testing/client'), restricted],
+  ['nor does it start servers', 'packages/kit/src/cache/d.ts', imports('@escala/servers/redis'), restricted],
   ['nor do modules', 'packages/links/src/c.ts', imports('@escala/testing/client'), restricted],
   ['parts.ts picks adapters', 'apps/api/src/compose.ts', imports('@escala/kit/sessions/memory'), restricted],
   ['in the worker, too', 'apps/worker/src/compose.ts', imports('@escala/kit/jobs/bullmq-schedules'), restricted],

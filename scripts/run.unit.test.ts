@@ -2,8 +2,8 @@ import { spawnSync } from 'node:child_process'
 import { copyFile, mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { run } from '@escala/servers/processes'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { run } from '../infra/local/processes.ts'
 
 let folder: string
 const entry = join(import.meta.dirname, 'run.mjs')

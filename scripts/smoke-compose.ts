@@ -1,11 +1,11 @@
 import { execFileSync } from 'node:child_process'
 import { randomBytes, randomUUID } from 'node:crypto'
 import { setTimeout as wait } from 'node:timers/promises'
+import { freePort } from '@escala/servers/processes'
 import { type Client, type ClientAnswer, createClient, expectStatus } from '@escala/testing/client'
 import { startTraffic } from '@escala/testing/traffic'
 import { createCompose } from '../infra/docker/compose.ts'
 import { readCommandLine } from '../infra/local/command-line.ts'
-import { freePort } from '../infra/local/processes.ts'
 
 const usage = `usage: npm run smoke:compose
 

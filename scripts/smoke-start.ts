@@ -5,9 +5,9 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as wait } from 'node:timers/promises'
 import { withSession } from '@escala/kit/postgres/session'
+import { freePort, isAlive } from '@escala/servers/processes'
+import { until } from '@escala/servers/waiting'
 import { readCommandLine } from '../infra/local/command-line.ts'
-import { freePort, isAlive } from '../infra/local/processes.ts'
-import { until } from '../infra/local/waiting.ts'
 import { createPm2 } from '../infra/pm2/pm2.ts'
 
 const usage = `usage: npm run smoke:start

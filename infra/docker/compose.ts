@@ -1,5 +1,5 @@
 import { fileURLToPath } from 'node:url'
-import { run } from '../local/processes.ts'
+import { run } from '@escala/servers/processes'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
 

@@ -1,6 +1,6 @@
 import { join } from 'node:path'
+import { run } from '@escala/servers/processes'
 import { root, type Secrets } from './instance.ts'
-import { run } from './processes.ts'
 import type { Services } from './services.ts'
 import { checkedOutVersion } from './version.ts'
 

@@ -1,15 +1,15 @@
 import { spawn } from 'node:child_process'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
+import { findBinaries } from '@escala/servers/binaries'
+import { guard, isFree } from '@escala/servers/processes'
 import { applicationEnvironment, migrateAndSeed, seedPassword } from './applications.ts'
 import { readOptions } from './arguments.ts'
 import { claim, forget, logFolders, readSecrets, root, unclaim } from './instance.ts'
 import { createLifetime } from './lifetime.ts'
 import { outliveOutput } from './output.ts'
 import { prettyLine } from './pretty-log.ts'
-import { guard, isFree } from './processes.ts'
 import { startRotation } from './rotation.ts'
-import { findBinaries } from './servers.ts'
 import { startServices } from './services.ts'
 
 const usage = `usage: npm run dev -- [--port P] [--fresh] [--inspect]

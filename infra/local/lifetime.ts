@@ -1,4 +1,4 @@
-import { isAlive } from './processes.ts'
+import { isAlive } from '@escala/servers/processes'
 
 export interface Lifetime {
   /** Aborted, with the reason in words, when it is time to stop. */

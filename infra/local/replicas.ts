@@ -2,10 +2,10 @@ import { hostname } from 'node:os'
 import { join } from 'node:path'
 import { defaultReplicaId } from '@escala/kit/config/base'
 import { withSession } from '@escala/kit/postgres/session'
+import { freeRange, isAlive, tail } from '@escala/servers/processes'
+import { statusOf, until } from '@escala/servers/waiting'
 import type { Pm2 } from '../pm2/pm2.ts'
 import { pm2Home } from './instance.ts'
-import { freeRange, isAlive, tail } from './processes.ts'
-import { statusOf, until } from './waiting.ts'
 
 /** All processes that know this database have ended: their places are free at once, not after three missed heartbeats. */
 export async function forgetProcesses(url = ''): Promise<void> {

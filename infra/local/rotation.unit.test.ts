@@ -1,9 +1,9 @@
 import { appendFileSync, mkdtempSync, openSync, readdirSync, readFileSync, rmSync, statSync, writeSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { until } from '@escala/servers/waiting'
 import { afterAll, expect, test } from 'vitest'
 import { rotate, startRotation } from './rotation.ts'
-import { until } from './waiting.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'escala-rotation-'))
 afterAll(() => rmSync(folder, { recursive: true }))

@@ -1,10 +1,13 @@
 import { existsSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
+import type { Binaries } from '@escala/servers/binaries'
+import type { LocalServer } from '@escala/servers/local-server'
+import { startPostgres } from '@escala/servers/postgres'
+import { startRedis } from '@escala/servers/redis'
+import { startMail } from '@escala/testing/peers/mail'
+import { startPayments } from '@escala/testing/peers/payments'
 import { folder, type Secrets } from './instance.ts'
-import { startMail } from './peers/mail.ts'
-import { startPayments } from './peers/payments.ts'
 import { createRoles } from './roles.ts'
-import { type Binaries, type LocalServer, startPostgres, startRedis } from './servers.ts'
 
 export interface Services {
   /** Variables of the applications that say where everything is. */

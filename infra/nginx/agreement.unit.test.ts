@@ -5,11 +5,11 @@ import { streamLimits } from '@escala/kit/events/sse'
 import { maxHeadBytes } from '@escala/kit/lifecycle/bounded-response'
 import { httpLimits } from '@escala/kit/lifecycle/http-server'
 import { lastLinesMs } from '@escala/kit/lifecycle/process'
+import { renderNginx } from '@escala/servers/nginx-config'
 import { describe, expect, it } from 'vitest'
 import { apiStopMs } from '../../apps/api/src/compose.ts'
 import { apiSettings } from '../../apps/api/src/config.ts'
 import { workerStopMs } from '../../apps/worker/src/compose.ts'
-import { renderNginx } from './render.ts'
 
 // The same numbers stand in NGINX's configuration, in the API's, in PM2's and in compose's; here they are compared.
 const read = (path: string) => readFileSync(new URL(`../../${path}`, import.meta.url), 'utf8')

@@ -3,10 +3,10 @@ import { readFile } from 'node:fs/promises'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { createEventStreams, type EventStream } from '@escala/kit/events/sse'
+import { childrenOf } from '@escala/servers/nginx-workers'
 import { openRaw } from '@escala/testing/raw'
 import express from 'express'
 import { afterEach, describe, expect, it, vi } from 'vitest'
-import { childrenOf } from '../local/nginx-workers.ts'
 import { createTestNginx } from './test-nginx.ts'
 
 const nginx = createTestNginx()

@@ -1,6 +1,6 @@
 import { exposedHeaders } from '@escala/kit/http/cors'
+import { renderNginx } from '@escala/servers/nginx-config'
 import { expect, it } from 'vitest'
-import { renderNginx } from './render.ts'
 import { createTestNginx, small } from './test-nginx.ts'
 
 const nginx = createTestNginx()

@@ -6,8 +6,8 @@ import { apiSettings } from '@escala/api/config'
 import { kitErrors } from '@escala/kit/errors/errors'
 import { maxHeadBytes } from '@escala/kit/lifecycle/bounded-response'
 import { createHttpServer } from '@escala/kit/lifecycle/http-server'
+import { freePort } from '@escala/servers/processes'
 import { describe, expect, it, vi } from 'vitest'
-import { freePort } from '../local/processes.ts'
 import { createTestNginx } from './test-nginx.ts'
 
 const methods = ['GET', 'HEAD', 'POST', 'PATCH', 'PUT', 'DELETE']

@@ -5,9 +5,10 @@ import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { findBinaries } from '@escala/servers/binaries'
+import { type NginxServerOptions, startNginx } from '@escala/servers/nginx'
+import { type NginxOptions, renderNginx } from '@escala/servers/nginx-config'
 import { afterAll, beforeAll, beforeEach } from 'vitest'
-import { findBinaries, type NginxServerOptions, startNginx } from '../local/servers.ts'
-import { type NginxOptions, renderNginx } from './render.ts'
 
 /** Few enough for any machine. */
 export const small = { worker_rlimit_nofile: '4000', worker_connections: '1000' }

@@ -5,10 +5,10 @@ import { type ClientHttp2Session, connect } from 'node:http2'
 import { get } from 'node:https'
 import { join } from 'node:path'
 import { setTimeout as wait } from 'node:timers/promises'
+import { renderNginx } from '@escala/servers/nginx-config'
+import { freePort } from '@escala/servers/processes'
 import { openRaw } from '@escala/testing/raw'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { freePort } from '../local/processes.ts'
-import { renderNginx } from './render.ts'
 import { createTestNginx, small } from './test-nginx.ts'
 
 const { addresses, behindBalancer, folder, fresh, seen, send } = createTestNginx()

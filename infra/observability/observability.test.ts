@@ -2,11 +2,11 @@ import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { findPrometheus } from '@escala/servers/binaries'
+import { freePort, run, startProcess } from '@escala/servers/processes'
 import { createClient } from '@escala/testing/client'
 import { type Cluster, startCluster } from '@escala/testing/cluster'
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
-import { findPrometheus } from '../local/binaries.ts'
-import { freePort, run, startProcess } from '../local/processes.ts'
 
 const folder = fileURLToPath(new URL('.', import.meta.url))
 const read = (name: string) => readFile(join(folder, name), 'utf8')

@@ -3,9 +3,9 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as wait } from 'node:timers/promises'
+import { freePort, isAlive, run } from '@escala/servers/processes'
+import { statusOf, until } from '@escala/servers/waiting'
 import { afterAll, beforeAll, expect, test, vi } from 'vitest'
-import { freePort, isAlive, run } from '../local/processes.ts'
-import { statusOf, until } from '../local/waiting.ts'
 import { createDaemon } from './daemon.ts'
 import { basicEnvironment, createPm2, pm2Bounds } from './pm2.ts'
 

@@ -2,8 +2,8 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:f
 import { chmod } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as wait } from 'node:timers/promises'
-import { guard, isAlive, run } from '../local/processes.ts'
-import { until } from '../local/waiting.ts'
+import { guard, isAlive, run } from '@escala/servers/processes'
+import { until } from '@escala/servers/waiting'
 import { type Pm2, pm2Bounds } from './pm2.ts'
 
 export interface DaemonOptions {

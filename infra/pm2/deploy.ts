@@ -1,11 +1,11 @@
 import { closeSync, openSync } from 'node:fs'
 import { join } from 'node:path'
+import { freePort, run, startProcess, tail } from '@escala/servers/processes'
+import { statusOf, until } from '@escala/servers/waiting'
 import { callersSettings } from '../local/applications.ts'
 import { pm2Home, type Running, root, updateEnvironment } from '../local/instance.ts'
 import { knownSettings } from '../local/known-settings.ts'
-import { freePort, run, startProcess, tail } from '../local/processes.ts'
 import { checkedOutVersion } from '../local/version.ts'
-import { statusOf, until } from '../local/waiting.ts'
 import { basicEnvironment, createPm2, type Pm2, type Pm2Process } from './pm2.ts'
 
 export interface Pm2DeployOptions {

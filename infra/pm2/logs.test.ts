@@ -2,9 +2,9 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { Agent, get } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { freePort, guard } from '@escala/servers/processes'
+import { until } from '@escala/servers/waiting'
 import { beforeAll, expect, test, vi } from 'vitest'
-import { freePort, guard } from '../local/processes.ts'
-import { until } from '../local/waiting.ts'
 import { createPm2 } from './pm2.ts'
 
 // Lines of a replica under a real PM2 in cluster mode, where its descriptor 1 is the log of PM2's daemon.

@@ -1,7 +1,7 @@
 import { existsSync, readFileSync } from 'node:fs'
 import { delimiter, dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { isAlive, run } from '../local/processes.ts'
+import { isAlive, run } from '@escala/servers/processes'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
 

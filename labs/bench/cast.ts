@@ -1,5 +1,5 @@
+import type { LocalServer } from '@escala/servers/local-server'
 import { createClient, expectStatus } from '@escala/testing/client'
-import type { LocalServer } from '../../infra/local/servers.ts'
 import { createProduct, logIn, type Product } from './product.ts'
 import type { Program, Stage } from './stage.ts'
 

@@ -1,11 +1,11 @@
 import { spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { join } from 'node:path'
+import type { LocalServer } from '@escala/servers/local-server'
 import { createClient } from '@escala/testing/client'
 import { type Replica, waitUntilReady } from '@escala/testing/replica'
 import { seedPassword, templateDatabase } from '@escala/testing/template'
 import { createTestDatabase } from '@escala/testing/test-database'
-import type { LocalServer } from '../../infra/local/servers.ts'
 import { root, type Stage } from './stage.ts'
 
 /** One version of the product, with a database and a Redis of its own. */

@@ -2,18 +2,15 @@ import { existsSync } from 'node:fs'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
+import { type Binaries, findBinaries } from '@escala/servers/binaries'
+import type { LocalServer } from '@escala/servers/local-server'
+import { startNginx } from '@escala/servers/nginx'
+import { startPostgres } from '@escala/servers/postgres'
+import { freePort, startProcess, waitForServer } from '@escala/servers/processes'
+import { startRedis } from '@escala/servers/redis'
 import type { CleanUps } from '@escala/testing/clean-ups'
 import type { Driver } from '@escala/testing/driver'
 import { localDriver } from '@escala/testing/local'
-import { freePort, startProcess, waitForServer } from '../../infra/local/processes.ts'
-import {
-  type Binaries,
-  findBinaries,
-  type LocalServer,
-  startNginx,
-  startPostgres,
-  startRedis,
-} from '../../infra/local/servers.ts'
 
 export const root = join(import.meta.dirname, '../..')
 

@@ -1,7 +1,7 @@
 import { fileURLToPath } from 'node:url'
+import { renderNginx } from '@escala/servers/nginx-config'
 import { createClient } from '@escala/testing/client'
 import type { ClusterOptions } from '@escala/testing/cluster'
-import { renderNginx } from '../../infra/nginx/render.ts'
 import { check, defineLab, type LabContext } from '../lab.ts'
 
 interface Size {

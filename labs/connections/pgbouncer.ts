@@ -2,9 +2,9 @@ import { existsSync, readdirSync } from 'node:fs'
 import { chmod, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { homedir, tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { unpackDebianPackage } from '@escala/servers/apt'
+import { freePort, run, startProcess, waitForServer } from '@escala/servers/processes'
 import { withClient } from '@escala/testing/test-database'
-import { unpackDebianPackage } from '../../infra/local/apt.ts'
-import { freePort, run, startProcess, waitForServer } from '../../infra/local/processes.ts'
 
 export interface PgBouncer {
   /** `databaseUrl`, through it. */

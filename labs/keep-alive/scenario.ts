@@ -2,10 +2,11 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as wait } from 'node:timers/promises'
+import { findBinaries } from '@escala/servers/binaries'
+import { startNginx } from '@escala/servers/nginx'
 import { createClient } from '@escala/testing/client'
 import type { ClusterOptions } from '@escala/testing/cluster'
 import { startFaultProxy } from '@escala/testing/fault-proxy'
-import { findBinaries, startNginx } from '../../infra/local/servers.ts'
 import { check, defineLab, type LabContext } from '../lab.ts'
 
 interface Size {

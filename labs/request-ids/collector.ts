@@ -1,4 +1,4 @@
-import { answer, listen, readJson } from '../../infra/local/peers/control.ts'
+import { answer, listen, readJson } from '@escala/testing/peers/control'
 
 export interface CollectedSpan {
   service: string

@@ -1,4 +1,4 @@
-import { renderNginx } from '../../infra/nginx/render.ts'
+import { renderNginx } from '@escala/servers/nginx-config'
 
 /** NGINX's default: round robin, however busy each replica is. */
 export const roundRobin = { settings: { least_conn: undefined } }

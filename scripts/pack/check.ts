@@ -4,9 +4,10 @@ import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statS
 import { readdir } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { findBinaries } from '@escala/servers/binaries'
+import { startRedis } from '@escala/servers/redis'
 import { Redis } from 'ioredis'
 import { readCommandLine } from '../../infra/local/command-line.ts'
-import { findBinaries, startRedis } from '../../infra/local/servers.ts'
 import { readManifest } from './manifest.ts'
 import { type Packed, packPackages } from './pack.ts'
 

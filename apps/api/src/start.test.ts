@@ -3,12 +3,12 @@ import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { readConfig } from '@escala/kit/config/config'
+import { freePort } from '@escala/servers/processes'
 import { createDriver } from '@escala/testing/environment'
 import { templateDatabase } from '@escala/testing/template'
 import { createTestDatabase } from '@escala/testing/test-database'
 import { Redis } from 'ioredis'
 import { afterAll, afterEach, beforeAll, expect, inject, test, vi } from 'vitest'
-import { freePort } from '../../../infra/local/processes.ts'
 import { type Api, apiConfigSettings, compose } from './compose.ts'
 
 const stops: (() => Promise<unknown>)[] = []

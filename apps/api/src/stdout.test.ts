@@ -5,11 +5,11 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Readable } from 'node:stream'
 import { fileURLToPath } from 'node:url'
+import { freePort } from '@escala/servers/processes'
+import { statusOf, until } from '@escala/servers/waiting'
 import { templateDatabase } from '@escala/testing/template'
 import { createTestDatabase } from '@escala/testing/test-database'
 import { afterAll, beforeAll, expect, inject, onTestFinished, test, vi } from 'vitest'
-import { freePort } from '../../../infra/local/processes.ts'
-import { statusOf, until } from '../../../infra/local/waiting.ts'
 
 // A log line can be lost, a request cannot: a whole replica, as a process of its own, whose standard output has no reader.
 

@@ -5,7 +5,7 @@ import { createLog } from '@escala/kit/log/log'
 import { createSmtpMailer } from '@escala/kit/mail/smtp'
 import type { WorkerParts } from '@escala/kit/module'
 import type { Postgres } from '@escala/kit/postgres/postgres'
-import { mailControl, startMail } from '../../../infra/local/peers/mail.ts'
+import { mailControl, startMail } from '@escala/testing/peers/mail'
 
 const log = createLog({ service: 'test', replicaId: 'test', version: '0', level: 'silent' })
 const breaker = { run: <T>(call: () => Promise<T>, _?: BreakerCall) => call() } as Breaker

@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs'
 import { writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
-import { run } from '../../../infra/local/processes.ts'
+import { run } from '@escala/servers/processes'
 import type { Bench, Measure } from '../measure.ts'
 import { inTurns, measureWindow, perSecond, type Variant, warm } from '../rounds.ts'
 import { notMeasured, toRow } from '../rows.ts'

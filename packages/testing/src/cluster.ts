@@ -2,14 +2,15 @@ import { randomBytes } from 'node:crypto'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import type { MailControl } from '../../../infra/local/peers/mail.ts'
-import type { PaymentsControl } from '../../../infra/local/peers/payments.ts'
 import { type BackingServers, type BackingServersOptions, startBackingServers } from './backing-servers.ts'
 import { type CleanUps, createCleanUps } from './clean-ups.ts'
 import type { NginxOptions } from './driver.ts'
 import { type Environment, environment } from './environment.ts'
 import type { FaultProxy } from './fault-proxy.ts'
-import { type Replica, tail, waitUntilReady } from './replica.ts'
+import { createMembers } from './members.ts'
+import type { MailControl } from './peers/mail.ts'
+import type { PaymentsControl } from './peers/payments.ts'
+import { type Replica, tail } from './replica.ts'
 import type { ServerFaults } from './server-faults.ts'
 import type { PostgresPair } from './standby.ts'
 
@@ -128,58 +129,36 @@ async function start(options: ClusterOptions, own: Own): Promise<Cluster> {
   const network = options.nginx?.discovery && (await driver.startNetwork())
   if (network) cleanUps.keep(network)
   const environments = environmentsOf(options, backing)
-  const everyone: Replica[] = []
   const counts = { api: 0, worker: 0 }
-
-  const launch = async (role: Replica['role'], { parts = options.parts, checkout, env, ...add }: AddOptions = {}) => {
-    const id = `${role}-${++counts[role]}`
-    // The guard refuses a second replica that keeps its state to itself. That is the point of a naive half, and of no other.
-    const guard: Record<string, string> = parts && isNaive(parts) ? { ALLOW_PROCESS_SCOPE: '1' } : {}
-    const replica = await driver.startReplica(folder, {
-      id,
-      role,
-      parts,
-      network,
-      checkout,
-      pipedLogs: options.pipedLogs,
-      env: { REPLICA_ID: id, ...guard, ...environments[role], ...env },
-    })
-    cleanUps.keep({ stop: replica.remove })
-    everyone.push(replica)
-    const { restart, address } = replica
-    replica.restart = async () => {
-      await restart()
-      if (replica.address !== address) await updateNginx() // a container may come back with another one
-    }
-    if (add.waitUntilReady !== false) await waitUntilReady(replica)
-    return replica
-  }
-  const launchMany = (role: Replica['role'], count: number) =>
-    Promise.all(Array.from({ length: Math.max(0, count) }, () => launch(role, { checkout })))
-
-  const [replicas, workers] = await Promise.all([
-    launchMany('api', options.replicas ?? 3),
-    launchMany('worker', workerCount),
+  const members = createMembers<AddOptions>({
+    async start(role, { parts = options.parts, checkout, env }) {
+      const id = `${role}-${++counts[role]}`
+      // The guard refuses a second replica that keeps its state to itself. That is the point of a naive half, and of no other.
+      const guard: Record<string, string> = parts && isNaive(parts) ? { ALLOW_PROCESS_SCOPE: '1' } : {}
+      const replica = await driver.startReplica(folder, {
+        id,
+        role,
+        parts,
+        network,
+        checkout,
+        pipedLogs: options.pipedLogs,
+        env: { REPLICA_ID: id, ...guard, ...environments[role], ...env },
+      })
+      cleanUps.keep({ stop: replica.remove })
+      return replica
+    },
+    use: async (replicas) => {
+      if (options.nginx?.discovery !== 'once') await nginx.use(replicas)
+    },
+  })
+  const { replicas, workers } = members
+  const [first, firstWorkers] = await Promise.all([
+    members.launch('api', options.replicas ?? 3, { checkout }),
+    members.launch('worker', workerCount, { checkout }),
   ])
+  replicas.push(...first)
+  workers.push(...firstWorkers)
   const nginx = cleanUps.keep(await driver.startNginx(join(folder, 'nginx'), replicas, options.nginx ?? {}, network))
-  let updating: Promise<void> = Promise.resolve()
-  // One after another, even if several are added at the same time: they share one file.
-  const updateNginx = () => {
-    if (options.nginx?.discovery === 'once') return updating
-    updating = updating.catch(() => undefined).then(() => nginx.use(replicas))
-    return updating
-  }
-
-  const replace = async (old: Replica, add: AddOptions) => {
-    const fresh = await launch('api', { ...add, waitUntilReady: false })
-    await waitUntilReady(fresh).catch(async (error) => {
-      await fresh.kill()
-      throw error
-    })
-    replicas.splice(replicas.indexOf(old), 1, fresh)
-    await updateNginx()
-    return await old.terminate()
-  }
   return {
     url: nginx.url,
     replicas,
@@ -211,38 +190,12 @@ async function start(options: ClusterOptions, own: Own): Promise<Cluster> {
       const faults = { ...backing.servers, nginx }[name]?.faults
       return required(name === 'postgres' ? (backing.pair?.primary ?? faults) : faults, '`database`, as processes')
     },
-    async scale(count) {
-      const leaving = replicas.splice(count)
-      replicas.push(...(await launchMany('api', count - replicas.length)))
-      await updateNginx()
-      await Promise.all(leaving.map((replica) => replica.terminate()))
-    },
-    async addReplica(add = {}) {
-      const replica = await launch('api', add)
-      if (add.waitUntilReady === false) return replica
-      replicas.push(replica)
-      await updateNginx()
-      return replica
-    },
-    async addWorker(add) {
-      const worker = await launch('worker', add)
-      workers.push(worker)
-      return worker
-    },
-    async remove(replica) {
-      replicas.splice(replicas.indexOf(replica), 1)
-      await updateNginx()
-      return await replica.terminate()
-    },
-    async rollingRestart(add = {}) {
-      const codes: number[] = []
-      for (const old of [...replicas]) codes.push(await replace(old, add))
-      return codes
-    },
-    logs: () =>
-      [...everyone.map((replica) => ({ id: replica.id, text: replica.logs() })), { id: 'nginx', text: nginx.logs() }]
-        .map(({ id, text }) => `── ${id}\n${tail(text.replace(ordinaryRequests, ''), 40)}`)
-        .join('\n'),
+    scale: members.scale,
+    addReplica: members.addReplica,
+    addWorker: members.addWorker,
+    remove: members.remove,
+    rollingRestart: members.rollingRestart,
+    logs: () => `${members.logs(ordinaryRequests)}\n── nginx\n${tail(nginx.logs(), 40)}`,
     accessLog: nginx.accessLog,
     stop,
     [Symbol.asyncDispose]: stop,

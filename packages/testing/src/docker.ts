@@ -2,6 +2,9 @@ import { randomUUID } from 'node:crypto'
 import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { renderNginx } from '@escala/servers/nginx-config'
+import { untilReloaded } from '@escala/servers/nginx-workers'
+import { freePort, isFree } from '@escala/servers/processes'
 import { PostgreSqlContainer } from '@testcontainers/postgresql'
 import type Docker from 'dockerode'
 import {
@@ -11,9 +14,6 @@ import {
   LABEL_TESTCONTAINERS_SESSION_ID,
   Wait,
 } from 'testcontainers'
-import { untilReloaded } from '../../../infra/local/nginx-workers.ts'
-import { freePort, isFree } from '../../../infra/local/processes.ts'
-import { renderNginx } from '../../../infra/nginx/render.ts'
 import { createContainer, type Labelled, runIn } from './container.ts'
 import {
   type Balancer,

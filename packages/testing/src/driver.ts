@@ -1,5 +1,5 @@
 import type { Replica } from './replica.ts'
-import type { ServerFaults } from './server-faults.ts'
+import type { RunningServer } from './server-faults.ts'
 import type { PostgresPair } from './standby.ts'
 
 /** How the servers and replicas of labs and tests run: as containers, or as processes of this machine. */
@@ -22,12 +22,6 @@ export interface ReplicaSpec {
 export interface Network {
   name: string
   stop(): Promise<void>
-}
-
-export interface RunningServer {
-  url: string
-  stop(): Promise<void>
-  faults?: ServerFaults
 }
 
 export interface NginxOptions {

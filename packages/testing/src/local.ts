@@ -1,21 +1,17 @@
-import { type StdioOptions, spawn } from 'node:child_process'
+import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { appendFileSync, closeSync, existsSync, openSync, readFileSync } from 'node:fs'
-import { mkdir, rm } from 'node:fs/promises'
+import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
-import { childrenOf } from '../../../infra/local/nginx-workers.ts'
-import { freePort, guard } from '../../../infra/local/processes.ts'
-import {
-  findBinaries,
-  type LocalServer,
-  type NginxServer,
-  startNginx,
-  startPostgres,
-  startRedis,
-} from '../../../infra/local/servers.ts'
-import { connectionsPerAddress, type Driver, type ReplicaSpec, type RunningServer } from './driver.ts'
-import { type Replica, waitUntilReady } from './replica.ts'
+import { findBinaries } from '@escala/servers/binaries'
+import { type NginxServer, startNginx } from '@escala/servers/nginx'
+import { startPostgres } from '@escala/servers/postgres'
+import { freePort } from '@escala/servers/processes'
+import { startRedis } from '@escala/servers/redis'
+import { connectionsPerAddress, type Driver, type ReplicaSpec } from './driver.ts'
+import { startProcessReplica } from './process-replica.ts'
+import type { Replica } from './replica.ts'
+import { withFaults } from './server-faults.ts'
 import { startPostgresPair } from './standby.ts'
 
 const root = fileURLToPath(new URL('../../..', import.meta.url))
@@ -36,12 +32,12 @@ export async function localDriver(): Promise<Driver> {
       const dataDir = join(folder, 'postgres')
       const start = (port?: number) => startPostgres({ binaries, dataDir, port, password: 'test', settings })
       // QUIT is Postgres's own "immediate": with KILL its children would live on for a moment, and stand in the way.
-      return faulty(start, { signal: 'SIGQUIT', data: [dataDir] })
+      return withFaults(start, { signal: 'SIGQUIT', data: [dataDir] })
     },
     startPostgresPair: (folder, settings) => startPostgresPair({ binaries, folder, settings }),
     startRedis: (folder, settings) => {
       const data = ['appendonlydir', 'appendonly.aof', 'dump.rdb'].map((name) => join(folder, name))
-      return faulty((port) => startRedis({ binaries, dir: folder, port, settings }), { signal: 'SIGKILL', data })
+      return withFaults((port) => startRedis({ binaries, dir: folder, port, settings }), { signal: 'SIGKILL', data })
     },
     async startNginx(folder, replicas, options) {
       const addresses = (list: Replica[]) => list.map((replica) => replica.address)
@@ -59,7 +55,7 @@ export async function localDriver(): Promise<Driver> {
         return nginx
       }
       return {
-        ...(await faulty(start, { signal: 'SIGTERM', data: [] })),
+        ...(await withFaults(start, { signal: 'SIGTERM', data: [] })),
         use: (now) => {
           list = now
           return nginx.reload(addresses(list))
@@ -72,47 +68,6 @@ export async function localDriver(): Promise<Driver> {
     prepare: compileOnce,
     startReplica,
   }
-}
-
-/** A server to which things can be done. */
-async function faulty(
-  start: (port?: number) => Promise<LocalServer>,
-  { signal, data }: { signal: NodeJS.Signals; data: string[] },
-): Promise<RunningServer> {
-  let current = await start()
-  let stopped = false
-  const sendAll = async (stopOrGoOn: NodeJS.Signals) => {
-    if (!current.running()) return
-    for (const pid of [current.pid, ...(await childrenOf(current.pid)).keys()]) kill(pid, stopOrGoOn)
-  }
-  const resume = () => sendAll('SIGCONT')
-  return {
-    url: current.url,
-    async stop() {
-      stopped = true
-      await resume()
-      await current.stop()
-    },
-    faults: {
-      async crash({ empty = false } = {}) {
-        kill(current.pid, signal)
-        await current.exited
-        if (empty) await Promise.all(data.map((path) => rm(path, { recursive: true, force: true })))
-        if (stopped) return
-        current = await start(current.port)
-        if (stopped) await current.stop()
-      },
-      pause: () => sendAll('SIGSTOP'),
-      resume,
-    },
-  }
-}
-
-/** A process that has just exited cannot be signalled any more. */
-function kill(pid: number, signal: NodeJS.Signals): void {
-  try {
-    process.kill(pid, signal)
-  } catch {}
 }
 
 /** Compiled code of what replicas load. Nobody else writes it: most replicas of tests are killed, which leaves them no time to. */
@@ -128,104 +83,30 @@ async function compileOnce(): Promise<void> {
 }
 
 async function startReplica(folder: string, spec: ReplicaSpec): Promise<Replica> {
-  const { id, role, parts, checkout = root, pipedLogs = false } = spec
+  const { id, role, parts, checkout = root, pipedLogs } = spec
   const [port, internalPort] = await Promise.all([freePort(), freePort()])
-  const logFile = join(folder, `${id}.log`)
-  await mkdir(folder, { recursive: true })
-  const env = {
-    PATH: process.env.PATH,
-    HOME: process.env.HOME,
-    TMPDIR: folder, // what a replica leaves on its disk ends with the cluster
-    NODE_COMPILE_CACHE: compileCache,
-    MALLOC_ARENA_MAX: '1',
-    HOST: '127.0.0.1',
-    PORT: String(port),
-    INTERNAL_PORT: String(internalPort),
-    ...(parts ? { LAB_PARTS: parts.href } : {}),
-    ...spec.env,
-  }
-  const entry = join(checkout, parts ? entries[role].withParts : entries[role].own)
-  const start = () => run({ cwd: checkout, entry, env, logFile, pipedLogs })
-  let current = start()
-
-  const replica: Replica = {
+  return await startProcessReplica(folder, {
     id,
     role,
-    url: role === 'api' ? `http://127.0.0.1:${port}` : '',
-    internalUrl: `http://127.0.0.1:${internalPort}`,
+    command: [process.execPath, join(checkout, parts ? entries[role].withParts : entries[role].own)],
+    cwd: checkout,
     address: `127.0.0.1:${port}`,
-    get pid() {
-      return current.pid
+    internalUrl: `http://127.0.0.1:${internalPort}`,
+    logFile: join(folder, `${id}.log`),
+    pipedLogs,
+    env: {
+      PATH: process.env.PATH,
+      HOME: process.env.HOME,
+      TMPDIR: folder, // what a replica leaves on its disk ends with the cluster
+      NODE_COMPILE_CACHE: compileCache,
+      MALLOC_ARENA_MAX: '1',
+      HOST: '127.0.0.1',
+      PORT: String(port),
+      INTERNAL_PORT: String(internalPort),
+      ...(parts ? { LAB_PARTS: parts.href } : {}),
+      ...spec.env,
     },
-    running: () => current.running(),
-    exited: () => current.exited,
-    async kill() {
-      current.signal('SIGKILL')
-      await current.exited
-    },
-    async pause() {
-      current.signal('SIGSTOP')
-    },
-    async resume() {
-      current.signal('SIGCONT')
-    },
-    async terminate() {
-      current.signal('SIGTERM')
-      return await current.exited
-    },
-    async restart() {
-      await replica.kill()
-      current = start()
-      await waitUntilReady(replica)
-    },
-    async remove() {
-      if (replica.running()) await replica.kill()
-    },
-    logs: () => read(logFile),
-    ...(pipedLogs && {
-      logReader: {
-        stall: () => void current.output?.pause(),
-        goOn: () => void current.output?.resume(),
-        leave: () => void current.output?.destroy(),
-      },
-    }),
-  }
-  return replica
-}
-
-interface RunOptions {
-  cwd: string
-  entry: string
-  env: NodeJS.ProcessEnv
-  logFile: string
-  pipedLogs: boolean
-}
-
-function run({ cwd, entry, env, logFile, pipedLogs }: RunOptions) {
-  const log = openSync(logFile, 'a')
-  // A group of its own: Ctrl-C is for the lab, which then ends its replicas in its own order.
-  const stdio: StdioOptions = ['ignore', pipedLogs ? 'pipe' : log, log]
-  const child = spawn(process.execPath, [entry], { cwd, detached: true, stdio, env })
-  child.stdout?.on('data', (chunk: Buffer) => appendFileSync(logFile, chunk))
-  closeSync(log)
-  const { pid } = child
-  if (pid === undefined) throw new Error(`cannot start ${entry}`)
-  const release = guard(pid, 'SIGKILL')
-  let running = true
-  const exited = new Promise<number>((resolve) => {
-    child.once('exit', (code) => {
-      running = false
-      release()
-      resolve(code ?? 137)
-    })
   })
-  return {
-    pid,
-    output: child.stdout,
-    running: () => running,
-    exited,
-    signal: (signal: NodeJS.Signals) => void child.kill(signal),
-  }
 }
 
 function read(file: string): string {

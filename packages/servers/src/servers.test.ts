@@ -5,8 +5,12 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import pg from 'pg'
 import { afterAll, beforeAll, expect, test, vi } from 'vitest'
+import { type Binaries, findBinaries } from './binaries.ts'
+import type { LocalServer } from './local-server.ts'
+import { startNginx } from './nginx.ts'
+import { startPostgres } from './postgres.ts'
 import { isAlive, isFree, run } from './processes.ts'
-import { type Binaries, findBinaries, type LocalServer, startNginx, startPostgres, startRedis } from './servers.ts'
+import { startRedis } from './redis.ts'
 
 let binaries: Binaries
 let folder: string
@@ -82,7 +86,7 @@ test('a port that is taken is an error that names it', async () => {
 
 test('a server ends with the process that started it, even when that one is killed', async () => {
   const program = `
-    import { startRedis } from ${JSON.stringify(join(import.meta.dirname, 'servers.ts'))}
+    import { startRedis } from ${JSON.stringify(join(import.meta.dirname, 'redis.ts'))}
     const server = await startRedis({ binaries: ${JSON.stringify(binaries)}, dir: ${JSON.stringify(join(folder, 'orphan'))} })
     console.log('pid=' + server.pid)
     setTimeout(() => process.kill(process.pid, 'SIGKILL'), 10)`

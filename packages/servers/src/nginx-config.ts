@@ -1,6 +1,5 @@
-import { readFileSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
-import { apiSettings } from '@escala/api/config'
 
 export interface NginxOptions {
   /** `127.0.0.1:8080`, or a port alone. */
@@ -15,10 +14,12 @@ export interface NginxOptions {
   tempFolder?: string
   /** Connections of one client address, or IPv6 network of 64 bits, that wait for a response; one more is 429. Default 512. */
   connectionsPerAddress?: number
-  /** The page that explains the errors. Default: the API's own. */
+  /** The page that explains the errors, as in the API's `PROBLEM_BASE_URL`. */
   problemBaseUrl?: string
   /** Origins whose pages may read NGINX's own errors, separated by commas. Default: none. */
   corsOrigins?: string
+  /** The folder of `escala.conf.template` and of the files that it includes. Default: the one of this project, or of this package. */
+  confFolder?: string
   /**
    * Other values for single directives, by name: `{ proxy_read_timeout: '300ms' }`; `undefined` leaves the directive out.
    * Where a directive stands more than once, its first place counts: the general one, not a location's.
@@ -27,20 +28,33 @@ export interface NginxOptions {
   settings?: Record<string, string | undefined>
 }
 
-const folder = fileURLToPath(new URL('.', import.meta.url)).replace(/\/$/, '')
+const folderOf = (path: string) => fileURLToPath(new URL(path, import.meta.url)).replace(/\/$/, '')
+const defaultProblemBaseUrl = 'https://github.com/escala/escala/blob/main/docs/errors.md'
+
+/** The published package has a copy of `infra/nginx`. */
+function standardFolder(): string {
+  const packed = folderOf('../nginx')
+  return existsSync(packed) ? packed : folderOf('../../../infra/nginx')
+}
 
 /** The whole configuration file, for `nginx -p FOLDER -c FILE`. Throws when a setting names no directive of it. */
 export function renderNginx(options: NginxOptions): string {
   const { listen, upstream, accessLog = 'access.log', tempFolder, connectionsPerAddress = 512, settings = {} } = options
-  const problemBaseUrl = apiSettings.PROBLEM_BASE_URL.safeParse(options.problemBaseUrl)
-  if (!problemBaseUrl.success) throw new Error(`PROBLEM_BASE_URL: ${apiSettings.PROBLEM_BASE_URL.description}`)
-  const corsOrigins = apiSettings.CORS_ORIGINS.safeParse(options.corsOrigins || undefined)
-  if (!corsOrigins.success) throw new Error(`CORS_ORIGINS: ${apiSettings.CORS_ORIGINS.description}`)
+  const { problemBaseUrl = defaultProblemBaseUrl, corsOrigins = '', confFolder = standardFolder() } = options
+  // Both stand in strings of the configuration: neither the end of one nor a variable may be in them. The API checks the same variables.
+  if (!/^(?=.{1,300}$)https?:\/\/[\w~:/%?&=+@.-]+$/.test(problemBaseUrl)) {
+    throw new Error(
+      'PROBLEM_BASE_URL: an address of at most 300 letters, digits and ~ : / % ? & = + @ . - _, without a fragment',
+    )
+  }
+  if (!/^(https?:\/\/[a-z0-9.:[\]-]+(,|$))*$/.test(corsOrigins)) {
+    throw new Error('CORS_ORIGINS: origins such as https://app.example.com, separated by commas')
+  }
   if (!Number.isInteger(connectionsPerAddress) || connectionsPerAddress < 1 || connectionsPerAddress > 65_535) {
     throw new Error('CONNECTIONS_PER_ADDRESS: a whole number from 1 to 65535') // NGINX's own bounds
   }
   const { max_fails = '3', fail_timeout = '5s', ...directives } = settings
-  const template = readFileSync(`${folder}/escala.conf.template`, 'utf8')
+  const template = readFileSync(`${confFolder}/escala.conf.template`, 'utf8')
   const text = Object.entries(directives).reduce(
     (config, [name, value]) => replaceDirective(config, name, value),
     template,
@@ -48,11 +62,11 @@ export function renderNginx(options: NginxOptions): string {
   const values: Record<string, string> = {
     WORKER_PROCESSES: 'auto',
     LISTEN: listen,
-    CONF_DIR: folder,
+    CONF_DIR: confFolder,
     ACCESS_LOG: accessLog,
     CONNECTIONS_PER_ADDRESS: String(connectionsPerAddress),
-    PROBLEM_BASE_URL: problemBaseUrl.data,
-    CORS_ORIGINS: corsOrigins.data?.join() ?? '',
+    PROBLEM_BASE_URL: problemBaseUrl,
+    CORS_ORIGINS: corsOrigins,
     API_SERVERS: servers(upstream, `max_fails=${max_fails} fail_timeout=${fail_timeout}`),
     NEXT_SERVERS: servers(upstream, max_fails === '0' ? 'max_fails=0' : 'max_fails=1 fail_timeout=1s'),
   }

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { describe, expect, it } from 'vitest'
-import { type NginxOptions, renderNginx } from './render.ts'
+import { type NginxOptions, renderNginx } from './nginx-config.ts'
 
 const addresses = {
   kind: 'addresses',
@@ -81,7 +81,7 @@ describe('renderNginx', () => {
 })
 
 it('asks for names with the very lines of docker-compose.yml', () => {
-  const compose = readFileSync(new URL('../../docker-compose.yml', import.meta.url), 'utf8')
+  const compose = readFileSync(new URL('../../../docker-compose.yml', import.meta.url), 'utf8')
   const config = renderNginx({ listen: '8080', upstream: { kind: 'names', name: 'api', port: 3000 } })
   for (const name of ['API_SERVERS', 'NEXT_SERVERS']) {
     const line = new RegExp(`^ *${name}: (.*)$`, 'm').exec(compose)?.[1]
@@ -96,6 +96,6 @@ it('is explained whole, and as it is, by the walkthrough', () => {
       .split('\n')
       .map((line) => line.replace(/(^|;) *# .*/, '$1').trim())
       .filter(Boolean)
-  const quoted = [...read('../../docs/02-nginx.md').matchAll(/^```nginx\n(.*?)^```/gms)].map((match) => match[1])
-  expect(directives(quoted.join('\n'))).toEqual(directives(read('./escala.conf.template')))
+  const quoted = [...read('../../../docs/02-nginx.md').matchAll(/^```nginx\n(.*?)^```/gms)].map((match) => match[1])
+  expect(directives(quoted.join('\n'))).toEqual(directives(read('../../../infra/nginx/escala.conf.template')))
 })

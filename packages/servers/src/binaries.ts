@@ -51,20 +51,25 @@ const kinds = {
  * Ubuntu's own packages, which it unpacks into the cache. Throws one error with the command that installs what is missing.
  */
 export async function findBinaries(report: (line: string) => void = () => undefined): Promise<Binaries> {
-  const found: Partial<Binaries> = {
-    postgres: (await onThisMachine(kinds.postgres)) ?? (await embeddedPostgres()),
-    redis: (await onThisMachine(kinds.redis)) ?? (await inCache(kinds.redis)),
-    nginx: (await onThisMachine(kinds.nginx)) ?? (await inCache(kinds.nginx)),
-  }
+  return (await findThese(['postgres', 'redis', 'nginx'], report)) as Binaries
+}
+
+/** The same, of those that are needed. */
+export async function findThese(
+  needed: (keyof Binaries)[],
+  report: (line: string) => void = () => undefined,
+): Promise<Partial<Binaries>> {
+  const found: Partial<Binaries> = {}
   const causes: string[] = []
-  for (const name of ['redis', 'nginx'] as const) {
-    if (found[name] !== undefined || !isDebian()) continue
+  for (const name of needed) {
+    const elsewhere = name === 'postgres' ? embeddedPostgres : () => inCache(kinds[name])
+    found[name] = (await onThisMachine(kinds[name])) ?? (await elsewhere())
+    if (found[name] !== undefined || name === 'postgres' || !isDebian()) continue
     report(`downloading ${kinds[name].title} (kept in ${cacheFolder()})`)
     found[name] = await download(kinds[name]).catch((error: Error) => void causes.push(error.message))
   }
-  const { postgres, redis, nginx } = found
-  if (postgres && redis && nginx) return { postgres, redis, nginx }
-  const missing = (Object.keys(kinds) as (keyof Binaries)[]).filter((name) => !found[name]).map((name) => kinds[name])
+  const missing = needed.filter((name) => !found[name]).map((name) => kinds[name])
+  if (missing.length === 0) return found
   const titles = missing.map((kind) => `${kind.title} ${kind.floor} or newer`).join(', ')
   throw new Error([`not found: ${titles}. Install with\n  ${installCommand(missing)}`, ...causes].join('\n'))
 }
