@@ -47,8 +47,11 @@ export function renderNginx(options: NginxOptions): string {
       'PROBLEM_BASE_URL: an address of at most 300 letters, digits and ~ : / % ? & = + @ . - _, without a fragment',
     )
   }
-  if (!/^(https?:\/\/[a-z0-9.:[\]-]+(,|$))*$/.test(corsOrigins)) {
-    throw new Error('CORS_ORIGINS: origins such as https://app.example.com, separated by commas')
+  const origins = corsOrigins === '' ? [] : corsOrigins.split(',')
+  if (origins.length > 20 || !origins.every(isOrigin)) {
+    throw new Error(
+      'CORS_ORIGINS: at most 20 origins, separated by commas without blanks, each as browsers send it: https://app.example.com',
+    )
   }
   if (!Number.isInteger(connectionsPerAddress) || connectionsPerAddress < 1 || connectionsPerAddress > 65_535) {
     throw new Error('CONNECTIONS_PER_ADDRESS: a whole number from 1 to 65535') // NGINX's own bounds
@@ -75,6 +78,10 @@ export function renderNginx(options: NginxOptions): string {
 }
 
 /** Each server twice: when all count as failed, they are asked all the same. Otherwise those that are back would wait for `fail_timeout`. */
+function isOrigin(text: string): boolean {
+  return /^https?:\/\/[\w.:[\]-]{1,260}$/.test(text) && URL.canParse(text) && new URL(text).origin === text
+}
+
 function servers(upstream: NginxOptions['upstream'], failing: string): string {
   const named = upstream.kind === 'names'
   const all = named ? [`${upstream.name}:${upstream.port} resolve`] : upstream.addresses
