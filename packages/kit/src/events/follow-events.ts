@@ -58,7 +58,7 @@ export function followEvents(
       outlet.send(message)
       return release()
     }
-    throw kitErrors.E_OVERLOADED({ retryAfterMs: 1000 })
+    throw kitErrors.E_OVERLOADED({ retryAfterMs: 1000, reason: 'streams' })
   }
 
   return {

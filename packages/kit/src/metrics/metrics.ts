@@ -41,6 +41,9 @@ export interface MetricsOptions {
   version: string
 }
 
+/** What there can be too much of, by the `reason` of each `E_OVERLOADED`. */
+const shedReasons = ['requests in flight', 'event loop delay', 'streams', 'files', 'cache loads', 'password hashes']
+
 /**
  * What one process counts, for its own internal port: through a balancer, or through PM2's one port, each answer would come from
  * another process. Sums and rates over replicas are Prometheus's work.
@@ -88,6 +91,7 @@ export function createMetrics({ appName = 'escala', ...labels }: MetricsOptions)
     labelNames: ['reason'],
     registers: [registry],
   })
+  for (const reason of shedReasons) shed.inc({ reason }, 0) // a series that begins with 1 has no rate at first
   return {
     request({ method, route, status, ms, overloaded }) {
       if (overloaded !== undefined) shed.inc({ reason: overloaded })
