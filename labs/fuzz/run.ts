@@ -43,14 +43,14 @@ export async function fuzzShop(cluster: Target, options: ShopFuzzOptions): Promi
   const { known, close } = await fillShop(cluster)
   const customer = createIdentity(cluster, 'customer@example.com', 2)
   const organiser = createIdentity(cluster, 'organiser@example.com', 3)
-  const leaver = createIdentity(cluster, 'customer@example.com', 4)
+  const leaver = createIdentity(cluster, undefined, 4)
   const report = await fuzz({
     ...options,
     url: cluster.url,
     document: document as OpenApiDocument,
     identities: { customer: customer.headers, organiser: organiser.headers, leaver: leaver.headers },
     identitiesFor: ({ name }) =>
-      /\/v1\/session/.test(name) && !name.startsWith('GET') ? ['leaver'] : ['customer', 'organiser'],
+      /\/v1\/session|^DELETE \/v1\/me$/.test(name) && !name.startsWith('GET') ? ['leaver'] : ['customer', 'organiser'],
     weightOf: ({ name }) => (/^POST \/v1\/(users|session)$/.test(name) ? 1 : undefined),
     known: ({ path }, name) => known[path.startsWith('/v1/orders') && name === 'id' ? 'orderId' : name] ?? [],
     files: {
@@ -124,8 +124,11 @@ async function fillShop(cluster: Target) {
   }
 }
 
-/** Logs in again when the fuzz has ended the session, each time from another address: log-in has a limit for each. */
-function createIdentity(cluster: Target, email: string, network: number) {
+/**
+ * Logs in again when the fuzz has ended the session, each time from another address: log-in has a limit for each. Without an e-mail address it
+ * signs up each time, since the fuzz may have deleted the account.
+ */
+function createIdentity(cluster: Target, email: string | undefined, network: number) {
   let client: Client | undefined
   let logIns = 0
   return {
@@ -133,7 +136,8 @@ function createIdentity(cluster: Target, email: string, network: number) {
       if (client === undefined || (await client.get('/v1/session')).status !== 200) {
         client?.close()
         client = createClient(cluster.url, { localAddress: `127.${network}.${++logIns % 250}.1` })
-        await logIn(client, email)
+        if (email) await logIn(client, email, seedPassword)
+        else await signUpAndLogIn(client)
       }
       return [['Cookie', [...client.cookies].map((pair) => pair.join('=')).join('; ')]]
     },
@@ -141,12 +145,17 @@ function createIdentity(cluster: Target, email: string, network: number) {
 }
 
 /** Waits for the system where a request has taken it down: that is a finding, and the run goes on. */
-async function logIn(client: Client, email: string): Promise<void> {
+async function logIn(client: Client, email: string, password: string): Promise<void> {
   for (const deadline = Date.now() + 15_000; ; await wait(250)) {
-    const answer = await client.post('/v1/session', { email, password: seedPassword })
+    const answer = await client.post('/v1/session', { email, password })
     if (answer.status === 200) return
     if (answer.status !== 503 || Date.now() > deadline) expectStatus(answer, 200)
   }
+}
+
+async function signUpAndLogIn(client: Client): Promise<void> {
+  const { email, password } = await client.signUp()
+  await logIn(client, email, password)
 }
 
 /** After each batch: every replica runs, answers and has caught everything, and NGINX has given none of them up. */
