@@ -10,9 +10,13 @@ export const pageQuery = z.strictObject({
   limit: z.coerce.number().int().min(1).max(maxPageSize).default(20),
 })
 
+/** @public */
 export type PageQuery = z.output<typeof pageQuery>
 
-/** One page of items. `nextCursor` is null on the last page. */
+/**
+ * One page of items. `nextCursor` is null on the last page.
+ * @public
+ */
 export function pageOf<Item extends z.ZodType>(item: Item) {
   return z.strictObject({ items: z.array(item), nextCursor: z.string().nullable() })
 }
@@ -30,7 +34,10 @@ export function encodeCursor(key: unknown[]): string {
   return Buffer.from(JSON.stringify(key)).toString('base64url')
 }
 
-/** Throws `E_VALIDATION` for anything that `encodeCursor` cannot have made of such a key. */
+/**
+ * Throws `E_VALIDATION` for anything that `encodeCursor` cannot have made of such a key.
+ * @public
+ */
 export function decodeCursor<Key extends z.ZodType>(cursor: string, key: Key): z.output<Key> {
   const parsed = key.safeParse(parseJson(Buffer.from(cursor, 'base64url').toString()))
   if (!parsed.success)
@@ -40,17 +47,26 @@ export function decodeCursor<Key extends z.ZodType>(cursor: string, key: Key): z
 
 const earliest = Date.parse('0001-01-01T00:00:00.000Z')
 
-/** For keys: a time as `toISOString` writes it, which has another form after the year 9999. */
+/**
+ * For keys: a time as `toISOString` writes it, which has another form after the year 9999.
+ * @public
+ */
 export const instantKey = z
   .string()
   .regex(/^(\d{4}|\+\d{6})-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/)
   .transform((text) => new Date(text))
   .refine((at) => at.getTime() >= earliest) // not a number either
 
-/** For keys: a day that Postgres can read. */
+/**
+ * For keys: a day that Postgres can read.
+ * @public
+ */
 export const dayKey = z.iso.date().refine((day) => day >= '0001-01-01')
 
-/** Makes a page. `rows`: one more than `limit`, which shows whether there is a next page. */
+/**
+ * Makes a page. `rows`: one more than `limit`, which shows whether there is a next page.
+ * @public
+ */
 export function toPage<Row, Item>(rows: Row[], limit: number, item: (row: Row) => Item, key: (row: Row) => unknown[]) {
   const shown = rows.slice(0, limit)
   const last = rows.length > limit ? shown.at(-1) : undefined
