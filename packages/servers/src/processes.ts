@@ -150,10 +150,18 @@ export async function run(
   return { code, output }
 }
 
-/** A port that is free now, outside of the range from which the kernel takes ports for outgoing connections. */
+const firstPort = 15_000
+const ports = 17_000
+let lastPort = Math.floor(Math.random() * ports)
+
+/**
+ * A port that is free now, outside of the range from which the kernel takes ports for outgoing connections.
+ * Each one is given out once, in turn: who asked for it has not opened it yet when the next one is asked for.
+ */
 export async function freePort(): Promise<number> {
   for (let tries = 0; tries < 100; tries++) {
-    const port = 15_000 + Math.floor(Math.random() * 17_000)
+    lastPort = (lastPort + 1) % ports
+    const port = firstPort + lastPort
     if (await isFree(port)) return port
   }
   throw new Error('no free port was found')

@@ -11,6 +11,12 @@ test('a range skips the ports that are in use', async () => {
   taken.close()
 })
 
+test('a free port is given out once', async () => {
+  const given = new Set<number>()
+  for (let count = 0; count < 400; count++) given.add(await freePort())
+  expect(given.size).toBe(400)
+})
+
 test('a process that is gone is not alive, this one is', () => {
   expect(isAlive(process.pid)).toBe(true)
   expect(isAlive(2 ** 22 + 1)).toBe(false)
