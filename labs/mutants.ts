@@ -1,5 +1,4 @@
 import { spawn } from 'node:child_process'
-import { once } from 'node:events'
 import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { failUsage, readCommandLine } from '../infra/local/command-line.ts'
@@ -43,8 +42,9 @@ async function run(copy: string, slug: string, mutant: Mutant): Promise<Result> 
       stdio: 'ignore',
       signal: lifetime.ended,
     })
-    child.on('error', () => undefined) // caused by the signal; the exit event follows
-    const [code] = (await once(child, 'close')) as [number | null]
+    child.on('error', () => undefined) // caused by the signal, or a program that cannot be started; `close` follows
+    // Not `once` of node:events, which would reject with that error.
+    const code = await new Promise<number | null>((resolve) => child.once('close', resolve))
     if (!existsSync(report)) return { ...mutant, slug, verdict: 'did not run' }
     const { numFailedTests, numPassedTests } = JSON.parse(readFileSync(report, 'utf8'))
     const ran = numFailedTests + numPassedTests > 0
@@ -64,9 +64,9 @@ async function main(wanted: string[]): Promise<number> {
   for (const slug of wanted.length > 0 ? wanted : slugs) {
     const { mutants } = (await import(new URL(`${slug}/mutants.ts`, import.meta.url).href)) as { mutants: Mutant[] }
     for (const mutant of mutants) {
-      if (lifetime.ended.aborted) return 130
       const startedAt = performance.now()
       const result = await run(copy.root, slug, mutant)
+      if (lifetime.ended.aborted) return 130
       results.push(result)
       const seconds = ((performance.now() - startedAt) / 1000).toFixed(0)
       console.log(`${result.verdict.padEnd(14)}  ${slug}: without ${mutant.removed} (${seconds} s)`)
