@@ -29,6 +29,8 @@ test.each([
   const [, documented] = new RegExp(`^user ${user} on >PASSWORD (.*)$`, 'm').exec(read('../../docs/redis.md')) ?? []
   const [, used] = new RegExp(`${role}\\) rules='(.*)'`).exec(read('redis.sh')) ?? []
   expect(used).toBe(documented)
+  const ofDefault = /^user default .*$/m
+  expect(ofDefault.exec(read('redis.sh'))?.[0]).toBe(ofDefault.exec(read('../../docs/redis.md'))?.[0])
 })
 
 test('every placeholder of NGINX’s configuration has a value, and its processes do not grow with the cores of the machine', () => {
