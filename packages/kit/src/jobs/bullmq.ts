@@ -7,6 +7,7 @@ import { carriedTracing, type Tracing } from '../tracing/tracing.ts'
 import { maxClockOffsetMs, maxTakingOffsetMs, watchClock } from './clock-offset.ts'
 import type { JobConsumer, JobCounts, JobHandler, JobQueue, NewJob, WaitLimits } from './jobs.ts'
 import { watchLoop } from './loop.ts'
+import { createOneRun } from './one-run.ts'
 import {
   allLanes,
   connectLanes,
@@ -154,13 +155,15 @@ export function createBullmqConsumer(options: BullmqConsumerOptions): JobConsume
   const hasPlace = () => place?.allowed() ?? true
   const runner = createRunner({ ...options, tracing, limits, maxStalled, lockMs, hasPlace })
   const ticks = laneName(options, schedulesLane)
+  const oneRun = createOneRun({ redis, prefix, log })
   let stopping = false
   let clockOffsetMs = Number.POSITIVE_INFINITY // until it was compared
 
   const make = (name: string): Worker<JobData, void> => {
     const run = (job: Job<JobData, void>, token?: string) => {
       if (!hasPlace()) steer() // a paused process learns here, before its timers have fired, that it has none
-      return runner.run(name, job, token, turns)
+      const one = () => runner.run(name, job, token, turns)
+      return name === ticks ? oneRun(job, one) : one()
     }
     const worker = new ImpatientWorker(name, run, {
       connection: redis,

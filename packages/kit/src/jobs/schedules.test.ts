@@ -12,6 +12,7 @@ import { createBullmqSchedules } from './bullmq-schedules.ts'
 import type { JobHandler, Schedule } from './jobs.ts'
 import { createMemoryJobs } from './memory.ts'
 import { createMemorySchedules } from './memory-schedules.ts'
+import { oneRunMs } from './one-run.ts'
 import { connectQueue, laneName, schedulesLane } from './queue.ts'
 import { describeSchedules } from './schedules.contract.ts'
 
@@ -91,6 +92,47 @@ test('three workers that start together and go on putting things right: one run 
   expect(await workers.present()).toEqual(['tick'])
   await Promise.all(all.map((schedules) => schedules.stop()))
   await workers.stop()
+})
+
+test('a run that takes longer than its period meets no other run, on any worker; another schedule goes on', async () => {
+  const workers = createWorkers()
+  let [underWay, most, others] = [0, 0, 0]
+  const spans: number[] = []
+  for (let n = 0; n < 3; n++) {
+    workers.consume({
+      async slow() {
+        most = Math.max(most, ++underWay)
+        const startedAt = performance.now()
+        await wait(spans.length === 0 ? oneRunMs + 1000 : 350) // the first outlives its lease, which is renewed
+        spans.push(performance.now() - startedAt)
+        underWay--
+      },
+      other: async () => void others++,
+    })
+  }
+  const schedules = workers.worker([schedule('slow', 100), schedule('other', 100)])
+  await schedules.start()
+  await vi.waitFor(() => expect(spans.length).toBeGreaterThanOrEqual(4), 15_000)
+  expect(most).toBe(1)
+  expect(others).toBeGreaterThan(10)
+  await schedules.stop()
+  await workers.stop()
+})
+
+test('the run of a worker that died keeps later ticks away for no longer than its lease', async () => {
+  const workers = createWorkers()
+  const ids: string[] = []
+  const key = `${workers.prefix}:${laneName({}, schedulesLane)}:run:tick`
+  await shared().set(key, 'a run whose worker is gone', 'PX', 1000)
+  workers.consume({ tick: async ({ id }) => void ids.push(id) })
+  const schedules = workers.worker([schedule('tick', 100)])
+  await schedules.start()
+  await wait(500)
+  expect(ids).toEqual([])
+  await vi.waitFor(() => expect(ids.length).toBeGreaterThanOrEqual(3), 5000)
+  await schedules.stop()
+  await workers.stop()
+  expect(await shared().exists(key)).toBe(0)
 })
 
 test.each([
