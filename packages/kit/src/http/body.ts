@@ -1,5 +1,6 @@
-import express, { type Request, type RequestHandler } from 'express'
+import express, { type Request, type RequestHandler, type Response } from 'express'
 import { bootErrors, kitErrors } from '../errors/errors.ts'
+import type { TakeRoom } from './body-room.ts'
 import type { BodySpec, FormBody, RawBody, Route } from './route.ts'
 
 /** Largest raw body that a route may take: NGINX lets no more through, and all of it is in memory. */
@@ -11,24 +12,42 @@ const maxFormBytes = 1_990_000
 export const isForm = (body: BodySpec | undefined): body is FormBody => body !== undefined && 'form' in body
 export const isRaw = (body: BodySpec | undefined): body is RawBody => body !== undefined && 'raw' in body
 
-/** Reads the body of a route's requests, in the form that the route declares. Throws `E_MODULE` for a bound that cannot hold. */
-export function bodyReaders(route: Route, json: RequestHandler): RequestHandler[] {
+/** Reads a request's body into memory. Rejects when it is too large, of another type, or malformed. */
+export type ReadBody = (req: Request, res: Response) => Promise<void>
+
+/**
+ * Returns what reads the bodies of a route's requests, in the form that the route declares; forms are read later, by `readForm`.
+ * Throws `E_MODULE` for a bound that cannot hold.
+ */
+export function createReadBody(route: Route, json: RequestHandler, takeRoom: TakeRoom): ReadBody | undefined {
   const { body, method, path } = route
-  if (body === undefined) return []
+  if (body === undefined) return undefined
   if (isForm(body)) {
     const { maxBytes } = body.form
-    if (maxBytes >= 1 && maxBytes <= maxFormBytes) return [] // it is read once the log-in is known
+    if (maxBytes >= 1 && maxBytes <= maxFormBytes) return async (req, res) => takeRoom(req, res, maxBytes)
     throw bootErrors.E_MODULE({
       detail: `${method.toUpperCase()} ${path} takes forms: maxBytes is 1 to ${maxFormBytes}`,
     })
   }
-  if (!isRaw(body)) return [method === 'delete' ? requireJsonIfAny : requireJson, json]
+  if (!isRaw(body)) return inTurn(method === 'delete' ? requireJsonIfAny : requireJson, json)
   const { maxBytes, types } = body.raw
   if (!(maxBytes >= 1 && maxBytes <= maxRawBytes) || types.length === 0) {
     const detail = `${method.toUpperCase()} ${path} takes raw bodies: maxBytes is 1 to ${maxRawBytes}, and types names one`
     throw bootErrors.E_MODULE({ detail })
   }
-  return [requireType(types), express.raw({ limit: maxBytes, type: types, inflate: false })]
+  const read = inTurn(requireType(types), express.raw({ limit: maxBytes, type: types, inflate: false }))
+  return (req, res) => {
+    takeRoom(req, res, maxBytes)
+    return read(req, res)
+  }
+}
+
+function inTurn(...handlers: RequestHandler[]): ReadBody {
+  return async (req, res) => {
+    for (const handler of handlers) {
+      await new Promise<void>((resolve, reject) => handler(req, res, (error) => (error ? reject(error) : resolve())))
+    }
+  }
 }
 
 /** Returns the raw body; one of length 0 is empty. */
@@ -36,7 +55,7 @@ export const rawBodyOf = ({ body }: Request): Buffer => (Buffer.isBuffer(body) ?
 
 /** What a route with this body responds with besides its own. */
 export const bodyErrors = (body: BodySpec | undefined) =>
-  isRaw(body) || isForm(body) ? ['E_BODY_TOO_LARGE', 'E_UNSUPPORTED_MEDIA_TYPE'] : []
+  isRaw(body) || isForm(body) ? ['E_BODY_TOO_LARGE', 'E_UNSUPPORTED_MEDIA_TYPE', 'E_OVERLOADED'] : []
 
 const requireType = (types: string[]): RequestHandler => {
   const detail = `send ${types.join(' or ')}`

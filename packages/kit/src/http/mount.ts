@@ -3,7 +3,8 @@ import type { z } from 'zod'
 import { bootErrors, kitErrors } from '../errors/errors.ts'
 import type { OnceParts } from '../idempotency/once.ts'
 import { checkAccess, type HasRole, refuseUnknownRole } from './access.ts'
-import { bodyReaders, isForm, isRaw, rawBodyOf } from './body.ts'
+import { createReadBody, isForm, isRaw, type ReadBody, rawBodyOf } from './body.ts'
+import { createBodyRoom } from './body-room.ts'
 import { canonicalParams, redirectToCanonical } from './canonical.ts'
 import { refuseCollisions } from './collisions.ts'
 import { readForm } from './form.ts'
@@ -30,7 +31,7 @@ export interface MountOptions {
 }
 
 /**
- * Puts routes on a router: access, then input, then the handler, whose answer is checked too. Another method of a known path is
+ * Puts routes on a router: access and limit, then the body and other input, then the handler, whose answer is checked too. Another method of a known path is
  * a 405. On a router with strict routing, GET and HEAD with one trailing slash get a redirect to the path without it.
  * Throws `E_MODULE` when a route asks for a role that is not in `roles`, which no user could ever have, and when a route could
  * never be reached.
@@ -41,11 +42,13 @@ export function mountRoutes(router: Router, routes: Route[], options: MountOptio
   mountRouters(router, routers, options)
   const limitOf = createRouteLimits(options.limits)
   const json = express.json({ limit: options.maxBodyBytes ?? 100_000, strict: true })
+  const takeRoom = createBodyRoom()
   for (const route of routes) {
     refuseUnknownRole(`${route.method.toUpperCase()} ${route.path}`, route.access, options.roles)
     const reason = whyNotIdempotent(route, options.once)
     if (reason) throw bootErrors.E_MODULE({ detail: `${route.method.toUpperCase()} ${route.path} ${reason}` })
-    router[route.method](route.path, ...bodyReaders(route, json), handle(route, options, limitOf(route)))
+    const before = { limit: limitOf(route), readBody: createReadBody(route, json, takeRoom) }
+    router[route.method](route.path, handle(route, options, before))
   }
   for (const path of new Set(routes.map((route) => route.path))) {
     const methods = routes.filter((route) => route.path === path).map((route) => route.method.toUpperCase())
@@ -57,10 +60,16 @@ export function mountRoutes(router: Router, routes: Route[], options: MountOptio
   }
 }
 
-function handle(route: Route, { hasRole, once: onceParts }: MountOptions, limit?: RouteLimit): RequestHandler {
+interface Before {
+  limit: RouteLimit | undefined
+  readBody: ReadBody | undefined
+}
+
+function handle(route: Route, { hasRole, once: onceParts }: MountOptions, { limit, readBody }: Before): RequestHandler {
   return async (req, res) => {
     const userId = await checkAccess(route, req, hasRole)
     await limit?.(req, res, userId)
+    await readBody?.(req, res) // who may not use the route takes no memory for a body
     const params = parse(route.params, canonicalParams(req.params), '')
     const query = parse(route.query, req.query, 'query.')
     const body = await bodyOf(route, req)

@@ -41,7 +41,7 @@ export function createOneRun({ redis, prefix, log }: OneRunOptions) {
     if ((await lease()) !== 1) return log.info({ schedule, jobId }, 'tick skipped: the run before it is under way')
     let renewing = false
     const timer = setInterval(async () => {
-      if (renewing) return // Redis is away: what waits there already will do
+      if (renewing) return // Redis is unreachable: the command that waits already will do
       renewing = true
       await lease().catch((err) => log.warn({ err, schedule }, 'run of a schedule not renewed'))
       renewing = false

@@ -42,7 +42,15 @@ export interface MetricsOptions {
 }
 
 /** What there can be too much of, by the `reason` of each `E_OVERLOADED`. */
-const shedReasons = ['requests in flight', 'event loop delay', 'streams', 'files', 'cache loads', 'password hashes']
+const shedReasons = [
+  'requests in flight',
+  'event loop delay',
+  'streams',
+  'files',
+  'bodies',
+  'cache loads',
+  'password hashes',
+]
 
 /**
  * What one process counts, for its own internal port: through a balancer, or through PM2's one port, each answer would come from
