@@ -36,6 +36,11 @@ const routes = [
   }),
 ]
 
+let release: () => void
+const released = new Promise<void>((resolve) => {
+  release = resolve
+})
+let waiting = 0
 let port: number
 let close: () => void
 beforeAll(async () => {
@@ -43,6 +48,14 @@ beforeAll(async () => {
   const app = express()
   app.set('trust proxy', 1)
   app.use(requestContext({ log, replicaId: 'r', exposeReplica: false, deadlineMs: 30_000 }))
+  app.use(async (req, res, next) => {
+    if (req.headers['x-wait'] !== undefined) {
+      waiting++
+      res.once('close', () => waiting--)
+      await released
+    }
+    next()
+  })
   mountRoutes(app, routes, { roles: [], hasRole: async () => false })
   app.use(problemHandler)
   const server = app.listen(0, '127.0.0.1')
@@ -98,6 +111,20 @@ test.each([
     small.socket.destroy()
   },
 )
+
+test('clients that leave before their bodies are read take no room with them', async () => {
+  const count = maxRoomBytes / maxBytes
+  const gone = Array.from({ length: count }, (_, at) =>
+    begin('/raw', `10.0.2.${at % 8}`, `X-Wait: 1\r\n${length(maxBytes)}`),
+  )
+  await expect.poll(() => waiting, { timeout: 10_000 }).toBe(count)
+  for (const { socket } of gone) socket.destroy()
+  await expect.poll(() => waiting, { timeout: 10_000 }).toBe(0)
+  release()
+  const small = begin('/raw', '10.0.2.99', `${length(2)}\r\n\r\nok`)
+  await small.next(accepted)
+  small.socket.destroy()
+})
 
 test.each(['/private-raw', '/private'])('the body of a request that may not use %s is not waited for', async (path) => {
   const connection = begin(path, '10.0.1.1', length(1000), path === '/private' ? 'application/json' : 'text/plain')

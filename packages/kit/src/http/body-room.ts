@@ -18,6 +18,7 @@ export function createBodyRoom(): TakeRoom {
   const held = new Map<string, number>()
   let sum = 0
   return (req, res, maxBytes) => {
+    if (res.closed) return // the client left meanwhile: nothing would give the room back
     const { 'content-length': length } = req.headers
     const bytes = length === undefined ? maxBytes : Math.min(Number(length), maxBytes)
     const address = addressKey(req)
