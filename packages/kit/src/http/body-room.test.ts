@@ -1,5 +1,3 @@
-import { once } from 'node:events'
-import type { AddressInfo } from 'node:net'
 import { PassThrough } from 'node:stream'
 import { openRaw, type RawConnection } from '@escala/testing/raw'
 import express from 'express'
@@ -11,6 +9,7 @@ import { mountRoutes } from './mount.ts'
 import { problemHandler } from './problem.ts'
 import { requestContext } from './request-context.ts'
 import { route } from './route.ts'
+import { serveApp } from './test-app.ts'
 
 const maxBytes = 1024 * 1024
 const options = { summary: 'Take', access: 'public', responses: { 204: { description: 'Taken' } } } as const
@@ -58,13 +57,7 @@ beforeAll(async () => {
   })
   mountRoutes(app, routes, { roles: [], hasRole: async () => false })
   app.use(problemHandler)
-  const server = app.listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  port = (server.address() as AddressInfo).port
-  close = () => {
-    server.closeAllConnections()
-    server.close()
-  }
+  ;({ port, close } = await serveApp(app))
 })
 afterAll(() => close())
 

@@ -1,6 +1,4 @@
 import { randomBytes } from 'node:crypto'
-import { once } from 'node:events'
-import type { AddressInfo } from 'node:net'
 import { PassThrough } from 'node:stream'
 import { openRaw } from '@escala/testing/raw'
 import express from 'express'
@@ -14,6 +12,7 @@ import { openApi } from './openapi.ts'
 import { problemHandler } from './problem.ts'
 import { requestContext } from './request-context.ts'
 import { route } from './route.ts'
+import { serveApp } from './test-app.ts'
 
 const maxBytes = 50_000
 let last: FormFile | undefined
@@ -56,13 +55,7 @@ beforeAll(async () => {
   })
   mountRoutes(app, [post, get, mine], { roles: [], hasRole: async () => false })
   app.use(problemHandler)
-  const server = app.listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  port = (server.address() as AddressInfo).port
-  close = () => {
-    server.closeAllConnections()
-    server.close()
-  }
+  ;({ port, close } = await serveApp(app))
 })
 afterAll(() => close())
 

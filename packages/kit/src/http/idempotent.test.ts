@@ -1,5 +1,3 @@
-import { once } from 'node:events'
-import type { AddressInfo } from 'node:net'
 import express from 'express'
 import { afterAll, beforeAll, expect, inject, test } from 'vitest'
 import { z } from 'zod'
@@ -12,6 +10,7 @@ import { openApi } from './openapi.ts'
 import { problemHandler } from './problem.ts'
 import { requestContext } from './request-context.ts'
 import { type Route, route } from './route.ts'
+import { serveApp } from './test-app.ts'
 
 const input = z.strictObject({ name: z.string(), fails: z.boolean().optional() })
 const named = z.strictObject({ name: z.string() })
@@ -102,13 +101,7 @@ beforeAll(async () => {
   })
   mountRoutes(app, routes, options())
   app.use(problemHandler)
-  const server = app.listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  base = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
-  close = () => {
-    server.close()
-    server.closeAllConnections()
-  }
+  ;({ url: base, close } = await serveApp(app))
 })
 afterAll(async () => {
   close()

@@ -1,5 +1,3 @@
-import { once } from 'node:events'
-import type { AddressInfo } from 'node:net'
 import { Writable } from 'node:stream'
 import { openRaw } from '@escala/testing/raw'
 import express from 'express'
@@ -14,6 +12,7 @@ import { openApi } from './openapi.ts'
 import { notFound, problemHandler } from './problem.ts'
 import { requestContext } from './request-context.ts'
 import { route } from './route.ts'
+import { serveApp } from './test-app.ts'
 
 const lines: Record<string, unknown>[] = []
 const destination = new Writable({
@@ -184,13 +183,7 @@ beforeAll(async () => {
   })
   app.use(notFound)
   app.use(problemHandler)
-  const server = app.listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  base = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
-  close = () => {
-    server.close()
-    server.closeAllConnections()
-  }
+  ;({ url: base, close } = await serveApp(app))
 })
 afterAll(() => close())
 
