@@ -31,8 +31,9 @@ export interface MountOptions {
 }
 
 /**
- * Puts routes on a router: access and limit, then the body and other input, then the handler, whose answer is checked too. Another method of a known path is
- * a 405. On a router with strict routing, GET and HEAD with one trailing slash get a redirect to the path without it.
+ * Puts routes on a router: access and limit, then the body and other input, then the handler, whose answer is checked too. Another
+ * method of a known path is a 405. On a router with strict routing, GET and HEAD with one trailing slash get a redirect to the path
+ * without it.
  * Throws `E_MODULE` when a route asks for a role that is not in `roles`, which no user could ever have, and when a route could
  * never be reached.
  */
